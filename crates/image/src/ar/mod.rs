@@ -1,0 +1,1 @@
+//! Unix `ar` archives in the dialect of `deb(5)`.

@@ -1,0 +1,215 @@
+//! Compression with fixed parameters and a name for each choice.
+//!
+//! One call compresses one block on one thread. libzstd and liblzma give other bytes when they split the work
+//! themselves, so parallelism is over blocks only ([`crate::par`]).
+
+use std::fmt;
+use std::io::{self, Read};
+use std::str::FromStr;
+
+/// A codec and its parameters. Its text form is its identity in locks and records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Codec {
+    /// zlib streams (RFC 1950), as SquashFS stores them. Level 1 to 9.
+    Gzip {
+        /// Effort, 1 (fast) to 9 (small).
+        level: u8,
+    },
+    /// One xz stream with CRC32, as the kernel's decoder wants it. Preset 0 to 9.
+    Xz {
+        /// Preset of liblzma, 0 (fast) to 9 (small).
+        preset: u8,
+        /// Whether the x86 branch filter runs before LZMA2.
+        x86: bool,
+        /// Dictionary size in bytes, 4 KiB to 64 MiB. SquashFS uses its block size.
+        dict_size: u32,
+    },
+    /// One zstd frame with a declared content size. Level 1 to 22.
+    Zstd {
+        /// Effort, 1 (fast) to 22 (small).
+        level: u8,
+    },
+}
+
+/// Versions of the libraries behind the codecs, as they appear in a record: they shape bytes.
+pub const LIBRARIES: &[(&str, &str)] =
+    &[("gzip", "zlib-rs via flate2 1.1.11"), ("xz", "liblzma 0.4.9"), ("zstd", "zstd 0.14.3")];
+
+impl fmt::Display for Codec {
+    /// `zstd:15`, `gzip:9`, `xz:6:dict=131072`, `xz:6:dict=1048576:x86`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gzip { level } => write!(f, "gzip:{level}"),
+            Self::Xz { preset, x86, dict_size } => {
+                write!(f, "xz:{preset}:dict={dict_size}{}", if *x86 { ":x86" } else { "" })
+            }
+            Self::Zstd { level } => write!(f, "zstd:{level}"),
+        }
+    }
+}
+
+/// The text does not name a codec.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a codec: use zstd:1..22, gzip:1..9 or xz:0..9[:dict=BYTES][:x86]")]
+pub struct NotACodec(pub String);
+
+impl FromStr for Codec {
+    type Err = NotACodec;
+
+    /// Reads the text form; the level may be left out (`zstd` is `zstd:15`, `gzip` is `gzip:9`, `xz` is `xz:6`).
+    fn from_str(text: &str) -> Result<Self, NotACodec> {
+        let wrong = || NotACodec(text.to_owned());
+        let mut parts = text.split(':');
+        let name = parts.next().unwrap_or_default();
+        let level = |parts: &mut std::str::Split<'_, char>, default: u8, range: std::ops::RangeInclusive<u8>| {
+            let level = parts.next().map_or(Ok(default), |part| part.parse().map_err(|_| wrong()))?;
+            if range.contains(&level) { Ok(level) } else { Err(wrong()) }
+        };
+        let codec = match name {
+            "zstd" => Self::Zstd { level: level(&mut parts, 15, 1..=22)? },
+            "gzip" => Self::Gzip { level: level(&mut parts, 9, 1..=9)? },
+            "xz" => {
+                let preset = level(&mut parts, 6, 0..=9)?;
+                let (mut x86, mut dict_size) = (false, 1 << 20);
+                for part in parts.by_ref() {
+                    match part.strip_prefix("dict=") {
+                        Some(size) => dict_size = size.parse().map_err(|_| wrong())?,
+                        None if part == "x86" => x86 = true,
+                        None => return Err(wrong()),
+                    }
+                }
+                if !(4096..=64 << 20).contains(&dict_size) {
+                    return Err(wrong());
+                }
+                Self::Xz { preset, x86, dict_size }
+            }
+            _ => return Err(wrong()),
+        };
+        if parts.next().is_some() { Err(wrong()) } else { Ok(codec) }
+    }
+}
+
+impl Codec {
+    /// Compresses `block` on this thread. The bytes depend on `self`, `block` and [`LIBRARIES`] alone.
+    pub fn compress(self, block: &[u8]) -> io::Result<Vec<u8>> {
+        match self {
+            Self::Gzip { level } => {
+                let level = flate2::Compression::new(u32::from(level));
+                let mut out = Vec::with_capacity(block.len() / 2);
+                flate2::read::ZlibEncoder::new(block, level).read_to_end(&mut out)?;
+                Ok(out)
+            }
+            Self::Xz { preset, x86, dict_size } => {
+                let mut options = liblzma::stream::LzmaOptions::new_preset(u32::from(preset))?;
+                options.dict_size(dict_size);
+                let mut filters = liblzma::stream::Filters::new();
+                if x86 {
+                    filters.x86();
+                }
+                filters.lzma2(&options);
+                let stream =
+                    liblzma::stream::Stream::new_stream_encoder(&filters, liblzma::stream::Check::Crc32)?;
+                let mut out = Vec::with_capacity(block.len() / 2);
+                liblzma::read::XzEncoder::new_stream(block, stream).read_to_end(&mut out)?;
+                Ok(out)
+            }
+            Self::Zstd { level } => zstd::bulk::compress(block, i32::from(level)),
+        }
+    }
+
+    /// Decompresses one block that may not be longer than `limit` bytes; a longer one is an error.
+    pub fn decompress(self, packed: &[u8], limit: usize) -> io::Result<Vec<u8>> {
+        let mut out = Vec::new();
+        let mut reader: Box<dyn Read + '_> = match self {
+            Self::Gzip { .. } => Box::new(flate2::read::ZlibDecoder::new(packed)),
+            Self::Xz { .. } => Box::new(liblzma::read::XzDecoder::new(packed)),
+            Self::Zstd { .. } => Box::new(zstd::stream::read::Decoder::new(packed)?.single_frame()),
+        };
+        let cap = limit.saturating_add(1) as u64;
+        reader.by_ref().take(cap).read_to_end(&mut out)?;
+        if out.len() > limit {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, Oversized { limit }));
+        }
+        Ok(out)
+    }
+}
+
+/// A block decompresses to more than it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("decompresses to more than {limit} bytes")]
+pub struct Oversized {
+    /// The most bytes the caller allowed.
+    pub limit: usize,
+}
+
+/// How a whole stream (a `.deb` member, an index, an initramfs) is compressed, by its first bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wrapping {
+    /// gzip members (RFC 1952), possibly several.
+    Gzip,
+    /// xz streams, possibly several.
+    Xz,
+    /// zstd frames, possibly several.
+    Zstd,
+    /// Not compressed, or by nothing that is known here.
+    None,
+}
+
+impl Wrapping {
+    /// Recognises the wrapping from the first six bytes of a stream.
+    pub fn detect(start: &[u8]) -> Self {
+        match start {
+            [0x1f, 0x8b, ..] => Self::Gzip,
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Xz,
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Zstd,
+            _ => Self::None,
+        }
+    }
+
+    /// A reader of the plain bytes. It yields what the stream holds: callers bound how much they take.
+    pub fn reader<'a, R: Read + Send + 'a>(self, packed: R) -> io::Result<Box<dyn Read + Send + 'a>> {
+        Ok(match self {
+            Self::Gzip => Box::new(flate2::read::MultiGzDecoder::new(packed)),
+            Self::Xz => Box::new(liblzma::read::XzDecoder::new_multi_decoder(packed)),
+            Self::Zstd => Box::new(zstd::stream::read::Decoder::new(packed)?),
+            Self::None => Box::new(packed),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Codec; 4] = [
+        Codec::Gzip { level: 9 },
+        Codec::Xz { preset: 6, x86: false, dict_size: 1 << 17 },
+        Codec::Xz { preset: 6, x86: true, dict_size: 1 << 20 },
+        Codec::Zstd { level: 15 },
+    ];
+
+    fn sample() -> Vec<u8> {
+        (0..100_000u32).flat_map(|n| (n / 7).to_le_bytes()).collect()
+    }
+
+    #[test]
+    fn blocks_round_trip_and_the_limit_holds() {
+        let block = sample();
+        for codec in ALL {
+            let packed = codec.compress(&block).unwrap();
+            assert!(packed.len() < block.len(), "{codec}");
+            assert_eq!(codec.decompress(&packed, block.len()).unwrap(), block, "{codec}");
+            assert!(codec.decompress(&packed, block.len() - 1).is_err(), "{codec}");
+        }
+    }
+
+    #[test]
+    fn text_form_round_trips() {
+        for codec in ALL {
+            assert_eq!(codec.to_string().parse(), Ok(codec));
+        }
+        for text in ["", "zstd:0", "zstd:23", "gzip:10", "xz:6:dict=1", "xz:6:arm", "zstd:3:4", "lzma"] {
+            assert_eq!(text.parse::<Codec>(), Err(NotACodec(text.into())));
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! initramfs images: concatenated cpio archives, each plain or compressed.

@@ -1,0 +1,26 @@
+//! What an image is: file system trees, the formats that hold them, and the codecs those formats use.
+//!
+//! Everything here is a function of its arguments. There is no clock, no environment, no path of the host and no
+//! thread outside [`par`]; `clippy.toml` beside this crate holds the wall.
+#![forbid(unsafe_code)]
+
+pub mod ar;
+pub mod codec;
+pub mod cpio;
+pub mod deb;
+pub mod digest;
+pub mod epoch;
+pub mod fat;
+pub mod gpt;
+pub mod initramfs;
+pub mod io;
+pub mod iso9660;
+pub mod par;
+pub mod squashfs;
+pub mod tar;
+pub mod tree;
+
+pub use digest::Digest;
+pub use epoch::Epoch;
+pub use io::ReadAt;
+pub use tree::Tree;

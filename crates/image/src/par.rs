@@ -1,0 +1,122 @@
+//! Parallel work whose result does not depend on the number of threads.
+
+use std::collections::BTreeMap;
+use std::num::NonZero;
+use std::sync::mpsc;
+use std::sync::{Condvar, Mutex};
+
+/// Applies `f` on `jobs` threads and hands the results to `each` in input order, on the calling thread.
+///
+/// At most `4 * jobs` items are between input and `each` at any time, so memory is bounded however slow `each` is.
+/// The first error of `each` stops the work and is returned. A panic in `f` is passed on.
+pub fn map_ordered<T: Send, U: Send, E>(
+    jobs: NonZero<usize>,
+    items: impl Iterator<Item = T> + Send,
+    f: impl Fn(T) -> U + Sync,
+    mut each: impl FnMut(U) -> Result<(), E>,
+) -> Result<(), E> {
+    if jobs.get() == 1 {
+        return items.map(f).try_for_each(each);
+    }
+    let window = jobs.get().saturating_mul(4) as u64;
+    let input = Mutex::new(items.enumerate());
+    let gate = Gate { done: Mutex::new(Some(0)), moved: Condvar::new() };
+    std::thread::scope(|scope| {
+        let (send, receive) = mpsc::channel();
+        // Opens the gate for good however this scope ends, so that no worker waits for ever.
+        let _open = OpenOnDrop(&gate);
+        for _ in 0..jobs.get() {
+            let send = send.clone();
+            let (input, gate, f) = (&input, &gate, &f);
+            scope.spawn(move || {
+                loop {
+                    let next = input.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).next();
+                    let Some((index, item)) = next else { break };
+                    if !gate.wait(index as u64, window) || send.send((index as u64, f(item))).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        drop(send);
+        let mut early = BTreeMap::new();
+        let mut due = 0;
+        for (index, result) in receive {
+            early.insert(index, result);
+            while let Some(result) = early.remove(&due) {
+                each(result)?;
+                due += 1;
+                gate.advance(due);
+            }
+        }
+        Ok(())
+    })
+}
+
+struct Gate {
+    /// How many results were handed on; `None` when nobody takes results any more.
+    done: Mutex<Option<u64>>,
+    moved: Condvar,
+}
+
+impl Gate {
+    /// Waits until `index` lies inside the window; false when the work was stopped.
+    fn wait(&self, index: u64, window: u64) -> bool {
+        let done = self.done.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let done = self
+            .moved
+            .wait_while(done, |done| done.is_some_and(|done| index >= done + window))
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        done.is_some()
+    }
+
+    fn advance(&self, due: u64) {
+        *self.done.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(due);
+        self.moved.notify_all();
+    }
+}
+
+struct OpenOnDrop<'a>(&'a Gate);
+
+impl Drop for OpenOnDrop<'_> {
+    fn drop(&mut self) {
+        *self.0.done.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = None;
+        self.0.moved.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn squares(jobs: usize) -> Vec<u64> {
+        let mut out = Vec::new();
+        let jobs = NonZero::new(jobs).unwrap();
+        map_ordered(jobs, 0..500u64, |n| n * n, |square| {
+            out.push(square);
+            Ok::<(), ()>(())
+        })
+        .unwrap();
+        out
+    }
+
+    #[test]
+    fn job_count_changes_nothing() {
+        let serial = squares(1);
+        assert_eq!(serial.len(), 500);
+        for jobs in [2, 3, 8, 60] {
+            assert_eq!(squares(jobs), serial, "jobs = {jobs}");
+        }
+    }
+
+    #[test]
+    fn the_first_error_stops_endless_work() {
+        let jobs = NonZero::new(3).unwrap();
+        let mut seen = 0;
+        let result = map_ordered(jobs, 0.., |n: u64| n, |n| {
+            seen = n;
+            if n == 40 { Err("enough") } else { Ok(()) }
+        });
+        assert_eq!((result, seen), (Err("enough"), 40));
+    }
+}

@@ -1,0 +1,1 @@
+//! tar archives: the dialect of dpkg for reading, one canonical form for writing.
