@@ -17,7 +17,7 @@ mod settings;
 mod suggest;
 mod ui;
 
-use commands::{Context, build, init, inspect, lock, store};
+use commands::{Context, boot, build, init, inspect, lock, store};
 use failure::{Failure, Kind, Status};
 use interrupt::Interrupt;
 use settings::Settings;
@@ -59,6 +59,7 @@ enum Command {
     Lock(lock::Args),
     Build(build::Args),
     Inspect(inspect::Args),
+    Boot(boot::Args),
     Store(store::Args),
 }
 
@@ -101,6 +102,7 @@ fn run(command: &Command, settings: Settings, ui: &Ui) -> Result<Status, Failure
         Command::Lock(args) => lock::run(args, &cx),
         Command::Build(args) => build::run(args, &cx),
         Command::Inspect(args) => inspect::run(args, &cx),
+        Command::Boot(args) => boot::run(args, &cx),
         Command::Store(args) => store::run(args, &cx),
     }
 }

@@ -4,6 +4,7 @@ use crate::interrupt::Interrupt;
 use crate::settings::Settings;
 use crate::ui::Ui;
 
+pub mod boot;
 pub mod build;
 pub mod init;
 pub mod inspect;
