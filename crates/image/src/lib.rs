@@ -8,6 +8,7 @@ pub mod ar;
 pub mod codec;
 pub mod cpio;
 pub mod deb;
+pub mod detect;
 pub mod digest;
 pub mod epoch;
 pub mod fat;

@@ -1,1 +1,14 @@
-//! selfsame-testkit
+//! Helpers for tests: reference programs, hermetic runs of the program, virtual machines, leak checks.
+//!
+//! A development dependency only; it may panic, read the environment and start programs, which no other library may.
+#![forbid(unsafe_code)]
+
+pub mod environment;
+pub mod leaks;
+pub mod oracle;
+pub mod readme;
+pub mod vm;
+
+pub use environment::{Run, TestEnvironment};
+pub use oracle::{is_root, may_skip, oracle, oracle_text, which};
+pub use vm::Vm;
