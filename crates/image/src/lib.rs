@@ -16,6 +16,8 @@ pub mod gpt;
 pub mod initramfs;
 pub mod io;
 pub mod iso9660;
+#[cfg(test)]
+mod mutation;
 pub mod par;
 pub mod squashfs;
 pub mod tar;

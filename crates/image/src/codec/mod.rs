@@ -3,6 +3,8 @@
 //! One call compresses one block on one thread. libzstd and liblzma give other bytes when they split the work
 //! themselves, so parallelism is over blocks only ([`crate::par`]).
 
+pub mod stream;
+
 use std::fmt;
 use std::io::{self, Read};
 use std::str::FromStr;
