@@ -16,6 +16,7 @@ pub mod initramfs;
 pub mod io;
 pub mod iso9660;
 pub mod par;
+mod raw;
 pub mod squashfs;
 pub mod tar;
 pub mod tree;
