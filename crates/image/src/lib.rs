@@ -19,6 +19,7 @@ pub mod iso9660;
 #[cfg(test)]
 mod mutation;
 pub mod par;
+mod raw;
 pub mod squashfs;
 pub mod tar;
 pub mod tree;
