@@ -6,10 +6,16 @@ mod header;
 mod number;
 mod pax;
 mod read;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod write;
 
 use std::collections::BTreeMap;
 
 pub use read::{Body, Reader};
+pub use tree::{collect, read_tree};
+pub use write::{WriteError, write};
 
 use crate::io::ReadError;
 use crate::tree::Meta;

@@ -52,7 +52,7 @@ impl Overrides {
             b"atime" | b"ctime" | b"comment" | b"hdrcharset" | b"charset" | b"LIBARCHIVE.creationtime" => {}
             b"SCHILY.dev" | b"SCHILY.ino" | b"SCHILY.nlink" => {}
             _ => match key.strip_prefix(b"SCHILY.xattr.") {
-                Some(name) if !name.is_empty() => self.xattr(name, value),
+                Some(name) if !name.is_empty() => self.xattr(&xattr_name(name), value),
                 // Sparse maps and ACLs change what a file is; other keys might.
                 _ if key.starts_with(b"LIBARCHIVE.xattr.") => {}
                 _ => return Err(Corruption::PaxKey(shown(key))),
@@ -115,6 +115,32 @@ fn malformed(key: &[u8], value: &[u8]) -> Corruption {
 
 fn shown(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..bytes.len().min(120)]).into_owned()
+}
+
+/// The key of an extended attribute. A key ends at its first `=`, so GNU tar writes `%3D` for it and `%25` for `%`.
+pub(super) fn xattr_key(name: &[u8]) -> Vec<u8> {
+    let mut key = b"SCHILY.xattr.".to_vec();
+    for byte in name {
+        match byte {
+            b'%' => key.extend_from_slice(b"%25"),
+            b'=' => key.extend_from_slice(b"%3D"),
+            _ => key.push(*byte),
+        }
+    }
+    key
+}
+
+/// The name of the extended attribute whose key ends with `coded`.
+fn xattr_name(mut coded: &[u8]) -> Vec<u8> {
+    let mut name = Vec::with_capacity(coded.len());
+    while let Some((first, rest)) = coded.split_first() {
+        (coded, _) = match coded {
+            [b'%', b'2', b'5', rest @ ..] => (rest, name.push(b'%')),
+            [b'%', b'3', b'D', rest @ ..] => (rest, name.push(b'=')),
+            _ => (rest, name.push(*first)),
+        };
+    }
+    name
 }
 
 /// One record; its length counts its own digits.
