@@ -81,7 +81,10 @@ fn trees_come_back() {
 fn the_bytes_are_pinned() {
     let (tree, memory) = sample();
     let digest = Digest::of(&written(&tree, &memory, 1_000_000_000)).to_string();
-    assert_eq!(digest, "2908620a926dacfdb26254ceb81121eb1c902ed58c6e0bb4d26a142785184a33", "bytes changed: if intended, update and say why in the commit");
+    assert_eq!(
+        digest, "2908620a926dacfdb26254ceb81121eb1c902ed58c6e0bb4d26a142785184a33",
+        "bytes changed: if intended, update and say why in the commit"
+    );
 }
 
 #[test]

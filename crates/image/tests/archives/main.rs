@@ -7,4 +7,5 @@
 mod cpio;
 mod deb;
 mod host;
+mod initramfs;
 mod tar;
