@@ -14,7 +14,10 @@ mod write;
 use std::collections::BTreeMap;
 
 pub use read::{Body, Reader};
+#[cfg(test)]
+pub(crate) use tests::sample;
 pub use tree::{collect, read_tree};
+pub(crate) use write::{CopyError, copy};
 pub use write::{WriteError, write};
 
 use crate::io::ReadError;

@@ -175,6 +175,13 @@ pub(super) fn push_escaped(line: &mut String, bytes: &[u8]) {
     }
 }
 
+/// `bytes` in the form that paths have in the text: printable ASCII without spaces.
+pub fn escaped(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len());
+    push_escaped(&mut out, bytes);
+    out
+}
+
 fn plain(byte: u8) -> bool {
     byte.is_ascii_graphic() && !matches!(byte, b'%' | b'=')
 }

@@ -8,7 +8,7 @@ use selfsame_image::deb::Deb;
 use selfsame_image::tar;
 use selfsame_image::tree::{Content, Meta, Tree};
 
-use crate::host::{assert_same, capture, files_in, oracle, root, sample};
+use crate::host::{assert_same, capture, files_in, oracle, root, sample, unpack_tar};
 
 const LIMIT: u64 = 1 << 32;
 
@@ -70,12 +70,9 @@ fn check(package: &Path) {
 /// Packages as dpkg-deb builds them with each compression.
 fn built(dir: &Path) -> Option<Vec<PathBuf>> {
     let (tree, memory) = sample();
-    let mut archive = Vec::new();
-    tar::write(&tree, &memory, selfsame_image::Epoch(u32::MAX), &mut archive).unwrap();
     let top = dir.join("package");
     fs::create_dir_all(top.join("DEBIAN")).unwrap();
-    let unpack = ["--extract", "--preserve-permissions", "--numeric-owner", "--file=-"];
-    oracle(Command::new("tar").arg("-C").arg(&top).args(unpack), &archive)?;
+    unpack_tar(&tree, &memory, &top)?;
     // dpkg-deb packs no names with a newline.
     fs::remove_file(top.join("etc/\u{e9} \n")).unwrap();
     let control = "Package: sample\nVersion: 1:2.0-1\nArchitecture: all\nMaintainer: A <a@example.org>\nDescription: x\n";

@@ -9,6 +9,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use selfsame_image::Epoch;
 use selfsame_image::tree::{Kind, Leaf, LeafId, Memory, Meta, Tree, text};
 
 /// What `command` prints when it is given `input`; `None` if the program is missing and `CI` is not set.
@@ -149,6 +150,16 @@ pub(crate) fn sample() -> (Tree, Memory) {
     }
     tree.compact();
     (tree, memory)
+}
+
+/// Has GNU tar unpack the archive of `tree` into `dir`; `None` if it is missing.
+pub(crate) fn unpack_tar(tree: &Tree, memory: &Memory, dir: &Path) -> Option<Vec<u8>> {
+    let mut archive = Vec::new();
+    selfsame_image::tar::write(tree, memory, Epoch(u32::MAX), &mut archive).unwrap();
+    let mut unpack = Command::new("tar");
+    unpack.arg("-C").arg(dir).args(["-xpf-", "--numeric-owner", "--delay-directory-restore"]);
+    oracle(&mut unpack, &archive)?;
+    Some(archive)
 }
 
 /// The names of the files in `dir` that end with `ending`.

@@ -4,6 +4,8 @@
 //! A missing program skips a test, but not where `CI` is set.
 #![allow(clippy::disallowed_methods, reason = "oracles work on files")]
 
+mod cpio;
 mod deb;
 mod host;
+mod initramfs;
 mod tar;

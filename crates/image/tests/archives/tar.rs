@@ -4,7 +4,7 @@ use selfsame_image::Epoch;
 use selfsame_image::tar::{Dialect, read_tree, write};
 use selfsame_image::tree::{Kind, Leaf, Meta, Tree};
 
-use crate::host::{assert_same, capture, oracle, root, sample};
+use crate::host::{assert_same, capture, oracle, root, sample, unpack_tar};
 
 fn written(tree: &Tree, memory: &selfsame_image::tree::Memory) -> Vec<u8> {
     let mut archive = Vec::new();
@@ -16,12 +16,8 @@ fn written(tree: &Tree, memory: &selfsame_image::tree::Memory) -> Vec<u8> {
 #[test]
 fn gnu_tar_unpacks_the_tree_and_packs_the_same_bytes() {
     let (tree, memory) = sample();
-    let ours = written(&tree, &memory);
     let dir = tempfile::tempdir().unwrap();
-    let unpack = ["--extract", "--preserve-permissions", "--numeric-owner", "--file=-"];
-    if oracle(Command::new("tar").arg("-C").arg(dir.path()).args(unpack), &ours).is_none() {
-        return;
-    }
+    let Some(ours) = unpack_tar(&tree, &memory, dir.path()) else { return };
     assert_same(&tree, &capture(dir.path()).0, "unpacked by GNU tar");
     let mut pack = Command::new("tar");
     pack.arg("-C").arg(dir.path()).args(["--create", "--sort=name", "--format=posix", "--numeric-owner"]);
@@ -45,10 +41,8 @@ fn gnu_tar_unpacks_the_tree_and_packs_the_same_bytes() {
 #[test]
 fn forms_of_gnu_tar_are_read_as_the_same_tree() {
     let (tree, memory) = sample();
-    let ours = written(&tree, &memory);
     let dir = tempfile::tempdir().unwrap();
-    let unpack = ["--extract", "--preserve-permissions", "--numeric-owner", "--file=-"];
-    if oracle(Command::new("tar").arg("-C").arg(dir.path()).args(unpack), &ours).is_none() {
+    if unpack_tar(&tree, &memory, dir.path()).is_none() {
         return;
     }
     for (format, dialects) in [
