@@ -6,6 +6,7 @@
 
 pub mod date;
 pub mod deb822;
+pub mod openpgp;
 pub mod relation;
 pub mod release;
 pub mod version;

@@ -13,3 +13,6 @@ pub use environment::{Run, TestEnvironment};
 pub use oracle::{is_root, may_skip, oracle, oracle_text, which};
 pub use vm::Vm;
 pub use tempfile;
+//! Helpers for tests: they may panic, and nothing of them is in the program.
+
+pub mod archive;
