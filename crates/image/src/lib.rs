@@ -16,7 +16,10 @@ pub mod gpt;
 pub mod initramfs;
 pub mod io;
 pub mod iso9660;
+#[cfg(test)]
+mod mutation;
 pub mod par;
+mod raw;
 pub mod squashfs;
 pub mod tar;
 pub mod tree;

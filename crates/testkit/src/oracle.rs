@@ -9,13 +9,14 @@ use std::process::{Command, Output};
 /// Runs a reference program and returns what it said, whatever its exit status.
 ///
 /// A missing program skips the check (`None`) on a laptop and panics when the environment variable `CI` is set, where
-/// a skip could not be told from a pass. `scripts/oracles.sh` installs all of them.
+/// a skip could not be told from a pass. `scripts/oracles.sh` installs all of them. It speaks English and UTC.
 ///
 /// # Panics
 /// If the program cannot be run for another reason.
 #[must_use]
 #[track_caller]
 pub fn oracle(command: &mut Command) -> Option<Output> {
+    command.env("LC_ALL", "C").env("TZ", "UTC");
     match command.output() {
         Ok(output) => Some(output),
         Err(error) if error.kind() == ErrorKind::NotFound && may_skip() => {

@@ -3,6 +3,8 @@
 //! One call compresses one block on one thread. libzstd and liblzma give other bytes when they split the work
 //! themselves, so parallelism is over blocks only ([`crate::par`]).
 
+pub mod stream;
+
 use std::fmt;
 use std::io::{self, Read};
 use std::str::FromStr;
@@ -129,26 +131,29 @@ impl Codec {
                 flate2::read::ZlibEncoder::new(block, level).read_to_end(&mut out)?;
                 Ok(out)
             }
-            Self::Xz {
-                preset,
-                x86,
-                dict_size,
-            } => {
-                let mut options = liblzma::stream::LzmaOptions::new_preset(u32::from(preset))?;
-                options.dict_size(dict_size);
-                let mut filters = liblzma::stream::Filters::new();
-                if x86 {
-                    filters.x86();
-                }
-                filters.lzma2(&options);
-                let stream =
-                    liblzma::stream::Stream::new_stream_encoder(&filters, liblzma::stream::Check::Crc32)?;
+            Self::Xz { .. } => {
+                let stream = self.xz_stream()?;
                 let mut out = Vec::with_capacity(block.len() / 2);
                 liblzma::read::XzEncoder::new_stream(block, stream).read_to_end(&mut out)?;
                 Ok(out)
             }
             Self::Zstd { level } => zstd::bulk::compress(block, i32::from(level)),
         }
+    }
+
+    /// The encoder of liblzma with these parameters.
+    fn xz_stream(self) -> io::Result<liblzma::stream::Stream> {
+        let Self::Xz { preset, x86, dict_size } = self else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        let mut options = liblzma::stream::LzmaOptions::new_preset(u32::from(preset))?;
+        options.dict_size(dict_size);
+        let mut filters = liblzma::stream::Filters::new();
+        if x86 {
+            filters.x86();
+        }
+        filters.lzma2(&options);
+        Ok(liblzma::stream::Stream::new_stream_encoder(&filters, liblzma::stream::Check::Crc32)?)
     }
 
     /// Decompresses one block that may not be longer than `limit` bytes; a longer one is an error.

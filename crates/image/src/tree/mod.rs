@@ -4,11 +4,17 @@
 //! is generic: a reader points into its image, everything else uses [`Content`], a size and a digest.
 
 mod contents;
+mod edit;
+mod glob;
+pub mod merkle;
 mod name;
+pub mod text;
 
 use std::collections::BTreeMap;
 
 pub use contents::{Contents, Layered, Memory};
+pub use edit::Policy;
+pub use glob::{NotAPattern, Pattern};
 pub use name::{Name, NotAName};
 
 use crate::digest::Digest;
