@@ -1,5 +1,6 @@
 //! Rules that hold for the whole workspace.
 
+mod documents;
 mod edges;
 mod licences;
 mod size;

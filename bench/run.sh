@@ -1,0 +1,83 @@
+#!/bin/bash
+# Builds an example with selfsame and with bench/expert.sh, alternating, and prints the table of docs/performance.md.
+#
+#   bench/run.sh [RUNS] [RECIPE]            default: 3 runs of examples/live
+#
+# Cold: empty store, packages already on this machine for both (a mirror made by scripts/mirror.sh, kept in
+# .cache/mirror). Again: the same build a second time, nothing changed. One run of each takes turns, so that the ratio
+# of a pair says something even on a machine that is not quiet.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+runs=${1:-3} recipe=${2:-examples/live}
+lock=$recipe/selfsame.lock
+mirror=$PWD/.cache/mirror
+for program in mmdebstrap mksquashfs xorriso mkfs.fat mcopy; do
+  type -P "$program" > /dev/null || { echo "error: $program is missing; scripts/oracles.sh installs it" >&2; exit 1; }
+done
+[ -x /usr/bin/time ] || { echo "error: GNU time is missing; scripts/oracles.sh installs it" >&2; exit 1; }
+cargo build --release --locked --quiet
+selfsame=$PWD/target/release/selfsame
+boot_packages=(isolinux syslinux-common shim-signed grub-efi-amd64-signed)
+scripts/mirror.sh "$mirror" "$lock" "${boot_packages[@]}"
+# Both read the packages from memory.
+find "$mirror/pool" -name '*.deb' -exec cat {} + > /dev/null
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/bench.XXXXXX")
+trap 'rm -rf --one-file-system "$work"' EXIT
+table=$work/table
+# measured WHO RUN COMMAND...: appends "who run wall cpu peak" in seconds, seconds and MiB.
+measured() {
+  local who=$1 run=$2
+  shift 2
+  if ! /usr/bin/time -f '%e %U %S %M' -o "$work/time" "$@" > "$work/stdout" 2> "$work/stderr"; then
+    cat "$work/stderr" >&2
+    exit 1
+  fi
+  read -r wall user system peak < <(tail -n 1 "$work/time")
+  awk -v who="$who" -v run="$run" -v wall="$wall" -v user="$user" -v sys="$system" -v peak="$peak" \
+    'BEGIN { printf "%s %d %.1f %.1f %.0f\n", who, run, wall, user + sys, peak / 1024 }' | tee -a "$table" >&2
+}
+build() {
+  measured "$1" "$2" "$selfsame" build "$recipe" --quiet --json --store "$work/store" --out "$work/out" \
+    --mirror "debian=file:$mirror"
+}
+for run in $(seq "$runs"); do
+  rm -rf "$work/store" "$work/out" "$work/expert.iso"
+  : > "$work/steps"
+  STEPS=$work/steps measured expert "$run" bench/expert.sh "$lock" "$mirror" "$work/expert.iso"
+  build cold "$run"
+  cp "$work/stdout" "$work/stages"
+  build again "$run"
+done
+
+echo
+echo "$(nproc) processors, $(awk '/MemTotal/{printf "%.0f GiB", $2 / 1048576}' /proc/meminfo), $runs paired runs of $recipe at $(git rev-parse --short HEAD), medians"
+echo
+echo '| who | wall s | CPU s | peak MiB | wall, expert : who (each pair) |'
+echo '|---|---|---|---|---|'
+awk '
+  function median(who, column,   n, i, j, swap, values) {
+    n = 0
+    for (i = 1; i <= rows; i++) if (name[i] == who) values[++n] = cell[i, column]
+    for (i = 2; i <= n; i++)
+      for (j = i; j > 1 && values[j - 1] > values[j]; j--) { swap = values[j]; values[j] = values[j - 1]; values[j - 1] = swap }
+    return n % 2 ? values[(n + 1) / 2] : (values[n / 2] + values[n / 2 + 1]) / 2
+  }
+  { rows++; name[rows] = $1; run[rows] = $2; for (c = 3; c <= 5; c++) cell[rows, c] = $c; wall[$1, $2] = $3; if ($2 > last) last = $2 }
+  END {
+    split("expert cold again", order, " ")
+    for (k = 1; k <= 3; k++) {
+      who = order[k]; ratios = ""
+      for (r = 1; r <= last; r++) ratios = ratios sprintf("%s%.2f", r > 1 ? ", " : "", wall["expert", r] / (wall[who, r] > 0 ? wall[who, r] : 0.01))
+      label = who == "expert" ? "bench/expert.sh" : "selfsame build, " (who == "cold" ? "cold" : "nothing changed")
+      printf "| %s | %.1f | %.1f | %.0f | %s |\n", label, median(who, 3), median(who, 4), median(who, 5), ratios
+    }
+  }' "$table"
+echo
+echo "| stage | seconds (last cold run) |"
+echo "|---|---|"
+awk -F'"' '/"name":/{name = $4} /"seconds":/{gsub(/[^0-9.]/, "", $3); printf "| %s | %.1f |\n", name, $3}' "$work/stages"
+sed 's/^\([^ ]*\) \(.*\)/| expert: \1 | \2 |/' "$work/steps"
+echo
+wc -c "$work"/out/*.iso "$work/expert.iso" | sed '/total/d' >&2

@@ -1,0 +1,49 @@
+#!/bin/bash
+# Installs the reference programs that tests compare with (Debian and Ubuntu). Without root it only says which are
+# missing. Tests skip a missing program, but fail when the environment variable CI is set.
+set -euo pipefail
+
+# program package
+needed='
+apt-get apt
+cc gcc
+cpio cpio
+dpkg-deb dpkg
+fdisk fdisk
+fsck.fat dosfstools
+git git
+gpg gpg
+gpgv gpgv
+isoinfo genisoimage
+mcopy mtools
+mkfs.ext4 e2fsprogs
+mksquashfs squashfs-tools
+mmdebstrap mmdebstrap
+mount mount
+newuidmap uidmap
+python3 python3
+qemu-system-x86_64 qemu-system-x86
+sgdisk gdisk
+strace strace
+tar tar
+time time
+unsquashfs squashfs-tools
+xorriso xorriso
+xz xz-utils
+zstd zstd
+/usr/share/OVMF/OVMF_CODE_4M.fd ovmf
+'
+PATH=$PATH:/usr/sbin:/sbin
+missing=()
+while read -r program package; do
+  # `time` is also a word of the shell: -P looks on the path alone, and takes absolute names.
+  [ -z "$program" ] || [ -e "$program" ] || type -P "$program" > /dev/null || missing+=("$package")
+done <<< "$needed"
+[ ${#missing[@]} -gt 0 ] || exit 0
+if [ "$(id -u)" -ne 0 ]; then
+  echo "missing reference programs; as root: apt-get install --no-install-recommends ${missing[*]}" >&2
+  exit 1
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get -q update
+apt-get -q install -y --no-install-recommends "${missing[@]}"
