@@ -1,3 +1,152 @@
-//! The selfsame program.
+//! The selfsame program: system images that anybody can rebuild to the same bytes.
+#![forbid(unsafe_code)]
+#![expect(
+    unreachable_pub,
+    reason = "a program exports nothing: pub is what other modules may use"
+)]
 
-fn main() {}
+use std::panic::{self, AssertUnwindSafe};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+mod commands;
+mod failure;
+mod interrupt;
+mod settings;
+mod suggest;
+mod ui;
+
+use commands::{Context, boot, build, init, inspect, lock, store};
+use failure::{Failure, Kind, Status};
+use interrupt::Interrupt;
+use settings::Settings;
+use ui::Ui;
+
+/// The first argument of the program when it is started as the inside of its own sandbox. Not part of the interface.
+const SANDBOX: &str = "__sandbox";
+
+/// Build Debian system images that come out the same, bit for bit, for anybody
+///
+/// A recipe (a directory with a selfsame.toml) says what the image shall be, `selfsame lock` writes down exactly
+/// which packages it is made of, and `selfsame build` makes it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "selfsame",
+    version,
+    disable_help_subcommand = true,
+    max_term_width = 100
+)]
+#[command(after_help = "Examples:
+  selfsame init my-image           write a recipe to start from
+  selfsame lock my-image           choose the packages and pin them
+  selfsame build my-image          build; the images are in ./out
+  selfsame boot out/live.iso       try the image in a virtual machine
+
+Exit status: 0 done, 1 the answer is no, 2 wrong command line, 3 wrong input, 4 trouble with this
+machine, 70 a bug in selfsame, 130 interrupted.")]
+struct Cli {
+    /// Print results, warnings and errors only
+    #[arg(long, short, global = true)]
+    quiet: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Init(init::Args),
+    Lock(lock::Args),
+    Build(build::Args),
+    Inspect(inspect::Args),
+    Boot(boot::Args),
+    Store(store::Args),
+}
+
+fn main() -> ExitCode {
+    // Before anything else: the inside of the sandbox has no terminal, no settings and no threads.
+    if std::env::args_os().nth(1).is_some_and(|first| first == SANDBOX) {
+        return sandbox();
+    }
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return command_line_error(&error),
+    };
+    let settings = Settings::from_environment();
+    let ui = Ui::new(&settings, cli.quiet);
+    match guarded(|| run(&cli.command, settings, &ui)) {
+        Ok(status) => status.into(),
+        Err(failure) => {
+            ui.failure(&failure);
+            failure.exit_code()
+        }
+    }
+}
+
+/// Becomes the first process of a sandbox.
+fn sandbox() -> ExitCode {
+    // >>> LEAD: replace by `selfsame_build::sandbox::child_main()` <<<
+    ExitCode::from(Kind::Internal.exit_status())
+}
+
+fn run(command: &Command, settings: Settings, ui: &Ui) -> Result<Status, Failure> {
+    let interrupt = Interrupt::install()
+        .map_err(|error| Failure::environment(error).context("cannot arrange to be interrupted"))?;
+    let cx = Context {
+        settings,
+        ui: ui.clone(),
+        interrupt,
+    };
+    match command {
+        Command::Init(args) => init::run(args, &cx),
+        Command::Lock(args) => lock::run(args, &cx),
+        Command::Build(args) => build::run(args, &cx),
+        Command::Inspect(args) => inspect::run(args, &cx),
+        Command::Boot(args) => boot::run(args, &cx),
+        Command::Store(args) => store::run(args, &cx),
+    }
+}
+
+/// Runs `work`; a panic becomes a failure of kind [`Kind::Internal`] instead of a status nobody documented.
+fn guarded(work: impl FnOnce() -> Result<Status, Failure>) -> Result<Status, Failure> {
+    panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| {
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        let text = text
+            .or_else(|| payload.downcast_ref::<&str>().copied())
+            .unwrap_or("no message");
+        Err(Failure::internal(format!(
+            "selfsame stopped in the middle of its work: {text}"
+        )))
+    })
+}
+
+/// Help and version go to standard output with status 0, mistakes to standard error with the status of their kind.
+fn command_line_error(error: &clap::Error) -> ExitCode {
+    let status = if error.use_stderr() {
+        Kind::Usage.exit_status()
+    } else {
+        failure::SUCCESS
+    };
+    // Nobody is left to tell if the terminal is gone.
+    let _ = error.print();
+    ExitCode::from(status)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_panic_is_an_internal_failure() {
+        let failure = guarded(|| panic!("at {}", 1)).unwrap_err();
+        assert_eq!(failure.kind(), Kind::Internal);
+        assert!(failure.to_string().contains("at 1"), "{failure}");
+    }
+}

@@ -13,6 +13,11 @@ pub trait ReadAt: Sync {
     fn read_exact_at(&self, buf: &mut [u8], at: u64) -> io::Result<()>;
 }
 
+/// A length in memory as a length in a source. Lossless: no supported target has pointers above 64 bits.
+pub(crate) fn wide(length: usize) -> u64 {
+    u64::try_from(length).expect("a usize has at most 64 bits")
+}
+
 impl ReadAt for [u8] {
     fn size(&self) -> io::Result<u64> {
         Ok(self.len() as u64)
@@ -87,8 +92,14 @@ impl<R: ReadAt> ReadAt for Window<R> {
     }
 
     fn read_exact_at(&self, buf: &mut [u8], at: u64) -> io::Result<()> {
-        let fits = at.checked_add(buf.len() as u64).is_some_and(|end| end <= self.len);
-        let from = self.start.checked_add(at).filter(|_| fits).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let fits = at
+            .checked_add(buf.len() as u64)
+            .is_some_and(|end| end <= self.len);
+        let from = self
+            .start
+            .checked_add(at)
+            .filter(|_| fits)
+            .ok_or(io::ErrorKind::UnexpectedEof)?;
         self.inner.read_exact_at(buf, from)
     }
 }

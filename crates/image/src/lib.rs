@@ -8,6 +8,7 @@ pub mod ar;
 pub mod codec;
 pub mod cpio;
 pub mod deb;
+pub mod detect;
 pub mod digest;
 pub mod epoch;
 pub mod fat;
@@ -15,7 +16,10 @@ pub mod gpt;
 pub mod initramfs;
 pub mod io;
 pub mod iso9660;
+#[cfg(test)]
+mod mutation;
 pub mod par;
+mod raw;
 pub mod squashfs;
 pub mod tar;
 pub mod tree;

@@ -20,7 +20,10 @@ pub fn map_ordered<T: Send, U: Send, E>(
     }
     let window = jobs.get().saturating_mul(4) as u64;
     let input = Mutex::new(items.enumerate());
-    let gate = Gate { done: Mutex::new(Some(0)), moved: Condvar::new() };
+    let gate = Gate {
+        done: Mutex::new(Some(0)),
+        moved: Condvar::new(),
+    };
     std::thread::scope(|scope| {
         let (send, receive) = mpsc::channel();
         // Opens the gate for good however this scope ends, so that no worker waits for ever.
@@ -30,7 +33,10 @@ pub fn map_ordered<T: Send, U: Send, E>(
             let (input, gate, f) = (&input, &gate, &f);
             scope.spawn(move || {
                 loop {
-                    let next = input.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).next();
+                    let next = input
+                        .lock()
+                        .unwrap_or_else(|poisoned| poisoned.into_inner())
+                        .next();
                     let Some((index, item)) = next else { break };
                     if !gate.wait(index as u64, window) || send.send((index as u64, f(item))).is_err() {
                         break;
@@ -80,7 +86,11 @@ struct OpenOnDrop<'a>(&'a Gate);
 
 impl Drop for OpenOnDrop<'_> {
     fn drop(&mut self) {
-        *self.0.done.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = None;
+        *self
+            .0
+            .done
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner()) = None;
         self.0.moved.notify_all();
     }
 }
@@ -92,10 +102,15 @@ mod tests {
     fn squares(jobs: usize) -> Vec<u64> {
         let mut out = Vec::new();
         let jobs = NonZero::new(jobs).unwrap();
-        map_ordered(jobs, 0..500u64, |n| n * n, |square| {
-            out.push(square);
-            Ok::<(), ()>(())
-        })
+        map_ordered(
+            jobs,
+            0..500u64,
+            |n| n * n,
+            |square| {
+                out.push(square);
+                Ok::<(), ()>(())
+            },
+        )
         .unwrap();
         out
     }
@@ -113,10 +128,15 @@ mod tests {
     fn the_first_error_stops_endless_work() {
         let jobs = NonZero::new(3).unwrap();
         let mut seen = 0;
-        let result = map_ordered(jobs, 0.., |n: u64| n, |n| {
-            seen = n;
-            if n == 40 { Err("enough") } else { Ok(()) }
-        });
+        let result = map_ordered(
+            jobs,
+            0..,
+            |n: u64| n,
+            |n| {
+                seen = n;
+                if n == 40 { Err("enough") } else { Ok(()) }
+            },
+        );
         assert_eq!((result, seen), (Err("enough"), 40));
     }
 }

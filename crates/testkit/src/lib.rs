@@ -1,3 +1,16 @@
-//! Helpers for tests: they may panic, and nothing of them is in the program.
+//! Helpers for tests: reference programs, hermetic runs of the program, virtual machines, leak checks.
+//!
+//! A development dependency only; it may panic, read the environment and start programs, which no other library may.
+#![forbid(unsafe_code)]
 
 pub mod archive;
+pub mod environment;
+pub mod leaks;
+pub mod oracle;
+pub mod readme;
+pub mod vm;
+
+pub use environment::{Run, TestEnvironment};
+pub use oracle::{is_root, may_skip, oracle, oracle_text, which};
+pub use vm::Vm;
+pub use tempfile;

@@ -3,6 +3,8 @@
 //! One call compresses one block on one thread. libzstd and liblzma give other bytes when they split the work
 //! themselves, so parallelism is over blocks only ([`crate::par`]).
 
+pub mod stream;
+
 use std::fmt;
 use std::io::{self, Read};
 use std::str::FromStr;
@@ -32,16 +34,27 @@ pub enum Codec {
 }
 
 /// Versions of the libraries behind the codecs, as they appear in a record: they shape bytes.
-pub const LIBRARIES: &[(&str, &str)] =
-    &[("gzip", "zlib-rs via flate2 1.1.11"), ("xz", "liblzma 0.4.9"), ("zstd", "zstd 0.14.3")];
+pub const LIBRARIES: &[(&str, &str)] = &[
+    ("gzip", "zlib-rs via flate2 1.1.11"),
+    ("xz", "liblzma 0.4.9"),
+    ("zstd", "zstd 0.14.3"),
+];
 
 impl fmt::Display for Codec {
     /// `zstd:15`, `gzip:9`, `xz:6:dict=131072`, `xz:6:dict=1048576:x86`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Gzip { level } => write!(f, "gzip:{level}"),
-            Self::Xz { preset, x86, dict_size } => {
-                write!(f, "xz:{preset}:dict={dict_size}{}", if *x86 { ":x86" } else { "" })
+            Self::Xz {
+                preset,
+                x86,
+                dict_size,
+            } => {
+                write!(
+                    f,
+                    "xz:{preset}:dict={dict_size}{}",
+                    if *x86 { ":x86" } else { "" }
+                )
             }
             Self::Zstd { level } => write!(f, "zstd:{level}"),
         }
@@ -61,13 +74,24 @@ impl FromStr for Codec {
         let wrong = || NotACodec(text.to_owned());
         let mut parts = text.split(':');
         let name = parts.next().unwrap_or_default();
-        let level = |parts: &mut std::str::Split<'_, char>, default: u8, range: std::ops::RangeInclusive<u8>| {
-            let level = parts.next().map_or(Ok(default), |part| part.parse().map_err(|_| wrong()))?;
-            if range.contains(&level) { Ok(level) } else { Err(wrong()) }
-        };
+        let level =
+            |parts: &mut std::str::Split<'_, char>, default: u8, range: std::ops::RangeInclusive<u8>| {
+                let level = parts
+                    .next()
+                    .map_or(Ok(default), |part| part.parse().map_err(|_| wrong()))?;
+                if range.contains(&level) {
+                    Ok(level)
+                } else {
+                    Err(wrong())
+                }
+            };
         let codec = match name {
-            "zstd" => Self::Zstd { level: level(&mut parts, 15, 1..=22)? },
-            "gzip" => Self::Gzip { level: level(&mut parts, 9, 1..=9)? },
+            "zstd" => Self::Zstd {
+                level: level(&mut parts, 15, 1..=22)?,
+            },
+            "gzip" => Self::Gzip {
+                level: level(&mut parts, 9, 1..=9)?,
+            },
             "xz" => {
                 let preset = level(&mut parts, 6, 0..=9)?;
                 let (mut x86, mut dict_size) = (false, 1 << 20);
@@ -81,11 +105,19 @@ impl FromStr for Codec {
                 if !(4096..=64 << 20).contains(&dict_size) {
                     return Err(wrong());
                 }
-                Self::Xz { preset, x86, dict_size }
+                Self::Xz {
+                    preset,
+                    x86,
+                    dict_size,
+                }
             }
             _ => return Err(wrong()),
         };
-        if parts.next().is_some() { Err(wrong()) } else { Ok(codec) }
+        if parts.next().is_some() {
+            Err(wrong())
+        } else {
+            Ok(codec)
+        }
     }
 }
 
@@ -99,22 +131,29 @@ impl Codec {
                 flate2::read::ZlibEncoder::new(block, level).read_to_end(&mut out)?;
                 Ok(out)
             }
-            Self::Xz { preset, x86, dict_size } => {
-                let mut options = liblzma::stream::LzmaOptions::new_preset(u32::from(preset))?;
-                options.dict_size(dict_size);
-                let mut filters = liblzma::stream::Filters::new();
-                if x86 {
-                    filters.x86();
-                }
-                filters.lzma2(&options);
-                let stream =
-                    liblzma::stream::Stream::new_stream_encoder(&filters, liblzma::stream::Check::Crc32)?;
+            Self::Xz { .. } => {
+                let stream = self.xz_stream()?;
                 let mut out = Vec::with_capacity(block.len() / 2);
                 liblzma::read::XzEncoder::new_stream(block, stream).read_to_end(&mut out)?;
                 Ok(out)
             }
             Self::Zstd { level } => zstd::bulk::compress(block, i32::from(level)),
         }
+    }
+
+    /// The encoder of liblzma with these parameters.
+    fn xz_stream(self) -> io::Result<liblzma::stream::Stream> {
+        let Self::Xz { preset, x86, dict_size } = self else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        let mut options = liblzma::stream::LzmaOptions::new_preset(u32::from(preset))?;
+        options.dict_size(dict_size);
+        let mut filters = liblzma::stream::Filters::new();
+        if x86 {
+            filters.x86();
+        }
+        filters.lzma2(&options);
+        Ok(liblzma::stream::Stream::new_stream_encoder(&filters, liblzma::stream::Check::Crc32)?)
     }
 
     /// Decompresses one block that may not be longer than `limit` bytes; a longer one is an error.
@@ -183,8 +222,16 @@ mod tests {
 
     const ALL: [Codec; 4] = [
         Codec::Gzip { level: 9 },
-        Codec::Xz { preset: 6, x86: false, dict_size: 1 << 17 },
-        Codec::Xz { preset: 6, x86: true, dict_size: 1 << 20 },
+        Codec::Xz {
+            preset: 6,
+            x86: false,
+            dict_size: 1 << 17,
+        },
+        Codec::Xz {
+            preset: 6,
+            x86: true,
+            dict_size: 1 << 20,
+        },
         Codec::Zstd { level: 15 },
     ];
 
@@ -208,7 +255,16 @@ mod tests {
         for codec in ALL {
             assert_eq!(codec.to_string().parse(), Ok(codec));
         }
-        for text in ["", "zstd:0", "zstd:23", "gzip:10", "xz:6:dict=1", "xz:6:arm", "zstd:3:4", "lzma"] {
+        for text in [
+            "",
+            "zstd:0",
+            "zstd:23",
+            "gzip:10",
+            "xz:6:dict=1",
+            "xz:6:arm",
+            "zstd:3:4",
+            "lzma",
+        ] {
             assert_eq!(text.parse::<Codec>(), Err(NotACodec(text.into())));
         }
     }

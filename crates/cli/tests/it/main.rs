@@ -1,0 +1,15 @@
+//! The program as its users meet it.
+
+use selfsame_testkit::TestEnvironment;
+
+mod boot;
+mod failures;
+mod help;
+mod init;
+mod inspect;
+mod store;
+
+/// A fresh hostile world around the program.
+fn world() -> TestEnvironment {
+    TestEnvironment::new(env!("CARGO_BIN_EXE_selfsame"))
+}

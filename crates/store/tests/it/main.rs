@@ -1,0 +1,78 @@
+//! What a store promises, tried from the outside.
+
+mod contract;
+mod crash;
+mod damage;
+mod processes;
+mod space;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use selfsame_store::{Depth, Store};
+
+/// Names the store's directory to a test that runs itself again as a child process.
+const CHILD: &str = "SELFSAME_STORE_TEST_CHILD";
+
+/// The directory, if this process is such a child.
+fn child() -> Option<PathBuf> {
+    std::env::var_os(CHILD).map(PathBuf::from)
+}
+
+/// A command that runs `test` of this binary as a child on `dir`, behind the words of `wrapper`.
+fn as_child(test: &str, dir: &Path, wrapper: &[&str]) -> Command {
+    let exe = std::env::current_exe().unwrap().into_os_string();
+    let own = [
+        exe,
+        "--exact".into(),
+        test.into(),
+        "--nocapture".into(),
+        "--test-threads=1".into(),
+    ];
+    let mut words = wrapper.iter().map(OsString::from).chain(own);
+    let mut command = Command::new(words.next().unwrap());
+    command.args(words).env(CHILD, dir);
+    command
+}
+
+/// What a reference program said; `None` if it is not there and this is not CI.
+fn oracle(command: &mut Command) -> Option<Output> {
+    match command.output() {
+        Ok(output) => Some(output),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && std::env::var_os("CI").is_none() => {
+            None
+        }
+        Err(error) => panic!("{command:?}: {error}"),
+    }
+}
+
+/// A directory in memory where there is one: what these tests try does not depend on the disk, and syncs are quick there.
+fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap()
+}
+
+/// The same numbers in every run.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).unwrap() % end
+    }
+
+    fn bytes(&mut self, length: usize) -> Vec<u8> {
+        (0..length)
+            .map(|_| u8::try_from(self.below(256)).unwrap())
+            .collect()
+    }
+}
+
+fn assert_clean(store: &Store) {
+    assert_eq!(store.check(Depth::Bytes).unwrap(), []);
+}

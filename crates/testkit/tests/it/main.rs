@@ -1,0 +1,5 @@
+//! Rules that hold for the whole workspace.
+
+mod edges;
+mod licences;
+mod size;
