@@ -3,10 +3,12 @@
 mod support;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use selfsame_apt::openpgp::{Keyring, Policy, debian_fingerprints, verify_inrelease};
+use selfsame_apt::packages::{Index, closure, unpack};
 use selfsame_apt::release::Release;
-use support::{apt_accepts, gpgv};
+use support::{apt_accepts, gpgv, oracle};
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
@@ -132,6 +134,104 @@ fn other_suites_keys_and_changed_files_are_refused() {
             );
         }
     }
+}
+
+/// The plain text of a suite's `main` index for amd64, as apt keeps it (re-packed with lz4).
+fn packages(in_release: &Path) -> Option<Vec<u8>> {
+    let name = in_release
+        .to_str()
+        .unwrap()
+        .replace("InRelease", "main_binary-amd64_Packages");
+    let list = ["", ".lz4", ".xz", ".gz"]
+        .iter()
+        .map(|form| format!("{name}{form}"))
+        .find(|path| Path::new(path).is_file())?;
+    let mut command = Command::new("/usr/lib/apt/apt-helper");
+    let output = oracle(command.args(["cat-file", &list]), b"")?;
+    assert!(output.status.success(), "{output:?}");
+    Some(output.stdout)
+}
+
+#[test]
+fn debians_indexes_are_read_whole() {
+    for (path, codename) in lists() {
+        let Some(text) = packages(&path) else { continue };
+        let file = std::fs::read(&path).unwrap();
+        let verified = verify_inrelease(&file, &Keyring::debian(), &policy(&codename, 1, &file)).unwrap();
+        let release = Release::parse(&verified.text).unwrap();
+        let listed = release.sha256["main/binary-amd64/Packages"];
+        assert_eq!(unpack(&text, &listed, Some(&listed)).unwrap(), text, "{codename}");
+        let stanzas = text
+            .split(|&byte| byte == b'\n')
+            .filter(|line| line.starts_with(b"Package: "))
+            .count();
+        let index = Index::parse(text).unwrap();
+        assert_eq!(index.len(), stanzas);
+        for package in index.packages() {
+            for relations in [package.pre_depends(), package.depends(), package.provides()] {
+                relations.unwrap_or_else(|error| panic!("{package:?}: {error}"));
+            }
+            assert!(!package.source().0.is_empty() && !package.stanza().is_empty());
+        }
+    }
+}
+
+/// Essential packages and apt itself: the set that a bootstrap needs, beside the one that apt chooses.
+#[test]
+fn the_bootstrap_set_is_apts() {
+    let Some((path, _)) = lists().into_iter().find(|(_, codename)| codename == "bookworm") else {
+        return;
+    };
+    let Some(text) = packages(&path) else { return };
+    let index = Index::parse(text).unwrap();
+    let mut roots: Vec<_> = index
+        .packages()
+        .filter(|package| package.essential())
+        .map(|one| one.name())
+        .collect();
+    roots.push("apt");
+    let ours: Vec<_> = closure(&[&index], "amd64", &roots)
+        .unwrap()
+        .iter()
+        .map(|one| format!("{} {}", one.name(), one.version_text()))
+        .collect();
+    let dir = tempfile::tempdir().unwrap();
+    let lists = dir.path().join("lists");
+    std::fs::create_dir_all(lists.join("partial")).unwrap();
+    for entry in std::fs::read_dir("/var/lib/apt/lists")
+        .unwrap()
+        .map(Result::unwrap)
+    {
+        let name = entry.file_name().into_string().unwrap();
+        if name.contains("_dists_bookworm_") && !name.contains("dep11") {
+            std::fs::copy(entry.path(), lists.join(name)).unwrap();
+        }
+    }
+    std::fs::write(dir.path().join("status"), "").unwrap();
+    let mut command = Command::new("apt-get");
+    let dir = dir.path().display();
+    for option in [
+        format!("Dir::State={dir}"),
+        format!("Dir::State::lists={dir}/lists"),
+        format!("Dir::State::status={dir}/status"),
+        format!("Dir::Cache={dir}/cache"),
+        "APT::Install-Recommends=false".to_owned(),
+        "Debug::NoLocking=true".to_owned(),
+    ] {
+        command.args(["-o", &option]);
+    }
+    let Some(output) = oracle(command.args(["--simulate", "install"]).args(&roots), b"") else {
+        return;
+    };
+    assert!(output.status.success(), "{output:?}");
+    let mut theirs: Vec<_> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .filter_map(|line| line.strip_prefix("Inst ")?.split_once(" ("))
+        .map(|(name, rest)| format!("{name} {}", rest.split(' ').next().unwrap()))
+        .collect();
+    theirs.sort();
+    assert_eq!(ours, theirs);
 }
 
 /// The built-in keys are those of the keyring that Debian installs, no more.

@@ -3,6 +3,7 @@
 //! A development dependency only; it may panic, read the environment and start programs, which no other library may.
 #![forbid(unsafe_code)]
 
+pub mod archive;
 pub mod environment;
 pub mod leaks;
 pub mod oracle;
@@ -13,6 +14,3 @@ pub use environment::{Run, TestEnvironment};
 pub use oracle::{is_root, may_skip, oracle, oracle_text, which};
 pub use vm::Vm;
 pub use tempfile;
-//! Helpers for tests: they may panic, and nothing of them is in the program.
-
-pub mod archive;
