@@ -5,6 +5,8 @@
 #![forbid(unsafe_code)]
 
 pub mod date;
+pub mod fetch;
+pub mod mirrors;
 pub mod deb822;
 pub mod openpgp;
 pub mod packages;

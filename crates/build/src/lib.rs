@@ -1,5 +1,16 @@
 //! From recipe and lock to an image: plan, sandbox, stages, record.
 
+pub mod event;
+pub mod execute;
+pub mod fetch;
+pub mod host;
+pub mod lock;
 pub mod nearest;
+pub mod output;
+pub mod plan;
 pub mod recipe;
+pub mod record;
+pub mod resolve;
+pub mod sandbox;
+pub mod stages;
 pub mod time;

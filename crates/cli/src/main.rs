@@ -11,9 +11,13 @@ use std::process::ExitCode;
 use clap::Parser;
 
 mod commands;
+mod explain;
 mod failure;
 mod interrupt;
+mod moment;
+mod progress;
 mod settings;
+mod source;
 mod suggest;
 mod ui;
 
@@ -22,9 +26,6 @@ use failure::{Failure, Kind, Status};
 use interrupt::Interrupt;
 use settings::Settings;
 use ui::Ui;
-
-/// The first argument of the program when it is started as the inside of its own sandbox. Not part of the interface.
-const SANDBOX: &str = "__sandbox";
 
 /// Build Debian system images that come out the same, bit for bit, for anybody
 ///
@@ -65,8 +66,8 @@ enum Command {
 
 fn main() -> ExitCode {
     // Before anything else: the inside of the sandbox has no terminal, no settings and no threads.
-    if std::env::args_os().nth(1).is_some_and(|first| first == SANDBOX) {
-        return sandbox();
+    if std::env::args_os().nth(1).is_some_and(|first| first == selfsame_build::sandbox::CHILD_ARGUMENT) {
+        selfsame_build::sandbox::child_main();
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -81,12 +82,6 @@ fn main() -> ExitCode {
             failure.exit_code()
         }
     }
-}
-
-/// Becomes the first process of a sandbox.
-fn sandbox() -> ExitCode {
-    // >>> LEAD: replace by `selfsame_build::sandbox::child_main()` <<<
-    ExitCode::from(Kind::Internal.exit_status())
 }
 
 fn run(command: &Command, settings: Settings, ui: &Ui) -> Result<Status, Failure> {

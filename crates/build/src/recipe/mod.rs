@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use selfsame_image::Epoch;
 use selfsame_image::codec::Codec;
+use selfsame_image::tree::Pattern;
 
 pub use files::{FilesError, Tracked, read_tracked};
 pub use parse::{RecipeError, load, parse};
@@ -43,7 +44,7 @@ pub struct Recipe {
     /// Directory laid over the root file system after the packages are installed.
     pub overlay: Option<PathBuf>,
     /// Globs of paths that do not go into the image (`*`, `?` within a component, `**` across).
-    pub exclude: Vec<String>,
+    pub exclude: Vec<Pattern>,
     /// Programs run in the sandbox after everything else, in this order.
     pub hooks: Vec<PathBuf>,
 }

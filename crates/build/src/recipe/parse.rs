@@ -241,7 +241,7 @@ pub fn parse(dir: &Path, text: &str) -> Result<Recipe, RecipeError> {
             .as_ref()
             .map(|path| check.inside(path))
             .transpose()?,
-        exclude: raw.files.exclude.into_iter().map(Spanned::into_inner).collect(),
+        exclude: raw.files.exclude.iter().map(|text| check.parsed(Some(text), "")).collect::<Result<_, _>>()?,
         hooks: raw
             .hooks
             .iter()

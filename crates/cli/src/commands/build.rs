@@ -2,14 +2,19 @@
 
 use std::io::{self, Write};
 use std::num::NonZero;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::SystemTime;
 
+use selfsame_build::lock::{self, Lock};
+use selfsame_build::{execute, recipe};
+use selfsame_store::Store;
 use serde::Serialize;
 
-use super::{Context, recipe_dir};
+use super::{Context, PROGRAM, recipe_dir};
 use crate::failure::{Failure, Status};
+use crate::moment;
+use crate::progress::Progress;
+use crate::source::Mirrors;
 use crate::ui::{Output, Present};
 
 /// Build the images of a recipe
@@ -46,6 +51,9 @@ pub struct Reach {
     /// How many threads work at once [default: one for each processor]
     #[arg(long, value_name = "N")]
     jobs: Option<NonZero<usize>>,
+    /// Show everything that programs in the sandbox print
+    #[arg(long, short)]
+    pub verbose: bool,
     /// Use no network; fail if something is missing in the store
     #[arg(long)]
     pub offline: bool,
@@ -155,21 +163,63 @@ impl Present for Report {
 
 /// Runs the command.
 pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
-    let (directory, recipe) = recipe_dir::find(&args.recipe)?;
-    let store = cx.settings.store(args.reach.store.as_ref())?;
-    let epoch = cx.settings.source_date_epoch(SystemTime::now())?;
-    // >>> LEAD: hand over to selfsame_build with (directory, recipe, store, epoch, args, cx); fill the report <<<
+    let (directory, _) = recipe_dir::find(&args.recipe)?;
+    let recipe = recipe::load(&directory)?;
+    let lock = read_lock(&directory)?.ok_or_else(|| {
+        let path = directory.join(lock::FILE);
+        Failure::input(format!("there is no lock {}", path.display()))
+            .hint(format!("`selfsame lock {}` writes it", directory.display()))
+    })?;
+    let host = cx.host()?;
+    let progress = Progress::new(&cx.ui, args.reach.verbose);
+    let epoch = moment::of(&recipe, &cx.settings, &progress)?;
+    let source = Mirrors::new(&recipe, &args.reach, &cx.settings)?;
+    let store = Store::open(cx.settings.store(args.reach.store.as_ref())?)?;
+    let built = execute::build(&execute::Request {
+        recipe: &recipe,
+        lock: &lock,
+        epoch,
+        store: &store,
+        host: &host,
+        program: Path::new(PROGRAM),
+        source: &source,
+        jobs: args.reach.jobs(),
+        out: &args.out,
+        observer: &progress,
+    })?;
     let report = Report {
-        outputs: Vec::new(),
-        stages: Vec::new(),
+        outputs: built
+            .outputs
+            .into_iter()
+            .map(|file| Built { path: file.path, sha256: file.content.digest.to_string(), size: file.content.size })
+            .collect(),
+        stages: built
+            .stages
+            .into_iter()
+            .map(|stage| Stage {
+                name: stage.name.to_owned(),
+                key: stage.key.to_string(),
+                cached: stage.cached,
+                seconds: stage.seconds,
+            })
+            .collect(),
     };
     cx.ui.result(args.output, &report)?;
-    Err(Failure::internal(format!(
-        "{} {} {} {epoch:?}",
-        directory.display(),
-        recipe.display(),
-        store.display()
-    )))
+    Ok(Status::Success)
+}
+
+/// The lock in `directory`; `None` if there is none.
+pub fn read_lock(directory: &Path) -> Result<Option<Lock>, Failure> {
+    let path = directory.join(lock::FILE);
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => {
+            return Err(Failure::input(error).context(format!("cannot read the lock {}", path.display())));
+        }
+    };
+    let parsed = text.parse::<Lock>();
+    parsed.map(Some).map_err(|error| Failure::from(error).context(format!("{} is not usable", path.display())))
 }
 
 #[cfg(test)]

@@ -1,11 +1,21 @@
 //! `selfsame lock`
 
-use std::path::PathBuf;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
-use super::{Context, recipe_dir};
-use crate::commands::build::Reach;
+use selfsame_build::lock::{self, Lock, Request};
+use selfsame_build::recipe;
+use selfsame_build::resolve::{self, LockRequest};
+use selfsame_store::Store;
+use serde::Serialize;
+
+use super::{Context, PROGRAM, recipe_dir};
+use crate::commands::build::{Reach, read_lock};
 use crate::failure::{Failure, Status};
-use crate::ui::Output;
+use crate::progress::Progress;
+use crate::source::Mirrors;
+use crate::ui::{Output, Present};
 
 /// Choose the packages and pin everything that shapes the image
 ///
@@ -35,13 +45,79 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
-    let (directory, recipe) = recipe_dir::find(&args.recipe)?;
-    let store = cx.settings.store(args.reach.store.as_ref())?;
-    // >>> LEAD: hand over to selfsame_build with (directory, recipe, store, args.update, args.reach, cx) <<<
-    Err(Failure::internal(format!(
-        "{} {} {}",
-        directory.display(),
-        recipe.display(),
-        store.display()
-    )))
+    let (directory, _) = recipe_dir::find(&args.recipe)?;
+    let recipe = recipe::load(&directory)?;
+    let path = directory.join(lock::FILE);
+    let old = if args.update { None } else { read_lock(&directory)? };
+    if let Some(old) = &old
+        && Request::of(&recipe).changes_since(&old.request).is_empty()
+    {
+        cx.ui.note(&format!("{} fits the recipe; --update takes the present state of the archives", path.display()));
+        cx.ui.result(args.output, &Report::of(&path, old))?;
+        return Ok(Status::Success);
+    }
+    let host = cx.host()?;
+    let progress = Progress::new(&cx.ui, args.reach.verbose);
+    let source = Mirrors::new(&recipe, &args.reach, &cx.settings)?;
+    let store = Store::open(cx.settings.store(args.reach.store.as_ref())?)?;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let lock = resolve::lock(&LockRequest {
+        recipe: &recipe,
+        old: old.as_ref(),
+        store: &store,
+        host: &host,
+        program: Path::new(PROGRAM),
+        source: &source,
+        at: i64::try_from(now).unwrap_or(i64::MAX),
+        jobs: args.reach.jobs(),
+        observer: &progress,
+    })?;
+    write(&path, &lock.to_string())?;
+    cx.ui.result(args.output, &Report::of(&path, &lock))?;
+    Ok(Status::Success)
+}
+
+/// Replaces the file at `path` in one step, so that a lock is whole or the old one.
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    let next = path.with_extension(format!("lock.{}.new", std::process::id()));
+    let replace = || {
+        let mut file = std::fs::File::create(&next)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&next, path)
+    };
+    replace().map_err(|error| {
+        let _ = std::fs::remove_file(&next);
+        Failure::environment(error).context(format!("cannot write the lock {}", path.display()))
+    })
+}
+
+/// What `lock` gives. The JSON form is an interface that scripts rely on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Where the lock is.
+    pub path: PathBuf,
+    /// SHA-256 of its text, 64 lower-case hexadecimal digits.
+    pub sha256: String,
+    /// How many packages it pins.
+    pub packages: usize,
+    /// State of each archive: name and serial.
+    pub archives: Vec<(String, String)>,
+}
+
+impl Report {
+    fn of(path: &Path, lock: &Lock) -> Self {
+        Self {
+            path: path.to_owned(),
+            sha256: lock.digest().to_string(),
+            packages: lock.packages.len(),
+            archives: lock.archives.iter().map(|state| (state.name.clone(), state.serial.clone())).collect(),
+        }
+    }
+}
+
+impl Present for Report {
+    fn text(&self, to: &mut dyn Write) -> io::Result<()> {
+        writeln!(to, "{}  {}", self.sha256, self.path.display())
+    }
 }

@@ -1,5 +1,8 @@
 //! One file for each subcommand: `Args`, what clap reads, and `run`, what is done.
 
+use selfsame_build::host::{self, Host};
+
+use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::settings::Settings;
 use crate::ui::Ui;
@@ -12,6 +15,9 @@ pub mod lock;
 pub mod recipe_dir;
 pub mod store;
 
+/// This very program, which becomes the first process of each sandbox.
+pub const PROGRAM: &str = "/proc/self/exe";
+
 /// What every command gets.
 pub struct Context {
     /// The environment.
@@ -20,4 +26,14 @@ pub struct Context {
     pub ui: Ui,
     /// Ctrl-C.
     pub interrupt: Interrupt,
+}
+
+impl Context {
+    /// Gets the power to build. To be called while the process has one thread: before any progress is shown.
+    ///
+    /// Modes of files must not depend on the user's umask from here on: the sandbox's root is another user.
+    pub fn host(&self) -> Result<Host, Failure> {
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+        Ok(host::enter()?)
+    }
 }

@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::digest::Hasher;
+use crate::epoch::Epoch;
+use crate::tree::{Tree, merkle};
 
 /// A GUID (UUID) in the byte order of its text form. Displays in lower case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,6 +44,14 @@ const SELFSAME: Guid = Guid(*b"\x73\x65\x6c\x66\x73\x61\x8d\x65\x80\x69\x64\x65\
 /// be the classic choice, but rests on SHA-1.
 pub fn guid_from(namespace: &str, seed: &[u8]) -> Guid {
     version_8(version_8(SELFSAME, namespace.as_bytes()), seed)
+}
+
+/// What the identifiers of an image that holds `tree` are made of: its digest, with times limited as in the image,
+/// and the epoch.
+pub fn seed(tree: &Tree, epoch: Epoch) -> Vec<u8> {
+    let mut clamped = tree.clone();
+    clamped.clamp_times(epoch);
+    [&merkle::digest(&clamped).0[..], &epoch.0.to_le_bytes()].concat()
 }
 
 /// RFC 9562, section 5.8 and appendix B.2: name-based UUID of SHA-256.
@@ -134,6 +144,15 @@ mod tests {
             version_8(dns, b"www.example.com").to_string(),
             "5c146b14-3c52-8afd-938a-375d0df1fbf6"
         );
+    }
+
+    #[test]
+    fn times_after_the_epoch_do_not_count() {
+        use crate::tree::Meta;
+        let tree = |mtime| Tree::new(Meta::root(0o755, mtime));
+        assert_eq!(seed(&tree(100), Epoch(100)), seed(&tree(101), Epoch(100)));
+        assert_ne!(seed(&tree(100), Epoch(100)), seed(&tree(99), Epoch(100)));
+        assert_ne!(seed(&tree(99), Epoch(100)), seed(&tree(99), Epoch(101)));
     }
 
     #[test]

@@ -15,7 +15,7 @@ mod write;
 pub use check::{Problem, check};
 pub(crate) use crc32::crc32;
 pub use dump::dump;
-pub use guid::{Guid, NotAGuid, guid_from};
+pub use guid::{Guid, NotAGuid, guid_from, seed};
 pub use mbr::{Mbr, MbrPartition};
 pub use read::{Copy, Corruption, Disk, read, read_copy};
 pub use write::{WriteError, write};

@@ -1,9 +1,8 @@
 //! The system area: MBR and GPT in front of the ISO 9660 data, and the backup GPT behind it.
 
 use super::layout::BLOCK;
-use super::{Iso, WriteError, tree_digest};
-use crate::digest::Hasher;
-use crate::gpt::{Gpt, Guid, Mbr, MbrPartition, Partition, SECTOR, guid_from};
+use super::{Iso, WriteError};
+use crate::gpt::{Gpt, Guid, Mbr, MbrPartition, Partition, SECTOR, guid_from, seed};
 
 /// Blocks in front of the partition that holds the ISO 9660 data. A second set of descriptors and directories
 /// counts blocks from there, so that the partition can be mounted as well as the whole disk.
@@ -33,12 +32,10 @@ pub struct Hybrid {
 impl Hybrid {
     /// Names derived from the tree, the epoch and the EFI system partition of `iso`.
     pub fn derived(code: &[u8], iso: &Iso<'_>) -> Self {
-        let mut hasher = Hasher::new();
-        hasher.update(&tree_digest(iso.tree, iso.epoch).0);
+        let mut seed = seed(iso.tree, iso.epoch);
         if let Some(esp) = &iso.esp {
-            hasher.update(&esp.digest.0);
+            seed.extend_from_slice(&esp.digest.0);
         }
-        let seed = hasher.finish().0;
         let [a, b, c, d, ..] = guid_from("mbr disk signature", &seed).0;
         Self {
             code: code.to_vec(),

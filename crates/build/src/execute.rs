@@ -1,0 +1,410 @@
+//! Doing what the plan says: stages in order, each skipped when its result is there, and outputs put in place at the
+//! end, all or none.
+
+use std::io;
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Instant;
+
+use selfsame_apt::fetch::FetchError;
+use selfsame_image::tree::{self, Content};
+use selfsame_image::{Digest, Epoch};
+use selfsame_store::{Store, StoreError};
+
+use crate::event::{Event, Observer, Stage};
+use crate::fetch::Source;
+use crate::host::{Host, IdShift, MountError};
+use crate::lock::Lock;
+use crate::output::{self, OutputError};
+use crate::plan::{self, Plan};
+use crate::recipe::{FilesError, Output, Recipe, Tracked, read_tracked};
+use crate::record;
+use crate::sandbox::Sandbox;
+use crate::stages::job::{JobDir, Runner};
+use crate::stages::layers::{Layer, NewLayer};
+use crate::stages::{self, JobError, LayerError};
+
+/// Everything a build needs from outside.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    /// What the image shall be.
+    pub recipe: &'a Recipe,
+    /// What it is made of.
+    pub lock: &'a Lock,
+    /// The moment of the image.
+    pub epoch: Epoch,
+    /// Where blobs and layers are kept.
+    pub store: &'a Store,
+    /// Power over ids and mounts.
+    pub host: &'a Host,
+    /// The program that becomes the sandbox's first process.
+    pub program: &'a Path,
+    /// Where packages come from if the store has none.
+    pub source: &'a dyn Source,
+    /// How many threads work at a time.
+    pub jobs: NonZero<usize>,
+    /// Directory for the outputs; made if it is not there.
+    pub out: &'a Path,
+    /// Who is told what happens.
+    pub observer: &'a dyn Observer,
+}
+
+/// What was built.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Built {
+    /// The files, images first, then manifest, package list and record.
+    pub outputs: Vec<BuiltFile>,
+    /// What each stage took.
+    pub stages: Vec<StageReport>,
+}
+
+/// One file that was put in place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuiltFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Length in bytes and SHA-256.
+    pub content: Content,
+}
+
+/// How a stage went.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StageReport {
+    /// The stage's name.
+    pub name: &'static str,
+    /// Digest of everything its result depends on.
+    pub key: Digest,
+    /// Whether an earlier result was used.
+    pub cached: bool,
+    /// Wall time in seconds.
+    pub seconds: f64,
+}
+
+/// Why an image could not be built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The lock answers another recipe.
+    #[error("the lock is stale: {}", changes.join("; "))]
+    Stale {
+        /// What differs, one phrase each.
+        changes: Vec<String>,
+    },
+    /// The lock does not fit together.
+    #[error("the lock names {0}, which it does not pin")]
+    Lock(String),
+    /// Files of the recipe could not be read.
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    /// A package could not be had.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A stage's result could not be kept.
+    #[error(transparent)]
+    Layer(#[from] LayerError),
+    /// A program in the sandbox failed.
+    #[error(transparent)]
+    Job(#[from] JobError),
+    /// Layers could not be merged.
+    #[error("stage {stage}: layers cannot be merged")]
+    Overlay {
+        /// The stage.
+        stage: Stage,
+        /// Why not.
+        source: MountError,
+    },
+    /// A directory for a stage could not be made.
+    #[error("stage {stage}: cannot prepare {}", path.display())]
+    Prepare {
+        /// The stage.
+        stage: Stage,
+        /// The directory or file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A package could not be unpacked.
+    #[error(transparent)]
+    Unpack(#[from] stages::UnpackError),
+    /// The generated initramfs could not be read or packed.
+    #[error("stage initramfs: cannot read or write the initramfs")]
+    Initramfs {
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The generated initramfs is not one.
+    #[error("stage initramfs: what mkinitramfs wrote is no initramfs")]
+    Repack(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The finished file system could not be captured.
+    #[error("stage finalise: cannot capture the file system")]
+    Capture(#[from] crate::host::CaptureError),
+    /// An image could not be written.
+    #[error("stage {stage}: cannot write the image")]
+    Write {
+        /// The stage.
+        stage: Stage,
+        /// What the writer said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A file needed for booting is not in the packages.
+    #[error("stage assemble: {0} is in no package of the lock")]
+    BootFile(String),
+    /// The outputs could not be put in place.
+    #[error(transparent)]
+    Output(#[from] OutputError),
+    /// The user asked to stop.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// A build that is under way.
+pub(crate) struct Builder<'a> {
+    pub(crate) recipe: &'a Recipe,
+    pub(crate) lock: &'a Lock,
+    pub(crate) store: &'a Store,
+    pub(crate) host: &'a Host,
+    pub(crate) sandbox: Sandbox,
+    pub(crate) plan: Plan,
+    pub(crate) overlay: Option<Tracked>,
+    pub(crate) hooks: Vec<(PathBuf, Vec<u8>)>,
+    pub(crate) jobs: NonZero<usize>,
+    pub(crate) observer: &'a dyn Observer,
+    reports: Mutex<Vec<StageReport>>,
+}
+
+/// Builds the image, or finds it in the store.
+pub fn build(request: &Request<'_>) -> Result<Built, BuildError> {
+    // Whatever failed because the user asked to stop, failed for that reason.
+    run(request).map_err(|error| if crate::host::interrupted() { BuildError::Interrupted } else { error })
+}
+
+fn run(request: &Request<'_>) -> Result<Built, BuildError> {
+    let changes = crate::lock::Request::of(request.recipe).changes_since(&request.lock.request);
+    if !changes.is_empty() {
+        return Err(BuildError::Stale { changes });
+    }
+    let builder = Builder::new(request)?;
+    let recipe = builder.recipe_digest();
+    let key = builder.image_key(recipe);
+    let files = match output::find(request.store, key)? {
+        Some(files) => {
+            builder.report_cached();
+            files
+        }
+        None => builder.run(request.source, recipe, key)?,
+    };
+    let outputs = output::publish(request.store, &files, request.out)?;
+    let mut stages = builder.reports.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+    stages.sort_by_key(|report| Stage::ALL.iter().position(|stage| stage.name() == report.name));
+    Ok(Built { outputs, stages })
+}
+
+impl<'a> Builder<'a> {
+    fn new(request: &Request<'a>) -> Result<Self, BuildError> {
+        let Request { recipe, lock, epoch, .. } = *request;
+        let tracked = |path: &Path| read_tracked(&recipe.dir, path, epoch);
+        let overlay = recipe.overlay.as_deref().map(tracked).transpose()?;
+        let mut hooks = Vec::new();
+        for path in &recipe.hooks {
+            tracked(path)?;
+            let bytes = std::fs::read(recipe.path(path))
+                .map_err(|source| FilesError::Io { path: recipe.path(path), source })?;
+            hooks.push((path.clone(), bytes));
+        }
+        let inputs = plan::Inputs {
+            overlay: overlay.as_ref().map(|tracked| tree::merkle::digest(&tracked.tree)),
+            hooks: hooks.iter().map(|(_, bytes)| Digest::of(bytes)).collect(),
+        };
+        let plan = plan::plan(recipe, lock, &inputs, epoch).map_err(BuildError::Lock)?;
+        Ok(Self {
+            recipe,
+            lock,
+            store: request.store,
+            host: request.host,
+            sandbox: Sandbox { program: request.program.to_owned(), host: request.host.clone() },
+            plan,
+            overlay,
+            hooks,
+            jobs: request.jobs,
+            observer: request.observer,
+            reports: Mutex::default(),
+        })
+    }
+
+    /// Digest of all the recipe's files that matter, and of nothing else that lies beside them.
+    fn recipe_digest(&self) -> Digest {
+        let mut text = format!("{}\n", self.plan.tree);
+        for (output, key) in &self.plan.outputs {
+            text.push_str(&format!("{} {key}\n", output.name()));
+        }
+        Digest::of(text.as_bytes())
+    }
+
+    fn image_key(&self, recipe: Digest) -> Digest {
+        Digest::of(format!("image {} {recipe} {}", self.recipe.name, self.lock.digest()).as_bytes())
+    }
+
+    fn run(&self, source: &dyn Source, recipe: Digest, key: Digest) -> Result<Vec<output::File>, BuildError> {
+        self.stage(Stage::Fetch, self.lock.digest(), || {
+            crate::fetch::packages(self.lock, self.store, source, self.observer)?;
+            Ok(((), false))
+        })?;
+        let bootstrap = self.layer(Stage::Bootstrap, self.plan.bootstrap, |new| stages::bootstrap::run(self, new))?;
+        let install =
+            self.layer(Stage::Install, self.plan.install, |new| stages::install::run(self, &bootstrap, new))?;
+        let below = [&install, &bootstrap];
+        let customise =
+            self.layer(Stage::Customise, self.plan.customise, |new| stages::customise::run(self, &below, new))?;
+        let layers = [&customise, &install, &bootstrap];
+        // mkinitramfs is one long chain of short processes: it runs beside the packing, not before it.
+        let (initramfs, packed) = std::thread::scope(|scope| {
+            let initramfs = self.plan.initramfs.map(|key| {
+                scope.spawn(move || {
+                    self.layer(Stage::Initramfs, key, |new| stages::initramfs::run(self, &layers, new))
+                })
+            });
+            let packed = stages::pack::run(self, &layers);
+            (initramfs.map(|thread| thread.join()), packed)
+        });
+        let mut packed = packed?;
+        if let Some(result) = initramfs {
+            let layer = result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            stages::assemble::run(self, &mut packed, &stages::initramfs::load(&layer)?)?;
+        }
+        self.conclude(packed, recipe, key)
+    }
+
+    /// Writes manifest, package list and record, and remembers the whole set under `key`.
+    fn conclude(
+        &self,
+        packed: stages::pack::Packed,
+        recipe: Digest,
+        key: Digest,
+    ) -> Result<Vec<output::File>, BuildError> {
+        let name = &self.recipe.name;
+        let mut files = Vec::new();
+        for (output, _) in &self.plan.outputs {
+            let content = packed.outputs.iter().find(|(kind, _)| kind == output).map(|(_, content)| *content);
+            let content = content.ok_or_else(|| BuildError::Lock(format!("no {}", output.name())))?;
+            files.push(output::File { name: format!("{name}.{}", output.name()), content });
+        }
+        let mut add = |extension: &str, text: String| -> Result<(), BuildError> {
+            let content = Content::of(text.as_bytes());
+            self.store.put(text.as_bytes())?;
+            files.push(output::File { name: format!("{name}.{extension}"), content });
+            Ok(())
+        };
+        add("manifest", tree::text::to_string(&packed.tree))?;
+        add("packages", record::package_list(self.lock))?;
+        let subjects: Vec<_> =
+            files.iter().map(|f| record::Subject::new(f.name.clone(), f.content.size, f.content.digest)).collect();
+        let facts = record::Facts {
+            subjects: &subjects,
+            components: &packed.components,
+            tree: tree::merkle::digest(&packed.tree),
+            recipe,
+            lock: self.lock,
+            epoch: self.plan.epoch,
+        };
+        let text = record::render(&facts);
+        self.store.put(text.as_bytes())?;
+        files.push(output::File { name: format!("{name}.record.json"), content: Content::of(text.as_bytes()) });
+        output::remember(self.store, key, &files)?;
+        Ok(files)
+    }
+
+    /// Runs `work` as `stage`, with events and the time it took.
+    pub(crate) fn stage<T>(
+        &self,
+        stage: Stage,
+        key: Digest,
+        work: impl FnOnce() -> Result<(T, bool), BuildError>,
+    ) -> Result<T, BuildError> {
+        if crate::host::interrupted() {
+            return Err(BuildError::Interrupted);
+        }
+        let begin = Instant::now();
+        self.observer.on(Event::StageStarted { stage, key: Some(key) });
+        let (value, cached) = work()?;
+        self.observer.on(Event::StageFinished { stage, cached });
+        let report = StageReport { name: stage.name(), key, cached, seconds: begin.elapsed().as_secs_f64() };
+        self.reports.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(report);
+        Ok(value)
+    }
+
+    fn layer(
+        &self,
+        stage: Stage,
+        key: Digest,
+        make: impl FnOnce(NewLayer) -> Result<Layer, BuildError>,
+    ) -> Result<Layer, BuildError> {
+        self.stage(stage, key, || match Layer::find(self.store, stage, key) {
+            Some(layer) => Ok((layer, true)),
+            None => Ok((make(NewLayer::create(self.store, stage, key, self.shift())?)?, false)),
+        })
+    }
+
+    fn report_cached(&self) {
+        let stages = [
+            (Stage::Bootstrap, Some(self.plan.bootstrap)),
+            (Stage::Install, Some(self.plan.install)),
+            (Stage::Customise, Some(self.plan.customise)),
+            (Stage::Initramfs, self.plan.initramfs),
+            (Stage::Finalise, Some(self.plan.tree)),
+            (Stage::Pack, Some(self.plan.squashfs)),
+            (Stage::Assemble, self.plan.outputs.iter().find(|(o, _)| *o == Output::Iso).map(|(_, key)| *key)),
+        ];
+        let mut reports = self.reports.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        for (stage, key) in stages.into_iter().filter_map(|(stage, key)| Some((stage, key?))) {
+            self.observer.on(Event::StageFinished { stage, cached: true });
+            reports.push(StageReport { name: stage.name(), key, cached: true, seconds: 0.0 });
+        }
+    }
+
+    pub(crate) fn runner(&self) -> Runner<'_> {
+        Runner { sandbox: &self.sandbox, epoch: self.plan.epoch, observer: self.observer }
+    }
+
+    pub(crate) fn shift(&self) -> IdShift {
+        self.host.shift
+    }
+
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.plan.epoch
+    }
+
+    /// A new directory `name` in the scratch space of `layer`.
+    pub(crate) fn scratch(&self, stage: Stage, layer: &NewLayer, name: &str) -> Result<PathBuf, BuildError> {
+        let path = layer.scratch().join(name);
+        match std::fs::create_dir_all(&path) {
+            Ok(()) => Ok(path),
+            Err(source) => Err(BuildError::Prepare { stage, path, source }),
+        }
+    }
+
+    /// The directory an overlay works in.
+    pub(crate) fn overlay_work(&self, stage: Stage, layer: &NewLayer) -> Result<PathBuf, BuildError> {
+        self.scratch(stage, layer, "overlay")
+    }
+
+    /// A job directory with the packages `names` in it.
+    pub(crate) fn job_with_debs<'n>(
+        &self,
+        stage: Stage,
+        layer: &NewLayer,
+        names: impl Iterator<Item = &'n str>,
+    ) -> Result<JobDir, BuildError> {
+        let path = layer.scratch().join("job");
+        let prepare = |source| BuildError::Prepare { stage, path: path.clone(), source };
+        let job = JobDir::create(path.clone()).map_err(prepare)?;
+        for name in names {
+            let package = self.lock.image_package(name).ok_or_else(|| BuildError::Lock(name.to_owned()))?;
+            job.add_deb(name, &self.store.path(&package.file.sha256)).map_err(prepare)?;
+        }
+        Ok(job)
+    }
+}

@@ -1,0 +1,107 @@
+//! The part of a recipe that a lock answers, kept in the lock so that a stale one can say what changed.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::recipe::{Keys, Recipe};
+
+/// Packages whose files a bootable ISO takes; none of their scripts is run.
+pub(super) const BOOT_PACKAGES: &[&str] = &["grub-efi-amd64-signed", "isolinux", "shim-signed", "syslinux-common"];
+
+/// What was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Request {
+    /// Debian's name of the architecture.
+    pub architecture: String,
+    /// Lowest priority of packages asked for as a whole.
+    pub priority: String,
+    /// Whether recommended packages are installed too.
+    pub recommends: bool,
+    /// Packages asked for by name, sorted.
+    pub include: Vec<String>,
+    /// Packages whose files are taken for booting, sorted.
+    pub boot: Vec<String>,
+    /// Archives by name.
+    pub archives: BTreeMap<String, ArchiveRequest>,
+}
+
+/// What was asked of one archive. Mirrors are not part of it: they decide from where, not what.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ArchiveRequest {
+    /// Suites, in order.
+    pub suites: Vec<String>,
+    /// Components, in order.
+    pub components: Vec<String>,
+    /// `debian`, or the fingerprints that count.
+    pub keys: Vec<String>,
+    /// How many distinct primary keys must have signed.
+    pub threshold: u8,
+}
+
+impl Request {
+    /// What `recipe` asks for.
+    pub fn of(recipe: &Recipe) -> Self {
+        let archives = recipe.archives.iter().map(|(name, archive)| {
+            let keys = match &archive.keys {
+                Keys::Debian => vec!["debian".to_owned()],
+                Keys::File { fingerprints, .. } => fingerprints.clone(),
+            };
+            let request = ArchiveRequest {
+                suites: archive.suites.clone(),
+                components: archive.components.clone(),
+                keys,
+                threshold: archive.threshold,
+            };
+            (name.clone(), request)
+        });
+        let boot = if recipe.bootable() { BOOT_PACKAGES } else { &[] };
+        Self {
+            architecture: recipe.packages.architecture.clone(),
+            priority: recipe.packages.priority.name().to_owned(),
+            recommends: recipe.packages.recommends,
+            include: recipe.packages.include.clone(),
+            boot: boot.iter().map(|name| (*name).to_owned()).collect(),
+            archives: archives.collect(),
+        }
+    }
+
+    /// What differs from `old` to `self`, one phrase each; empty if nothing does.
+    pub fn changes_since(&self, old: &Self) -> Vec<String> {
+        let mut changes = Vec::new();
+        let mut scalar = |what: &str, old: &dyn std::fmt::Display, new: &dyn std::fmt::Display| {
+            let (old, new) = (old.to_string(), new.to_string());
+            if old != new {
+                changes.push(format!("{what}: {old} -> {new}"));
+            }
+        };
+        scalar("packages.architecture", &old.architecture, &self.architecture);
+        scalar("packages.priority", &old.priority, &self.priority);
+        scalar("packages.recommends", &old.recommends, &self.recommends);
+        list("packages.include", &old.include, &self.include, &mut changes);
+        list("boot packages", &old.boot, &self.boot, &mut changes);
+        let names = |request: &Self| request.archives.keys().cloned().collect::<Vec<_>>();
+        list("archives", &names(old), &names(self), &mut changes);
+        for (name, new) in &self.archives {
+            let Some(old) = old.archives.get(name) else { continue };
+            list(&format!("archives.{name}.suites"), &old.suites, &new.suites, &mut changes);
+            list(&format!("archives.{name}.components"), &old.components, &new.components, &mut changes);
+            list(&format!("archives.{name}.keys"), &old.keys, &new.keys, &mut changes);
+            if old.threshold != new.threshold {
+                changes.push(format!("archives.{name}.threshold: {} -> {}", old.threshold, new.threshold));
+            }
+        }
+        changes
+    }
+}
+
+fn list(what: &str, old: &[String], new: &[String], changes: &mut Vec<String>) {
+    let before = changes.len();
+    changes.extend(new.iter().filter(|name| !old.contains(name)).map(|name| format!("{what}: {name} added")));
+    changes.extend(old.iter().filter(|name| !new.contains(name)).map(|name| format!("{what}: {name} removed")));
+    if changes.len() == before && old != new {
+        changes.push(format!("{what}: order changed"));
+    }
+}

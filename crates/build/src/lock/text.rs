@@ -1,0 +1,321 @@
+//! The text form of a lock: TOML, one fact a line, sorted, so that a diff reads as a list of upgrades.
+
+use std::collections::BTreeSet;
+use std::fmt::{self, Write};
+use std::str::FromStr;
+
+use serde::Deserialize;
+
+use super::{ArchiveState, FORMAT, Install, Lock, Package, Request, Role, VERSION};
+
+/// Why a text is not a usable lock.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LockError {
+    /// Not TOML, or not of the form of a lock.
+    #[error("line {line}: {problem}")]
+    Syntax {
+        /// Line, from 1.
+        line: usize,
+        /// What is wrong there.
+        problem: String,
+    },
+    /// Written by a program with another version of the lock.
+    #[error("the lock has version {found}, this program reads version {VERSION}")]
+    Version {
+        /// The version found.
+        found: u32,
+    },
+    /// Written for another version of the bytes of images.
+    #[error("the lock is for image format {found}, this program writes format {FORMAT}")]
+    Format {
+        /// The version found.
+        found: u32,
+    },
+    /// Two packages of the same name and use, or an order that is not sorted.
+    #[error("package {name} is listed twice or out of order")]
+    Order {
+        /// The package.
+        name: String,
+    },
+    /// The installation order names a package that is not locked, or leaves one out.
+    #[error("the order of installation and the packages disagree about {name}")]
+    Install {
+        /// The package.
+        name: String,
+    },
+    /// A path or name that could leave its directory.
+    #[error("{path:?} is no path inside an archive")]
+    Path {
+        /// The path.
+        path: String,
+    },
+}
+
+#[derive(Deserialize)]
+struct Versions {
+    version: u32,
+    format: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawLock {
+    #[expect(dead_code, reason = "checked before, by `Versions`")]
+    version: u32,
+    #[expect(dead_code, reason = "checked before, by `Versions`")]
+    format: u32,
+    request: Request,
+    #[serde(default)]
+    archive: Vec<ArchiveState>,
+    #[serde(default)]
+    package: Vec<Package>,
+    install: Install,
+}
+
+impl FromStr for Lock {
+    type Err = LockError;
+
+    fn from_str(text: &str) -> Result<Self, LockError> {
+        let syntax = |error: toml::de::Error| LockError::Syntax {
+            line: text.get(..error.span().map_or(0, |span| span.start)).unwrap_or_default().matches('\n').count() + 1,
+            problem: error.message().to_owned(),
+        };
+        let versions: Versions = toml::from_str(text).map_err(syntax)?;
+        if versions.version != VERSION {
+            return Err(LockError::Version { found: versions.version });
+        }
+        if versions.format != FORMAT {
+            return Err(LockError::Format { found: versions.format });
+        }
+        let raw: RawLock = toml::from_str(text).map_err(syntax)?;
+        let lock =
+            Self { request: raw.request, archives: raw.archive, packages: raw.package, install: raw.install };
+        lock.check()?;
+        Ok(lock)
+    }
+}
+
+impl Lock {
+    /// Whether the parts agree with each other.
+    fn check(&self) -> Result<(), LockError> {
+        let inside = |path: &str| {
+            !path.starts_with('/') && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
+        };
+        let indexes = self.archives.iter().flat_map(|a| &a.suites).flat_map(|s| &s.indexes).map(|i| &i.path);
+        let suites = self.archives.iter().flat_map(|a| &a.suites).map(|s| &s.suite);
+        for path in self.packages.iter().map(|p| &p.path).chain(indexes).chain(suites) {
+            if !inside(path) {
+                return Err(LockError::Path { path: path.clone() });
+            }
+        }
+        let key = |p: &Package| (p.name.clone(), p.architecture.clone(), p.role);
+        for pair in self.packages.windows(2) {
+            if key(&pair[0]) >= key(&pair[1]) {
+                return Err(LockError::Order { name: pair[1].name.clone() });
+            }
+        }
+        let image: BTreeSet<&str> =
+            self.packages.iter().filter(|p| p.role == Role::Image).map(|p| p.name.as_str()).collect();
+        let steps = self.install.steps().ok_or_else(|| LockError::Install { name: "an unreadable step".into() })?;
+        let mut unpacked: BTreeSet<&str> = self.install.base.iter().map(String::as_str).collect();
+        let mut configured = unpacked.clone();
+        for step in &steps {
+            let (names, set) = match step {
+                super::Step::Unpack(names) => (names, &mut unpacked),
+                super::Step::Configure(names) => (names, &mut configured),
+            };
+            for name in names {
+                if !set.insert(name) {
+                    return Err(LockError::Install { name: (*name).to_owned() });
+                }
+            }
+        }
+        let odd = image.symmetric_difference(&unpacked).chain(image.symmetric_difference(&configured)).next();
+        odd.map_or(Ok(()), |name| Err(LockError::Install { name: (*name).to_owned() }))
+    }
+}
+
+impl fmt::Display for Lock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "# What shapes the bytes of this image. Written by `selfsame lock`; commit it with the recipe.")?;
+        writeln!(f, "version = {VERSION}\nformat = {FORMAT}")?;
+        self.write_request(f)?;
+        for archive in &self.archives {
+            writeln!(f, "\n[[archive]]\nname = {}\nserial = {}", quoted(&archive.name), quoted(&archive.serial))?;
+            for suite in &archive.suites {
+                writeln!(f, "\n[[archive.suites]]\nsuite = {}", quoted(&suite.suite))?;
+                writeln!(f, "codename = {}\ndate = {}", quoted(&suite.codename), suite.date)?;
+                writeln!(f, "verified-at = {}", suite.verified_at)?;
+                writeln!(f, "in-release = {}", blob(&suite.in_release))?;
+                write_list(f, "signers", &suite.signers)?;
+                for index in &suite.indexes {
+                    writeln!(f, "\n[[archive.suites.indexes]]\npath = {}", quoted(&index.path))?;
+                    writeln!(f, "file = {}", blob(&index.file))?;
+                }
+            }
+        }
+        writeln!(f, "\n[install]")?;
+        write_list(f, "base", &self.install.base)?;
+        write_list(f, "steps", &self.install.steps)?;
+        write_list(f, "automatic", &self.install.automatic)?;
+        self.packages.iter().try_for_each(|package| write_package(f, package))
+    }
+}
+
+impl Lock {
+    fn write_request(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let request = &self.request;
+        writeln!(f, "\n# The part of the recipe that this lock answers.\n[request]")?;
+        writeln!(f, "architecture = {}", quoted(&request.architecture))?;
+        writeln!(f, "priority = {}\nrecommends = {}", quoted(&request.priority), request.recommends)?;
+        write_list(f, "include", &request.include)?;
+        write_list(f, "boot", &request.boot)?;
+        for (name, archive) in &request.archives {
+            writeln!(f, "\n[request.archives.{}]", quoted(name))?;
+            write_list(f, "suites", &archive.suites)?;
+            write_list(f, "components", &archive.components)?;
+            write_list(f, "keys", &archive.keys)?;
+            writeln!(f, "threshold = {}", archive.threshold)?;
+        }
+        Ok(())
+    }
+}
+
+fn write_package(f: &mut fmt::Formatter<'_>, package: &Package) -> fmt::Result {
+    let Package { name, version, architecture, archive, path, file, source, role } = package;
+    writeln!(f, "\n[[package]]\nname = {}\nversion = {}", quoted(name), quoted(version))?;
+    writeln!(f, "architecture = {}\narchive = {}", quoted(architecture), quoted(archive))?;
+    writeln!(f, "path = {}\nfile = {}", quoted(path), blob(file))?;
+    let role = match role {
+        Role::Image => "image",
+        Role::Boot => "boot",
+    };
+    writeln!(f, "source = {}\nuse = {}", quoted(source), quoted(role))
+}
+
+fn write_list(f: &mut fmt::Formatter<'_>, name: &str, items: &[String]) -> fmt::Result {
+    if items.is_empty() {
+        return writeln!(f, "{name} = []");
+    }
+    writeln!(f, "{name} = [")?;
+    items.iter().try_for_each(|item| writeln!(f, "  {},", quoted(item)))?;
+    writeln!(f, "]")
+}
+
+fn blob(blob: &super::Blob) -> String {
+    format!("{{ size = {}, sha256 = \"{}\" }}", blob.size, blob.sha256)
+}
+
+/// A TOML basic string.
+fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            c if c.is_control() => {
+                let _ = write!(out, "\\u{:04X}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::request::ArchiveRequest;
+    use super::super::{Blob, Index, SuiteState};
+    use super::*;
+    use selfsame_image::Digest;
+
+    pub(crate) fn sample() -> Lock {
+        let file = Blob { size: 5, sha256: Digest::of(b"hello") };
+        let package = |name: &str, role| Package {
+            name: name.into(),
+            version: "1:2.0~rc1-1+b2".into(),
+            architecture: "amd64".into(),
+            archive: "debian".into(),
+            path: format!("pool/main/{name}.deb"),
+            file,
+            source: format!("{name} (= 1:2.0~rc1-1)"),
+            role,
+        };
+        let request = ArchiveRequest {
+            suites: vec!["bookworm".into()],
+            components: vec!["main".into()],
+            keys: vec!["debian".into()],
+            threshold: 1,
+        };
+        Lock {
+            request: Request {
+                architecture: "amd64".into(),
+                priority: "required".into(),
+                recommends: false,
+                include: vec!["nano".into()],
+                boot: vec![],
+                archives: BTreeMap::from([("debian".into(), request)]),
+            },
+            archives: vec![ArchiveState {
+                name: "debian".into(),
+                serial: "20250517T094312Z".into(),
+                suites: vec![SuiteState {
+                    suite: "bookworm".into(),
+                    codename: "bookworm".into(),
+                    date: 1_747_474_992,
+                    verified_at: 1_747_500_000,
+                    in_release: file,
+                    signers: vec!["AA".into()],
+                    indexes: vec![Index { path: "main/binary-amd64/Packages.xz".into(), file }],
+                }],
+            }],
+            packages: vec![
+                package("dpkg", Role::Image),
+                package("isolinux", Role::Boot),
+                package("nano", Role::Image),
+            ],
+            install: Install {
+                base: vec!["dpkg".into()],
+                steps: vec!["unpack nano".into(), "configure nano".into()],
+                automatic: vec![],
+            },
+        }
+    }
+
+    #[test]
+    fn text_form_round_trips() {
+        let lock = sample();
+        assert_eq!(lock.to_string().parse(), Ok(lock));
+    }
+
+    #[test]
+    fn a_lock_that_contradicts_itself_is_refused() {
+        let text = sample().to_string();
+        let wrong = |from: &str, to: &str| {
+            assert!(text.contains(from), "{from}");
+            text.replacen(from, to, 1).parse::<Lock>().unwrap_err().to_string()
+        };
+        assert_eq!(wrong("version = 1\n", "version = 2\n"), "the lock has version 2, this program reads version 1");
+        assert_eq!(wrong("format = 1", "format = 9"), "the lock is for image format 9, this program writes format 1");
+        assert_eq!(wrong("\"unpack nano\"", "\"unpack vim\""), "the order of installation and the packages disagree about nano");
+        assert_eq!(wrong("pool/main/nano.deb", "pool/../../x"), "\"pool/../../x\" is no path inside an archive");
+        assert_eq!(wrong("name = \"nano\"", "name = \"dpkg\""), "package dpkg is listed twice or out of order");
+        assert!(wrong("size = 5", "size = -5").starts_with("line "));
+    }
+
+    #[test]
+    fn a_stale_lock_says_what_changed() {
+        let old = sample().request;
+        let mut new = old.clone();
+        new.include = vec!["vim".into()];
+        new.recommends = true;
+        assert_eq!(new.changes_since(&old), [
+            "packages.recommends: false -> true",
+            "packages.include: vim added",
+            "packages.include: nano removed",
+        ]);
+        assert!(old.changes_since(&old).is_empty());
+    }
+}

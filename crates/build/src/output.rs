@@ -1,0 +1,123 @@
+//! Outputs: remembered in the store by what they were made of, and put in place all or none.
+
+use std::fs::{self, File as OsFile};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use selfsame_image::Digest;
+use selfsame_image::tree::Content;
+use selfsame_store::{Store, StoreError};
+use serde::{Deserialize, Serialize};
+
+use crate::execute::BuiltFile;
+use crate::lock::Blob;
+
+/// Kind of the records that remember images.
+const KIND: &str = "image";
+
+/// A file of a build, kept in the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct File {
+    /// Its name in the output directory.
+    pub(crate) name: String,
+    /// Its bytes.
+    pub(crate) content: Content,
+}
+
+/// Why outputs could not be put in place.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OutputError {
+    /// A file could not be written; those of an earlier build are untouched.
+    #[error("cannot write {}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The store lost a file between two steps.
+    #[error("the store no longer has {name} ({digest})")]
+    Gone {
+        /// The file.
+        name: String,
+        /// Its digest.
+        digest: Digest,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Remembered {
+    name: String,
+    file: Blob,
+}
+
+/// Remembers that `key` gives `files`.
+pub(crate) fn remember(store: &Store, key: Digest, files: &[File]) -> Result<(), StoreError> {
+    let list: Vec<_> =
+        files.iter().map(|file| Remembered { name: file.name.clone(), file: file.content.into() }).collect();
+    let bytes = serde_json::to_vec(&list).expect("names and numbers are always JSON");
+    store.record_put(KIND, &key, &bytes)
+}
+
+/// The files that `key` gives, if the store has every one of them.
+pub(crate) fn find(store: &Store, key: Digest) -> Result<Option<Vec<File>>, StoreError> {
+    let Some(bytes) = store.record_get(KIND, &key)? else { return Ok(None) };
+    let Ok(list) = serde_json::from_slice::<Vec<Remembered>>(&bytes) else { return Ok(None) };
+    let files: Vec<File> =
+        list.into_iter().map(|item| File { name: item.name, content: item.file.into() }).collect();
+    Ok(files.iter().all(|file| store.contains(&file.content.digest)).then_some(files))
+}
+
+/// Puts `files` into `out`. All are written under other names first, so a failure leaves what was there.
+pub(crate) fn publish(store: &Store, files: &[File], out: &Path) -> Result<Vec<BuiltFile>, OutputError> {
+    let write = |path: &Path| {
+        let path = path.to_owned();
+        move |source| OutputError::Write { path, source }
+    };
+    fs::create_dir_all(out).map_err(write(out))?;
+    let mut staged = Staged(Vec::new());
+    for file in files {
+        let last = out.join(&file.name);
+        if is_already(&last, &file.content) {
+            continue;
+        }
+        let next = out.join(format!(".{}.{}.new", file.name, std::process::id()));
+        staged.0.push((next.clone(), last));
+        let gone = || OutputError::Gone { name: file.name.clone(), digest: file.content.digest };
+        let mut from = store.open_verified(&file.content.digest)?.ok_or_else(gone)?;
+        let mut to = OsFile::create(&next).map_err(write(&next))?;
+        io::copy(&mut from, &mut to).map_err(write(&next))?;
+    }
+    while let Some((next, last)) = staged.0.last() {
+        fs::rename(next, last).map_err(write(last))?;
+        staged.0.pop();
+    }
+    let built = |file: &File| BuiltFile { path: out.join(&file.name), content: file.content };
+    Ok(files.iter().map(built).collect())
+}
+
+/// Files that are not in place yet; removed when putting them there fails.
+struct Staged(Vec<(PathBuf, PathBuf)>);
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        for (next, _) in &self.0 {
+            let _ = fs::remove_file(next);
+        }
+    }
+}
+
+fn is_already(path: &Path, content: &Content) -> bool {
+    let same = || -> io::Result<bool> {
+        let mut file = OsFile::open(path)?;
+        if file.metadata()?.len() != content.size || !path.symlink_metadata()?.is_file() {
+            return Ok(false);
+        }
+        Ok(Digest::of_reader(&mut file)? == (content.digest, content.size))
+    };
+    same().unwrap_or(false)
+}

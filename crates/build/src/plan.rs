@@ -1,0 +1,189 @@
+//! The plan: recipe and lock in, the key of every stage out. Pure, so that a key is what it says.
+
+use std::fmt::Write;
+
+use selfsame_image::digest::Hasher;
+use selfsame_image::{Digest, Epoch, codec};
+
+use crate::lock::{FORMAT, Lock, Package, Role, Step};
+use crate::recipe::{Output, Recipe};
+
+/// Digests of the recipe's files that reach the image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inputs {
+    /// Merkle digest of the overlay, if there is one.
+    pub overlay: Option<Digest>,
+    /// Digest of each hook, in order.
+    pub hooks: Vec<Digest>,
+}
+
+/// The key of each stage: equal keys, equal results.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The moment of the image.
+    pub epoch: Epoch,
+    /// Unpacked and configured Essential set.
+    pub bootstrap: Digest,
+    /// All packages installed.
+    pub install: Digest,
+    /// Overlay, system settings and hooks applied.
+    pub customise: Digest,
+    /// The initramfs, for bootable images.
+    pub initramfs: Option<Digest>,
+    /// The final tree.
+    pub tree: Digest,
+    /// Every output, in the recipe's order.
+    pub outputs: Vec<(Output, Digest)>,
+    /// The SquashFS, which is an output or a part of one.
+    pub squashfs: Digest,
+}
+
+/// Plans the build of `recipe` as pinned by `lock`.
+///
+/// # Errors
+/// The name of a package or step of the lock that makes no sense; [`Lock`]s that were parsed have none.
+pub fn plan(recipe: &Recipe, lock: &Lock, inputs: &Inputs, epoch: Epoch) -> Result<Plan, String> {
+    let named = |name: &str| lock.image_package(name).ok_or_else(|| name.to_owned());
+    let mut key = Key::new("bootstrap", &[]);
+    key.add("epoch", epoch.0);
+    for name in &lock.install.base {
+        key.package(named(name)?);
+    }
+    let bootstrap = key.finish();
+
+    let mut key = Key::new("install", &[bootstrap]);
+    for step in lock.install.steps().ok_or("install.steps")? {
+        let (verb, names) = match &step {
+            Step::Unpack(names) => ("unpack", names),
+            Step::Configure(names) => ("configure", names),
+        };
+        key.add("step", verb);
+        for name in names {
+            key.package(named(name)?);
+        }
+    }
+    let install = key.finish();
+
+    let mut key = Key::new("customise", &[install]);
+    key.add("system", format_args!("{:?}", recipe.system));
+    key.add("automatic", lock.install.automatic.join(" "));
+    key.add("overlay", format_args!("{:?}", inputs.overlay));
+    for (path, digest) in recipe.hooks.iter().zip(&inputs.hooks) {
+        key.add("hook", format_args!("{} {digest}", path.display()));
+    }
+    let customise = key.finish();
+
+    let initramfs = recipe.bootable().then(|| {
+        let mut key = Key::new("initramfs", &[customise]);
+        key.codec(recipe.initramfs_codec);
+        key.finish()
+    });
+    let mut key = Key::new("tree", &[customise]);
+    recipe.exclude.iter().for_each(|pattern| key.add("exclude", pattern));
+    let tree = key.finish();
+
+    let mut key = Key::new("squashfs", &[tree]);
+    key.codec(recipe.squashfs.codec);
+    key.add("block size", recipe.squashfs.block_size);
+    let squashfs = key.finish();
+
+    let output = |output: Output| {
+        let key = match output {
+            Output::Squashfs => squashfs,
+            Output::Tar => Key::new("tar", &[tree]).finish(),
+            Output::Iso => {
+                let mut key = Key::new("iso", &[squashfs]);
+                key.add("initramfs", format_args!("{initramfs:?}"));
+                key.add("boot", format_args!("{:?}", recipe.boot));
+                key.add("volume id", &recipe.volume_id);
+                lock.packages.iter().filter(|p| p.role == Role::Boot).for_each(|p| key.package(p));
+                key.finish()
+            }
+        };
+        (output, key)
+    };
+    let outputs = recipe.outputs.iter().map(|o| output(*o)).collect();
+    Ok(Plan { epoch, bootstrap, install, customise, initramfs, tree, outputs, squashfs })
+}
+
+/// Hashes labelled facts without ambiguity: each fact is its length and its text.
+struct Key(Hasher);
+
+impl Key {
+    fn new(stage: &str, parents: &[Digest]) -> Self {
+        let mut key = Self(Hasher::new());
+        key.add("stage", stage);
+        key.add("format", FORMAT);
+        for parent in parents {
+            key.add("after", parent);
+        }
+        key
+    }
+
+    fn add(&mut self, label: &str, value: impl std::fmt::Display) {
+        let mut text = String::from(label);
+        let _ = write!(text, "\0{value}");
+        self.0.update(&(text.len() as u64).to_le_bytes());
+        self.0.update(text.as_bytes());
+    }
+
+    fn package(&mut self, package: &Package) {
+        self.add("package", format_args!("{} {}", package.name, package.file.sha256));
+    }
+
+    fn codec(&mut self, codec: codec::Codec) {
+        self.add("codec", codec);
+        for (name, library) in codec::LIBRARIES {
+            self.add(name, library);
+        }
+    }
+
+    fn finish(self) -> Digest {
+        self.0.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::lock::sample;
+
+    fn planned(change: impl FnOnce(&mut Recipe, &mut Lock, &mut Inputs)) -> Plan {
+        let text = "format = 1\n[image]\nname = \"x\"\noutputs = [\"squashfs\", \"tar\"]\n\
+                    [archives.debian]\nsuites = [\"bookworm\"]\nkeys = \"debian\"\n[[hooks]]\nrun = \"h\"\n";
+        let mut recipe = crate::recipe::parse(Path::new("r"), text).unwrap();
+        let mut lock = sample();
+        let mut inputs = Inputs { overlay: None, hooks: vec![Digest::of(b"hook")] };
+        change(&mut recipe, &mut lock, &mut inputs);
+        plan(&recipe, &lock, &inputs, Epoch(5)).unwrap()
+    }
+
+    #[test]
+    fn a_change_reaches_its_stage_and_those_after_it_and_no_other() {
+        let base = planned(|_, _, _| ());
+        let hook = planned(|_, _, inputs| inputs.hooks[0] = Digest::of(b"other"));
+        assert_eq!((base.bootstrap, base.install), (hook.bootstrap, hook.install));
+        assert_ne!(base.customise, hook.customise);
+        assert_ne!(base.outputs, hook.outputs);
+        let codec = planned(|recipe, _, _| recipe.squashfs.block_size = 4096);
+        assert_eq!((base.tree, base.outputs[1]), (codec.tree, codec.outputs[1]));
+        assert_ne!(base.squashfs, codec.squashfs);
+        let package = planned(|_, lock, _| {
+            let dpkg = lock.packages.iter_mut().find(|p| p.name == "dpkg").unwrap();
+            dpkg.file.sha256 = Digest::of(b"new dpkg");
+        });
+        assert_ne!(base.bootstrap, package.bootstrap);
+        assert_ne!(base.install, package.install);
+    }
+
+    #[test]
+    fn where_the_recipe_lies_and_its_mirrors_change_nothing() {
+        let moved = planned(|recipe, _, _| {
+            recipe.dir = "/elsewhere".into();
+            recipe.archives.get_mut("debian").unwrap().mirrors = vec!["file:/mirror".into()];
+        });
+        assert_eq!(moved, planned(|_, _, _| ()));
+    }
+}

@@ -1,0 +1,343 @@
+//! Archives: signatures first, then the indexes they name, then the packages those name. Nothing unsigned is parsed.
+
+use std::path::PathBuf;
+
+use selfsame_apt::fetch::FetchError;
+use selfsame_apt::openpgp::{
+    Fingerprint, Keyring, KeyringError, Policy, SignatureError, debian_fingerprints, verify_inrelease,
+};
+use selfsame_apt::packages::{Index, IndexError, Package, UnpackError, unpack};
+use selfsame_apt::release::{Release, ReleaseError, Untimely};
+use selfsame_image::epoch::civil;
+use selfsame_image::tree::Content;
+use selfsame_store::StoreError;
+
+use super::LockRequest;
+use super::universe::{Candidate, Universe};
+use crate::event::{Event, Stage};
+use crate::fetch::Wanted;
+use crate::lock::{self, ArchiveState, SuiteState};
+use crate::recipe::{Archive, Keys, Priority};
+
+/// Why an archive could not be had, or not be believed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ArchiveError {
+    /// A file could not be fetched from any mirror.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// The keys of the recipe cannot be read.
+    #[error("cannot read the keys {}", path.display())]
+    KeyFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The keys of the recipe are no keys.
+    #[error("archive {archive}: the keys are not usable")]
+    Keys {
+        /// The archive.
+        archive: String,
+        /// Why not.
+        source: KeyringError,
+    },
+    /// No keys are known for this suite.
+    #[error("archive {archive}: no Debian keys are built in for suite {suite}")]
+    UnknownSuite {
+        /// The archive.
+        archive: String,
+        /// The suite.
+        suite: String,
+    },
+    /// Too few good signatures.
+    #[error("archive {archive}, suite {suite}: InRelease is not signed as it must be")]
+    Signature {
+        /// The archive.
+        archive: String,
+        /// The suite.
+        suite: String,
+        /// Why not.
+        source: Box<SignatureError>,
+    },
+    /// The signed text is no Release file.
+    #[error("archive {archive}, suite {suite}: the signed Release is not usable")]
+    Release {
+        /// The archive.
+        archive: String,
+        /// The suite.
+        suite: String,
+        /// Why not.
+        source: ReleaseError,
+    },
+    /// The Release is of another time.
+    #[error("archive {archive}, suite {suite}: the signed Release is not valid now")]
+    Untimely {
+        /// The archive.
+        archive: String,
+        /// The suite.
+        suite: String,
+        /// Why not.
+        source: Untimely,
+    },
+    /// The Release is of another suite.
+    #[error("archive {archive}: asked for suite {suite}, got the signed Release of {found}")]
+    WrongSuite {
+        /// The archive.
+        archive: String,
+        /// The suite asked for.
+        suite: String,
+        /// Codename of the Release.
+        found: String,
+    },
+    /// The mirrors no longer have the state that the lock names.
+    #[error("archive {archive}, suite {suite}: the state of {date} that the lock names is not served any more")]
+    MovedOn {
+        /// The archive.
+        archive: String,
+        /// The suite.
+        suite: String,
+        /// `Date` of the locked state.
+        date: String,
+    },
+    /// The suite lacks what is asked for.
+    #[error("archive {archive}, suite {suite}: there is no index {path}")]
+    NoIndex {
+        /// The archive.
+        archive: String,
+        /// The suite.
+        suite: String,
+        /// Path of the index without the extension of its compression.
+        path: String,
+    },
+    /// An index is not what the signature says.
+    #[error("archive {archive}: index {path}")]
+    Unpack {
+        /// The archive.
+        archive: String,
+        /// The index.
+        path: String,
+        /// Why not.
+        source: UnpackError,
+    },
+    /// An index cannot be read.
+    #[error("archive {archive}: index {path}")]
+    Index {
+        /// The archive.
+        archive: String,
+        /// The index.
+        path: String,
+        /// Why not.
+        source: IndexError,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Fetches and verifies all archives of the recipe; gives their states and every package they have.
+pub(super) fn fetch(request: &LockRequest<'_>) -> Result<(Vec<ArchiveState>, Universe), ArchiveError> {
+    let mut universe = Universe::default();
+    let mut states = Vec::new();
+    for (name, archive) in &request.recipe.archives {
+        let at = At { request, name, archive };
+        let mut suites = Vec::new();
+        for suite in &archive.suites {
+            suites.push(at.suite(suite, &mut universe)?);
+        }
+        let newest = suites.iter().map(|suite| suite.date).max().unwrap_or(0);
+        let serial = date(newest).replace(['-', ':'], "");
+        states.push(ArchiveState { name: name.clone(), serial, suites });
+    }
+    Ok((states, universe))
+}
+
+fn date(seconds: i64) -> String {
+    civil(u32::try_from(seconds).unwrap_or(0)).to_string()
+}
+
+struct At<'a> {
+    request: &'a LockRequest<'a>,
+    name: &'a str,
+    archive: &'a Archive,
+}
+
+impl At<'_> {
+    fn suite(&self, suite: &str, universe: &mut Universe) -> Result<SuiteState, ArchiveError> {
+        let kept = self.kept(suite);
+        let at = kept.map_or(self.request.at, |state| state.verified_at);
+        let (keys, policy) = self.policy(suite, at)?;
+        let verify = |bytes: &[u8]| -> Result<(), ArchiveError> {
+            if let Some(state) = kept.filter(|state| state.in_release != Content::of(bytes).into()) {
+                let (archive, date) = (self.name.to_owned(), date(state.date));
+                return Err(ArchiveError::MovedOn { archive, suite: suite.to_owned(), date });
+            }
+            self.verify(suite, bytes, &keys, &policy).map(drop)
+        };
+        let stored = match kept {
+            Some(state) => self.request.store.read(&state.in_release.sha256)?,
+            None => None,
+        };
+        let bytes = match stored {
+            Some(bytes) => bytes,
+            None => self.request.source.in_release(self.name, suite, &verify, self.request.observer)?,
+        };
+        let (release, signers) = self.verify(suite, &bytes, &keys, &policy)?;
+        self.request.store.put(&bytes)?;
+        let mut indexes = Vec::new();
+        for component in &self.archive.components {
+            indexes.push(self.index(suite, &release, component, universe)?);
+        }
+        indexes.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(SuiteState {
+            suite: suite.to_owned(),
+            codename: release.codename.clone().unwrap_or_default(),
+            date: release.date,
+            verified_at: at,
+            in_release: Content::of(&bytes).into(),
+            signers,
+            indexes,
+        })
+    }
+
+    /// The state of `suite` that an older lock names and this one keeps.
+    fn kept(&self, suite: &str) -> Option<&SuiteState> {
+        let old = self.request.old?;
+        let asked = lock::Request::of(self.request.recipe);
+        if asked.archives.get(self.name) != old.request.archives.get(self.name) {
+            return None;
+        }
+        old.archives.iter().find(|state| state.name == self.name)?.suites.iter().find(|state| state.suite == suite)
+    }
+
+    fn policy(&self, suite: &str, at: i64) -> Result<(Keyring, Policy), ArchiveError> {
+        let (keys, primary_fingerprints) = match &self.archive.keys {
+            Keys::Debian => {
+                let fingerprints = debian_fingerprints(codename(suite)).to_vec();
+                if fingerprints.is_empty() {
+                    let (archive, suite) = (self.name.to_owned(), suite.to_owned());
+                    return Err(ArchiveError::UnknownSuite { archive, suite });
+                }
+                (Keyring::debian(), fingerprints)
+            }
+            Keys::File { file, fingerprints } => {
+                let path = self.request.recipe.path(file);
+                let bytes = std::fs::read(&path).map_err(|source| ArchiveError::KeyFile { path, source })?;
+                let archive = || self.name.to_owned();
+                let keys = Keyring::from_bytes(&bytes)
+                    .map_err(|source| ArchiveError::Keys { archive: archive(), source })?;
+                // The recipe's parser lets only fingerprints through.
+                (keys, fingerprints.iter().filter_map(|text| text.parse::<Fingerprint>().ok()).collect())
+            }
+        };
+        let threshold = usize::from(self.archive.threshold);
+        Ok((keys, Policy { primary_fingerprints, threshold, at }))
+    }
+
+    /// The Release inside `bytes`, and who signed it.
+    fn verify(
+        &self,
+        suite: &str,
+        bytes: &[u8],
+        keys: &Keyring,
+        policy: &Policy,
+    ) -> Result<(Release, Vec<String>), ArchiveError> {
+        let (archive, suite) = (|| self.name.to_owned(), || suite.to_owned());
+        let verified = verify_inrelease(bytes, keys, policy).map_err(|source| ArchiveError::Signature {
+            archive: archive(),
+            suite: suite(),
+            source: Box::new(source),
+        })?;
+        let release = Release::parse(&verified.text).map_err(|source| ArchiveError::Release {
+            archive: archive(),
+            suite: suite(),
+            source,
+        })?;
+        if !release.is(&suite()) {
+            let found = release.codename.clone().unwrap_or_default();
+            return Err(ArchiveError::WrongSuite { archive: archive(), suite: suite(), found });
+        }
+        release.check_time(policy.at).map_err(|source| ArchiveError::Untimely {
+            archive: archive(),
+            suite: suite(),
+            source,
+        })?;
+        Ok((release, verified.signers().iter().map(Fingerprint::to_string).collect()))
+    }
+
+    fn index(
+        &self,
+        suite: &str,
+        release: &Release,
+        component: &str,
+        universe: &mut Universe,
+    ) -> Result<lock::Index, ArchiveError> {
+        let plain = format!("{component}/binary-{}/Packages", self.request.recipe.packages.architecture);
+        let packed = [".xz", ".gz", ""].iter().find_map(|extension| {
+            let path = format!("{plain}{extension}");
+            release.sha256.get(&path).map(|content| (path.clone(), *content))
+        });
+        let (path, content) = packed.ok_or_else(|| ArchiveError::NoIndex {
+            archive: self.name.to_owned(),
+            suite: suite.to_owned(),
+            path: plain.clone(),
+        })?;
+        let mut paths = vec![format!("dists/{suite}/{path}")];
+        if release.acquire_by_hash {
+            // A path by digest names the same file before and after the archive is updated.
+            let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
+            paths.insert(0, format!("dists/{suite}/{directory}/by-hash/SHA256/{}", content.digest));
+        }
+        let what = format!("index {path} of {suite}");
+        let wanted = Wanted { what, archive: self.name.to_owned(), paths, content };
+        if self.request.store.open_verified(&content.digest)?.is_none() {
+            self.request.observer.on(Event::Total { stage: Stage::Fetch, amount: content.size });
+            self.request.source.fetch(std::slice::from_ref(&wanted), self.request.store, self.request.observer)?;
+        }
+        let bytes = self.request.store.read(&content.digest)?.unwrap_or_default();
+        let (archive, named) = (|| self.name.to_owned(), || path.clone());
+        let text = unpack(&bytes, &content, release.sha256.get(&plain))
+            .map_err(|source| ArchiveError::Unpack { archive: archive(), path: named(), source })?;
+        let index = Index::parse(text)
+            .map_err(|source| ArchiveError::Index { archive: archive(), path: named(), source })?;
+        for package in index.packages() {
+            universe.add(candidate(self.name, &package));
+        }
+        Ok(lock::Index { path, file: content.into() })
+    }
+}
+
+/// The codename that a suite's name begins with: `bookworm` for `bookworm-security` and `bookworm-updates`.
+fn codename(suite: &str) -> &str {
+    suite.split(['-', '/']).next().unwrap_or(suite)
+}
+
+fn candidate(archive: &str, package: &Package<'_>) -> Candidate {
+    let stanza = String::from_utf8_lossy(package.stanza()).into_owned();
+    let field = |name: &str| {
+        let start = |line: &&str| line.len() > name.len() && line.as_bytes()[name.len()] == b':' && line.starts_with(name);
+        stanza.lines().find(start).map_or("", |line| line[name.len() + 1..].trim()).to_owned()
+    };
+    let depends: Vec<String> =
+        ["Pre-Depends", "Depends"].map(field).into_iter().filter(|text| !text.is_empty()).collect();
+    let (source, version) = package.source();
+    Candidate {
+        name: package.name().to_owned(),
+        version: package.version_text().to_owned(),
+        architecture: package.architecture().to_owned(),
+        archive: archive.to_owned(),
+        path: package.filename().to_owned(),
+        file: package.file().into(),
+        source: format!("{source} (= {version})"),
+        essential: package.essential(),
+        priority: match package.priority() {
+            "required" => Some(Priority::Required),
+            "important" => Some(Priority::Important),
+            "standard" => Some(Priority::Standard),
+            _ => None,
+        },
+        depends: depends.join(", "),
+        provides: field("Provides"),
+        stanza,
+    }
+}

@@ -1,0 +1,352 @@
+//! Writing a lock: the pinned apt, run in the sandbox over the verified full indexes, chooses the packages.
+//!
+//! No script of a package runs. The Essential set and apt are unpacked, apt simulates two installations (the base
+//! from nothing, the rest over that base), and its words become the lock.
+
+mod archives;
+mod simulation;
+mod universe;
+
+use std::collections::BTreeSet;
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+
+use selfsame_apt::fetch::FetchError;
+use selfsame_image::Epoch;
+use selfsame_store::{Store, StoreError};
+
+use crate::event::{Event, Observer, Stage};
+use crate::fetch::{Source, Wanted};
+use crate::host::Host;
+use crate::lock::{Install, Lock, Package, Request, Role};
+use crate::recipe::{Priority, Recipe};
+use crate::sandbox::{Root, Sandbox};
+use crate::stages::JobError;
+use crate::stages::job::{JobDir, Runner};
+use crate::stages::script::{JOB, quote};
+use crate::stages::unpack::{self, UnpackError};
+
+pub use archives::ArchiveError;
+pub use simulation::OddStep;
+use simulation::Action;
+use universe::{Candidate, Universe, status_file};
+
+/// Everything that locking needs from outside.
+#[derive(Clone, Copy)]
+pub struct LockRequest<'a> {
+    /// What is asked for.
+    pub recipe: &'a Recipe,
+    /// A lock whose archive states are kept, if the recipe still asks for the same suites.
+    pub old: Option<&'a Lock>,
+    /// Where blobs are kept.
+    pub store: &'a Store,
+    /// Power over ids and mounts.
+    pub host: &'a Host,
+    /// The program that becomes the sandbox's first process.
+    pub program: &'a Path,
+    /// Where signatures, indexes and packages come from.
+    pub source: &'a dyn Source,
+    /// The moment as of which signatures must be valid, in seconds since 1970: now.
+    pub at: i64,
+    /// How many threads work at a time.
+    pub jobs: NonZero<usize>,
+    /// Who is told what happens.
+    pub observer: &'a dyn Observer,
+}
+
+/// Why no lock could be written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResolveError {
+    /// An archive could not be had, or not be believed.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// Packages are asked for that no index knows.
+    #[error("no such package: {}", unknown.iter().map(Unknown::to_string).collect::<Vec<_>>().join("; "))]
+    Unknown {
+        /// The names, with what may be meant.
+        unknown: Vec<Unknown>,
+    },
+    /// apt found no way to install what was asked for.
+    #[error("apt finds no solution; it says:\n    {}", words.join("\n    "))]
+    Unsatisfiable {
+        /// apt's own words.
+        words: Vec<String>,
+    },
+    /// apt simulated something that an installation from nothing cannot contain.
+    #[error(transparent)]
+    Odd(#[from] OddStep),
+    /// apt chose a package that no verified index has.
+    #[error("apt chose {name} {version}, which is in no verified index")]
+    Stray {
+        /// The package.
+        name: String,
+        /// Its version.
+        version: String,
+    },
+    /// A package could not be had.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// A package could not be unpacked.
+    #[error(transparent)]
+    Unpack(#[from] UnpackError),
+    /// The sandbox or a program in it failed.
+    #[error(transparent)]
+    Job(#[from] JobError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A working directory could not be made or read.
+    #[error("cannot use {}", path.display())]
+    Work {
+        /// The path.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// A package name that no index knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unknown {
+    /// The name.
+    pub name: String,
+    /// Names that may be meant, nearest first.
+    pub near: Vec<String>,
+}
+
+impl std::fmt::Display for Unknown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.name)?;
+        if self.near.is_empty() { Ok(()) } else { write!(f, " (did you mean {}?)", self.near.join(" or ")) }
+    }
+}
+
+/// Chooses packages and writes down everything that shapes the image's bytes.
+pub fn lock(request: &LockRequest<'_>) -> Result<Lock, ResolveError> {
+    let LockRequest { recipe, observer, .. } = *request;
+    observer.on(Event::StageStarted { stage: Stage::Fetch, key: None });
+    let (states, universe) = archives::fetch(request)?;
+    let asked = Request::of(recipe);
+    check_names(&universe, &asked)?;
+    let closure = universe.closure(&["apt", "usr-is-merged"]);
+    fetch(request, &closure)?;
+    observer.on(Event::StageFinished { stage: Stage::Fetch, cached: false });
+
+    observer.on(Event::StageStarted { stage: Stage::Resolve, key: None });
+    let apt = Apt::prepare(request, &closure, &states)?;
+    let (base, install) = apt.choose(recipe, &universe)?;
+    observer.on(Event::StageFinished { stage: Stage::Resolve, cached: false });
+
+    let rest = install.iter().filter_map(|action| match action {
+        Action::Unpack { name, version } => Some((name, version)),
+        Action::Configure { .. } => None,
+    });
+    let base_pairs = base.iter().map(|candidate| (&candidate.name, &candidate.version));
+    let mut packages = Vec::new();
+    for (name, version) in base_pairs.chain(rest) {
+        let stray = || ResolveError::Stray { name: name.clone(), version: version.clone() };
+        packages.push(package(universe.exact(name, version).ok_or_else(stray)?, Role::Image));
+    }
+    let wanted = wanted_names(recipe, &universe);
+    let mut automatic: Vec<String> = packages.iter().map(|p| p.name.clone()).collect();
+    automatic.retain(|name| !wanted.contains(name.as_str()) && !universe.newest(name).is_some_and(|c| c.essential));
+    automatic.sort();
+    for name in &asked.boot {
+        let unknown = || ResolveError::Unknown { unknown: vec![unknown(&universe, name)] };
+        packages.push(package(universe.newest(name).ok_or_else(unknown)?, Role::Boot));
+    }
+    let key = |p: &Package| (p.name.clone(), p.architecture.clone(), p.role);
+    packages.sort_by_key(key);
+    Ok(Lock {
+        request: asked,
+        archives: states,
+        packages,
+        install: Install {
+            base: base.iter().map(|candidate| candidate.name.clone()).collect(),
+            steps: simulation::steps(&install),
+            automatic,
+        },
+    })
+}
+
+fn package(candidate: &Candidate, role: Role) -> Package {
+    Package {
+        name: candidate.name.clone(),
+        version: candidate.version.clone(),
+        architecture: candidate.architecture.clone(),
+        archive: candidate.archive.clone(),
+        path: candidate.path.clone(),
+        file: candidate.file,
+        source: candidate.source.clone(),
+        role,
+    }
+}
+
+fn unknown(universe: &Universe, name: &str) -> Unknown {
+    Unknown { name: name.to_owned(), near: universe.near(name) }
+}
+
+fn check_names(universe: &Universe, asked: &Request) -> Result<(), ResolveError> {
+    let names = asked.include.iter().chain(&asked.boot);
+    let unknown: Vec<_> =
+        names.filter(|name| !universe.knows(name)).map(|name| unknown(universe, name)).collect();
+    if unknown.is_empty() { Ok(()) } else { Err(ResolveError::Unknown { unknown }) }
+}
+
+/// What the recipe asks for beyond the base: its own names and all packages of its priority.
+fn wanted_names<'a>(recipe: &'a Recipe, universe: &'a Universe) -> BTreeSet<&'a str> {
+    let mut names: BTreeSet<&str> = recipe.packages.include.iter().map(String::as_str).collect();
+    if recipe.packages.priority > Priority::Essential {
+        names.extend(universe.at_least(recipe.packages.priority));
+    }
+    names.insert("apt");
+    names
+}
+
+fn fetch(request: &LockRequest<'_>, candidates: &[&Candidate]) -> Result<(), ResolveError> {
+    let wanted: Vec<Wanted> = candidates
+        .iter()
+        .filter(|candidate| !matches!(request.store.open_verified(&candidate.file.sha256), Ok(Some(_))))
+        .map(|candidate| Wanted {
+            what: format!("{} {}", candidate.name, candidate.version),
+            archive: candidate.archive.clone(),
+            paths: vec![candidate.path.clone()],
+            content: candidate.file.into(),
+        })
+        .collect();
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let amount = wanted.iter().map(|wanted| wanted.content.size).sum();
+    request.observer.on(Event::Total { stage: Stage::Fetch, amount });
+    Ok(request.source.fetch(&wanted, request.store, request.observer)?)
+}
+
+/// The pinned apt in a directory of its own, removed when dropped.
+struct Apt<'a> {
+    request: &'a LockRequest<'a>,
+    sandbox: Sandbox,
+    dir: PathBuf,
+    job: JobDir,
+    sources: String,
+}
+
+impl Drop for Apt<'_> {
+    fn drop(&mut self) {
+        // Left behind by a failure here, it is removed by the next lock.
+        let _ = crate::host::remove_tree(&self.dir);
+    }
+}
+
+impl<'a> Apt<'a> {
+    /// Unpacks `closure` and lays out the indexes of `states` as apt wants them.
+    fn prepare(
+        request: &'a LockRequest<'a>,
+        closure: &[&Candidate],
+        states: &[crate::lock::ArchiveState],
+    ) -> Result<Self, ResolveError> {
+        let dir = request.store.work_dir("resolve")?.join(std::process::id().to_string());
+        let work = |source| ResolveError::Work { path: dir.clone(), source };
+        if dir.symlink_metadata().is_ok() {
+            crate::host::remove_tree(&dir).map_err(work)?;
+        }
+        std::fs::create_dir_all(dir.join("files")).map_err(work)?;
+        let owner = Some(request.host.shift.first());
+        std::os::unix::fs::chown(dir.join("files"), owner, owner).map_err(work)?;
+        let root = unpack::Root::create(&dir.join("files"), request.host.shift)?;
+        request.observer.on(Event::Total { stage: Stage::Resolve, amount: closure.len() as u64 });
+        for candidate in closure {
+            root.deb(request.store, &package(candidate, Role::Image))?;
+            request.observer.on(Event::Advanced { stage: Stage::Resolve, amount: 1 });
+        }
+        let job = JobDir::create(dir.join("job")).map_err(work)?;
+        let mut sources = String::new();
+        for (name, archive) in &request.recipe.archives {
+            for suite in &archive.suites {
+                // Signatures were verified against pinned keys as of the lock's moment: apt has nothing to add.
+                sources += &format!(
+                    "deb [trusted=yes check-valid-until=no check-date=no] file:{}/archives/{name} {suite} {}\n",
+                    JOB,
+                    archive.components.join(" ")
+                );
+            }
+        }
+        for state in states {
+            for suite in &state.suites {
+                let base = format!("archives/{}/dists/{}", state.name, suite.suite);
+                let in_release = (format!("{base}/InRelease"), suite.in_release);
+                let indexes = suite.indexes.iter().map(|index| (format!("{base}/{}", index.path), index.file));
+                for (path, blob) in std::iter::once(in_release).chain(indexes) {
+                    job.add_file(&path, &request.store.path(&blob.sha256)).map_err(work)?;
+                }
+            }
+        }
+        let sandbox = Sandbox { program: request.program.to_owned(), host: request.host.clone() };
+        Ok(Self { request, sandbox, dir, job, sources })
+    }
+
+    /// apt's choice: the base in the order of its installation, and the actions for the rest.
+    fn choose<'u>(
+        &self,
+        recipe: &Recipe,
+        universe: &'u Universe,
+    ) -> Result<(Vec<&'u Candidate>, Vec<Action>), ResolveError> {
+        let mut base_names = vec!["?essential", "apt"];
+        if universe.newest("usr-is-merged").is_some() {
+            // The root is made with merged directories, so the package that converts one is not needed.
+            base_names.push("usr-is-merged");
+        }
+        let simulated = self.simulate("", &base_names, false, true)?;
+        let mut base = Vec::new();
+        for action in &simulated {
+            if let Action::Unpack { name, version } = action {
+                let stray = || ResolveError::Stray { name: name.clone(), version: version.clone() };
+                base.push(universe.exact(name, version).ok_or_else(stray)?);
+            }
+        }
+        let wanted: Vec<&str> = wanted_names(recipe, universe).into_iter().collect();
+        let install = self.simulate(&status_file(&base), &wanted, recipe.packages.recommends, false)?;
+        Ok((base, install))
+    }
+
+    fn simulate(
+        &self,
+        status: &str,
+        names: &[&str],
+        recommends: bool,
+        update: bool,
+    ) -> Result<Vec<Action>, ResolveError> {
+        let work = |source| ResolveError::Work { path: self.dir.clone(), source };
+        let config = format!(
+            "Acquire::Languages \"none\";\nAPT::Architecture \"amd64\";\nAPT::Sandbox::User \"root\";\n\
+             APT::Install-Recommends \"{recommends}\";\nDir::Etc::SourceList \"{JOB}/sources\";\n\
+             Dir::Etc::SourceParts \"/dev/null\";\nDir::Etc::Preferences \"/dev/null\";\n\
+             Dir::Etc::PreferencesParts \"/dev/null\";\nDir::State::Status \"{JOB}/status\";\n"
+        );
+        let names: Vec<String> = names.iter().map(|name| quote(name)).collect();
+        let update = if update { "apt-get -q update >/var/tmp/update 2>&1 || { cat /var/tmp/update; exit 1; }\n" } else { "" };
+        let script = format!(
+            "set -e\nexport APT_CONFIG={JOB}/config\n{update}\
+             apt-get -q --simulate install {} >/var/tmp/simulated 2>/var/tmp/errors || \
+             {{ cat /var/tmp/simulated /var/tmp/errors; exit 100; }}\n",
+            names.join(" ")
+        );
+        self.job.write("config", config.as_bytes(), 0o644).map_err(work)?;
+        self.job.write("sources", self.sources.as_bytes(), 0o644).map_err(work)?;
+        self.job.write("status", status.as_bytes(), 0o644).map_err(work)?;
+        let observer = self.request.observer;
+        // The epoch only reaches programs that are not run here.
+        let runner = Runner { sandbox: &self.sandbox, epoch: Epoch(0), observer };
+        let exit = runner.shell(Stage::Resolve, Root::Dir(self.dir.join("files")), &self.job, &script)?;
+        if !exit.success() {
+            let lines = exit.tail.iter().cloned();
+            let noise = ["Reading package lists...", "Building dependency tree...", "Reading state information..."];
+            let words = lines.filter(|line| !noise.contains(&line.as_str())).collect();
+            return Err(ResolveError::Unsatisfiable { words });
+        }
+        let path = self.dir.join("files/var/tmp/simulated");
+        let text = std::fs::read_to_string(&path).map_err(|source| ResolveError::Work { path, source })?;
+        Ok(simulation::parse(&text)?)
+    }
+}

@@ -1,0 +1,194 @@
+//! All packages of the verified indexes, and the questions that must be answered before the pinned apt can run.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use selfsame_apt::relation;
+use selfsame_apt::version::Version;
+
+use crate::lock::Blob;
+use crate::nearest::ranked;
+use crate::recipe::Priority;
+
+/// One entry of a `Packages` index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Candidate {
+    pub(super) name: String,
+    pub(super) version: String,
+    pub(super) architecture: String,
+    pub(super) archive: String,
+    pub(super) path: String,
+    pub(super) file: Blob,
+    pub(super) source: String,
+    pub(super) essential: bool,
+    pub(super) priority: Option<Priority>,
+    /// `Pre-Depends` and `Depends`, joined.
+    pub(super) depends: String,
+    pub(super) provides: String,
+    /// The stanza as the index has it.
+    pub(super) stanza: String,
+}
+
+/// All candidates, the highest version of a name last.
+#[derive(Debug, Default)]
+pub(super) struct Universe {
+    by_name: BTreeMap<String, Vec<Candidate>>,
+    /// Names of packages that provide a name, sorted.
+    providers: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Universe {
+    pub(super) fn add(&mut self, candidate: Candidate) {
+        if let Ok(relations) = relation::parse(&candidate.provides) {
+            for provided in relations.iter().flatten() {
+                self.providers.entry(provided.name.to_owned()).or_default().insert(candidate.name.clone());
+            }
+        }
+        let versions = self.by_name.entry(candidate.name.clone()).or_default();
+        let at = versions.partition_point(|other| older_or_equal(&other.version, &candidate.version));
+        versions.insert(at, candidate);
+    }
+
+    /// The newest candidate of this name.
+    pub(super) fn newest(&self, name: &str) -> Option<&Candidate> {
+        self.by_name.get(name)?.last()
+    }
+
+    /// The candidate with exactly this version.
+    pub(super) fn exact(&self, name: &str, version: &str) -> Option<&Candidate> {
+        self.by_name.get(name)?.iter().find(|candidate| candidate.version == version)
+    }
+
+    /// Whether `name` is a package or provided by one.
+    pub(super) fn knows(&self, name: &str) -> bool {
+        self.by_name.contains_key(name) || self.providers.contains_key(name)
+    }
+
+    /// Up to three package names that may be meant by `name`.
+    pub(super) fn near(&self, name: &str) -> Vec<String> {
+        ranked(name, self.by_name.keys().map(String::as_str), 3).into_iter().map(str::to_owned).collect()
+    }
+
+    /// Names of all packages of at least `priority`, sorted. Essential ones are apt's own business.
+    pub(super) fn at_least(&self, priority: Priority) -> Vec<&str> {
+        let newest = self.by_name.values().filter_map(|versions| versions.last());
+        let wanted = newest.filter(|c| c.priority.is_some_and(|level| level <= priority));
+        wanted.map(|candidate| candidate.name.as_str()).collect()
+    }
+
+    /// The Essential set, `also`, and what they need to run, by the first alternative that exists, or the
+    /// provider of the highest priority.
+    ///
+    /// This decides nothing about the image: it only gives the pinned apt a place to run in.
+    pub(super) fn closure(&self, also: &[&str]) -> Vec<&Candidate> {
+        let newest = self.by_name.values().filter_map(|versions| versions.last());
+        let mut queue: Vec<&str> = newest.filter(|c| c.essential).map(|c| c.name.as_str()).collect();
+        queue.extend(also);
+        let mut chosen = BTreeMap::new();
+        while let Some(name) = queue.pop() {
+            let Some(candidate) = self.newest(name) else { continue };
+            if chosen.insert(candidate.name.as_str(), candidate).is_some() {
+                continue;
+            }
+            let Ok(relations) = relation::parse(&candidate.depends) else { continue };
+            for alternatives in &relations {
+                if alternatives.iter().any(|one| chosen.contains_key(one.name) || also.contains(&one.name)) {
+                    continue;
+                }
+                let real = alternatives.iter().find_map(|one| self.newest(one.name));
+                let provided = || {
+                    let providers = alternatives.iter().filter_map(|one| self.providers.get(one.name)).flatten();
+                    let rank = |c: &&Candidate| (c.priority.is_none(), c.priority, c.name.clone());
+                    providers.filter_map(|name| self.newest(name)).min_by_key(rank)
+                };
+                queue.extend(real.or_else(provided).map(|candidate| candidate.name.as_str()));
+            }
+        }
+        chosen.into_values().collect()
+    }
+}
+
+fn older_or_equal(left: &str, right: &str) -> bool {
+    match (Version::parse(left), Version::parse(right)) {
+        (Ok(left), Ok(right)) => left <= right,
+        // Indexes are checked when they are read; this only keeps the order total.
+        _ => left <= right,
+    }
+}
+
+/// A dpkg status file that says that exactly `installed` are installed.
+pub(super) fn status_file(installed: &[&Candidate]) -> String {
+    let mut text = String::new();
+    for candidate in installed {
+        let mut lines = candidate.stanza.trim_end().lines();
+        text.push_str(lines.next().unwrap_or_default());
+        text.push_str("\nStatus: install ok installed\n");
+        for line in lines {
+            text.push_str(line);
+            text.push('\n');
+        }
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use selfsame_image::Digest;
+
+    fn candidate(name: &str, version: &str, depends: &str, provides: &str) -> Candidate {
+        Candidate {
+            name: name.into(),
+            version: version.into(),
+            architecture: "all".into(),
+            archive: "a".into(),
+            path: format!("pool/{name}.deb"),
+            file: Blob { size: 0, sha256: Digest::of(b"") },
+            source: name.into(),
+            essential: name == "dash",
+            priority: (name == "nano").then_some(Priority::Important),
+            depends: depends.into(),
+            provides: provides.into(),
+            stanza: format!("Package: {name}\nVersion: {version}\n"),
+        }
+    }
+
+    fn universe() -> Universe {
+        let mut universe = Universe::default();
+        for (name, version, depends, provides) in [
+            ("dash", "1", "libc6 (>= 2), gone | awk", ""),
+            ("libc6", "2.9", "", ""),
+            ("libc6", "2.36", "", ""),
+            ("mawk", "1", "", "awk"),
+            ("gawk", "1", "libc6", "awk"),
+            ("nano", "7", "", ""),
+        ] {
+            universe.add(candidate(name, version, depends, provides));
+        }
+        universe
+    }
+
+    #[test]
+    fn the_closure_takes_the_newest_and_the_first_alternative_there_is() {
+        let universe = universe();
+        let names: Vec<String> =
+            universe.closure(&["nano"]).iter().map(|c| format!("{}={}", c.name, c.version)).collect();
+        assert_eq!(names, ["dash=1", "gawk=1", "libc6=2.36", "nano=7"]);
+    }
+
+    #[test]
+    fn unknown_names_bring_the_nearest() {
+        let universe = universe();
+        assert!(universe.knows("awk") && !universe.knows("nanoo"));
+        assert_eq!(universe.near("nanoo"), ["nano"]);
+        assert_eq!(universe.at_least(Priority::Important), ["nano"]);
+        assert!(universe.at_least(Priority::Required).is_empty());
+    }
+
+    #[test]
+    fn the_status_says_installed_after_the_name() {
+        let universe = universe();
+        let text = status_file(&[universe.newest("nano").unwrap()]);
+        assert_eq!(text, "Package: nano\nStatus: install ok installed\nVersion: 7\n\n");
+    }
+}

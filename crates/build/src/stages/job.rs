@@ -1,0 +1,215 @@
+//! Running a script of a stage in the sandbox, with a fixed world around it.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use selfsame_image::Epoch;
+
+use crate::event::{Event, Observer, Stage, Warning};
+use crate::sandbox::{Attempt, Bind, Exit, Job, Root, Sandbox, SandboxError, Status};
+
+use super::script::JOB;
+
+/// What the stages share to run programs.
+pub(crate) struct Runner<'a> {
+    pub(crate) sandbox: &'a Sandbox,
+    pub(crate) epoch: Epoch,
+    pub(crate) observer: &'a dyn Observer,
+}
+
+/// Why a program in the sandbox did not do its work.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JobError {
+    /// The sandbox could not be made.
+    #[error("stage {stage}: no sandbox")]
+    Sandbox {
+        /// The stage.
+        stage: Stage,
+        /// Why not.
+        source: SandboxError,
+    },
+    /// Files for the job could not be written.
+    #[error("stage {stage}: cannot write {}", path.display())]
+    Files {
+        /// The stage.
+        stage: Stage,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The program failed, or was ended.
+    #[error("stage {stage}: {what} {}{}", describe(*status), tail_text(tail))]
+    Failed {
+        /// The stage.
+        stage: Stage,
+        /// What ran: a hook's path or `a package's program`.
+        what: String,
+        /// How it ended.
+        status: Status,
+        /// The end of its output.
+        tail: Vec<String>,
+    },
+    /// A hook tried to reach the network.
+    #[error("stage {stage}: {what} tried to reach the network ({attempts}); builds have none")]
+    Network {
+        /// The stage.
+        stage: Stage,
+        /// The hook.
+        what: String,
+        /// Programs and what they tried.
+        attempts: String,
+    },
+}
+
+fn describe(status: Status) -> String {
+    match status {
+        Status::Exited(code) => format!("ended with exit status {code}"),
+        Status::Signalled(signal) => format!("was killed by signal {signal}"),
+        Status::Time => "was ended: it ran too long".into(),
+        Status::Output => "was ended: it printed too much".into(),
+        Status::Disk => "was ended: the disk is full".into(),
+        Status::Interrupted => "was interrupted".into(),
+    }
+}
+
+fn tail_text(tail: &[String]) -> String {
+    if tail.is_empty() { String::new() } else { format!("; it said:\n    {}", tail.join("\n    ")) }
+}
+
+/// The environment of every program in the sandbox. Nothing of the machine's own environment gets in.
+fn environment(epoch: Epoch) -> Vec<(OsString, OsString)> {
+    let epoch = epoch.0.to_string();
+    let path = format!("{JOB}/shims:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    [
+        ("PATH", path.as_str()),
+        ("HOME", "/root"),
+        ("USER", "root"),
+        ("LOGNAME", "root"),
+        ("SHELL", "/bin/sh"),
+        ("TERM", "dumb"),
+        ("LANG", "C.UTF-8"),
+        ("LC_ALL", "C.UTF-8"),
+        ("TZ", "UTC"),
+        ("SOURCE_DATE_EPOCH", epoch.as_str()),
+        ("DEBIAN_FRONTEND", "noninteractive"),
+        ("DEBCONF_NONINTERACTIVE_SEEN", "true"),
+        ("PERL_HASH_SEED", "0"),
+        ("PYTHONHASHSEED", "0"),
+        ("PYTHONDONTWRITEBYTECODE", "1"),
+    ]
+    .map(|(name, value)| (name.into(), value.into()))
+    .to_vec()
+}
+
+/// Programs that are found before the image's own while it is built, and why.
+const SHIMS: &[(&str, &str)] = &[
+    // The initramfs is generated once, at the end, not after every package that asks for it.
+    ("update-initramfs", "#!/bin/sh\nexit 0\n"),
+];
+
+/// Files the job sees under [`JOB`].
+pub(crate) struct JobDir {
+    dir: PathBuf,
+}
+
+impl JobDir {
+    /// An empty directory `dir` with the shims in it.
+    pub(crate) fn create(dir: PathBuf) -> io::Result<Self> {
+        for sub in ["", "shims", "debs", "hooks"] {
+            std::fs::create_dir_all(dir.join(sub))?;
+            set_mode(&dir.join(sub), 0o755)?;
+        }
+        let job = Self { dir };
+        for (name, text) in SHIMS {
+            job.write(&format!("shims/{name}"), text.as_bytes(), 0o755)?;
+        }
+        Ok(job)
+    }
+
+    pub(crate) fn write(&self, name: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
+        let path = self.dir.join(name);
+        std::fs::write(&path, bytes)?;
+        set_mode(&path, mode)
+    }
+
+    /// Shows the job the file `source` as `debs/<name>.deb`.
+    pub(crate) fn add_deb(&self, name: &str, source: &Path) -> io::Result<()> {
+        self.add_file(&format!("debs/{name}.deb"), source)
+    }
+
+    /// Shows the job the file `source` as `path`; directories on the way are made.
+    pub(crate) fn add_file(&self, path: &str, source: &Path) -> io::Result<()> {
+        let target = self.dir.join(path);
+        if let Some(parent) = target.parent() {
+            std::fs::DirBuilder::new().recursive(true).create(parent)?;
+        }
+        match std::fs::hard_link(source, &target) {
+            // Another file system, or a file the kernel does not let this user link.
+            Err(_) => std::fs::copy(source, &target).map(drop),
+            Ok(()) => Ok(()),
+        }
+    }
+}
+
+fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode))
+}
+
+impl Runner<'_> {
+    /// Runs the shell script `text` of a stage, with `job` under [`JOB`].
+    pub(crate) fn script(&self, stage: Stage, root: Root, job: &JobDir, text: &str) -> Result<Exit, JobError> {
+        let exit = self.shell(stage, root, job, text)?;
+        for attempt in &exit.network_attempts {
+            let warning = Warning::Network { stage, program: attempt.program.clone() };
+            self.observer.on(Event::Warning { warning });
+        }
+        check(stage, "a program of a package", exit)
+    }
+
+    /// Runs a hook, which may not even try to reach the network.
+    pub(crate) fn hook(&self, stage: Stage, root: Root, job: &JobDir, name: &str, path: &str) -> Result<(), JobError> {
+        let exit = self.run(stage, root, job, vec![OsString::from(path)])?;
+        let what = format!("hook {name}");
+        if !exit.network_attempts.is_empty() {
+            let attempts: Vec<String> = exit.network_attempts.iter().map(attempt).collect();
+            return Err(JobError::Network { stage, what, attempts: attempts.join(", ") });
+        }
+        check(stage, &what, exit).map(drop)
+    }
+
+    /// Runs the shell script `text`, whatever its exit status.
+    pub(crate) fn shell(&self, stage: Stage, root: Root, job: &JobDir, text: &str) -> Result<Exit, JobError> {
+        let path = job.dir.join("script");
+        job.write("script", text.as_bytes(), 0o644).map_err(|source| JobError::Files { stage, path, source })?;
+        self.run(stage, root, job, ["/bin/sh".into(), format!("{JOB}/script").into()].to_vec())
+    }
+
+    fn run(&self, stage: Stage, root: Root, job: &JobDir, argv: Vec<OsString>) -> Result<Exit, JobError> {
+        let mut run = Job::new(root, argv);
+        run.env = environment(self.epoch);
+        run.binds = vec![Bind { source: job.dir.clone(), target: JOB.into() }];
+        let mut on_line = |_, line: &[u8]| {
+            let line = String::from_utf8_lossy(line).into_owned();
+            if line.starts_with("Unpacking ") || line.starts_with("Setting up ") {
+                self.observer.on(Event::Advanced { stage, amount: 1 });
+            }
+            self.observer.on(Event::Output { stage, line });
+        };
+        self.sandbox.run(&run, &mut on_line).map_err(|source| JobError::Sandbox { stage, source })
+    }
+}
+
+fn attempt(attempt: &Attempt) -> String {
+    format!("{}: {:?}", attempt.program, attempt.intent)
+}
+
+fn check(stage: Stage, what: &str, exit: Exit) -> Result<Exit, JobError> {
+    if exit.success() {
+        return Ok(exit);
+    }
+    let tail = exit.tail;
+    Err(JobError::Failed { stage, what: what.to_owned(), status: exit.status, tail })
+}

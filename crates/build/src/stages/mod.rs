@@ -1,0 +1,19 @@
+//! The stages of a build. `execute` runs them in order; each file is one stage or one thing they share.
+
+pub(crate) mod assemble;
+pub(crate) mod bootstrap;
+pub(crate) mod customise;
+pub(crate) mod finalise;
+pub(crate) mod initramfs;
+pub(crate) mod install;
+pub(crate) mod job;
+pub(crate) mod layers;
+mod menu;
+pub(crate) mod pack;
+pub(crate) mod script;
+pub(crate) mod unpack;
+
+pub use finalise::{Done, EMPTIED, REMOVED};
+pub use job::JobError;
+pub use layers::LayerError;
+pub use unpack::UnpackError;

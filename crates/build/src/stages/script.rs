@@ -1,0 +1,131 @@
+//! The shell scripts that run in the sandbox. Pure: facts in, text out, so that a test can read them.
+
+use crate::lock::Step;
+use crate::recipe::System;
+
+/// Where the sandbox sees the files of its job, read-only.
+pub const JOB: &str = "/run/selfsame";
+
+/// `text` as one word of a shell command.
+pub fn quote(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "%+,-./:=@_".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+/// Installs the Essential set over its own unpacked files.
+///
+/// Nothing is configured yet that a dependency could stand on, so dependencies are not asked for.
+pub fn bootstrap(base: &[String]) -> String {
+    let debs: Vec<String> = base.iter().map(|name| deb(name)).collect();
+    format!("set -e\ndpkg --force-depends --force-confold --force-unsafe-io --install {}\n", debs.join(" "))
+}
+
+/// Installs the rest in apt's own order; triggers wait for the end, as they do under apt.
+pub fn install(steps: &[Step<'_>]) -> String {
+    let mut script = String::from("set -e\n");
+    for step in steps {
+        let line = match step {
+            Step::Unpack(names) => {
+                let debs: Vec<String> = names.iter().map(|name| deb(name)).collect();
+                format!("dpkg --force-confold --force-unsafe-io --no-triggers --unpack {}\n", debs.join(" "))
+            }
+            Step::Configure(names) => {
+                let names: Vec<String> = names.iter().map(|name| quote(name)).collect();
+                format!("dpkg --force-confold --no-triggers --configure {}\n", names.join(" "))
+            }
+        };
+        script.push_str(&line);
+    }
+    script.push_str("dpkg --force-confold --configure -a\n");
+    script
+}
+
+fn deb(name: &str) -> String {
+    quote(&format!("{JOB}/debs/{name}.deb"))
+}
+
+/// Host name, locale, time zone and users.
+pub fn customise(system: &System) -> String {
+    let System { hostname, locale, timezone, users } = system;
+    let (host, loc, zone) = (quote(hostname), quote(locale), quote(timezone));
+    let charset = locale.split_once('.').map_or("ISO-8859-1", |(_, rest)| rest.split('@').next().unwrap_or(rest));
+    let mut script = String::from("set -e\n");
+    script.push_str(&format!("echo {host} > /etc/hostname\n"));
+    script.push_str(&format!(
+        "[ -e /etc/hosts ] || printf '127.0.0.1\\tlocalhost\\n127.0.1.1\\t%s\\n::1\\tlocalhost ip6-localhost ip6-loopback\\n' {host} > /etc/hosts\n"
+    ));
+    script.push_str("[ -e /etc/fstab ] || echo '# static file system information' > /etc/fstab\n");
+    script.push_str(&format!(
+        "if [ -e /usr/share/zoneinfo/{zone} ]; then\n  ln -sfn /usr/share/zoneinfo/{zone} /etc/localtime\n  echo {zone} > /etc/timezone\n\
+         elif [ {zone} != Etc/UTC ]; then\n  echo \"time zone {zone} is not installed: add the package tzdata\" >&2; exit 1\nfi\n"
+    ));
+    script.push_str(&format!(
+        "if [ -x /usr/sbin/locale-gen ] && [ {loc} != C.UTF-8 ]; then\n  echo {} > /etc/locale.gen\n  locale-gen\n\
+         elif [ {loc} != C.UTF-8 ]; then\n  echo \"locale {loc} cannot be made: add the package locales\" >&2; exit 1\nfi\n",
+        quote(&format!("{locale} {charset}"))
+    ));
+    script.push_str(&format!("echo LANG={loc} > /etc/default/locale\n"));
+    for user in users {
+        let mut line = format!("useradd --create-home --shell {}", quote(&user.shell));
+        if !user.groups.is_empty() {
+            line.push_str(&format!(" --groups {}", quote(&user.groups.join(","))));
+        }
+        if let Some(hash) = &user.password_hash {
+            line.push_str(&format!(" --password {}", quote(hash)));
+        }
+        script.push_str(&format!("{line} {}\n", quote(&user.name)));
+    }
+    script
+}
+
+/// Generates one initramfs, for the newest kernel, as `/var/tmp/selfsame-initrd`; prints that kernel's version.
+///
+/// It is packed again afterwards, so the cheapest compression is asked for here.
+pub fn initramfs() -> String {
+    "set -e\nversion=$(cd /lib/modules && ls -d -- * | sort -V | tail -n 1)\n\
+     if [ -z \"$version\" ] || [ ! -e \"/boot/vmlinuz-$version\" ]; then\n  \
+       echo 'no kernel is installed: add the package linux-image-amd64' >&2; exit 1\nfi\n\
+     if ! command -v mkinitramfs >/dev/null; then\n  \
+       echo 'no mkinitramfs is installed: add the package live-boot or initramfs-tools' >&2; exit 1\nfi\n\
+     mkinitramfs -c gzip -l 1 -o /var/tmp/selfsame-initrd \"$version\"\n\
+     echo \"$version\" > /var/tmp/selfsame-kernel\n"
+        .to_owned()
+}
+
+/// What apt knows of packages that nobody asked for by name: `/var/lib/apt/extended_states`.
+pub fn extended_states(automatic: &[(String, String)]) -> String {
+    let mut text = String::new();
+    for (name, architecture) in automatic {
+        text.push_str(&format!("Package: {name}\nArchitecture: {architecture}\nAuto-Installed: 1\n\n"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_reach_the_shell_whole() {
+        for text in ["", "a b", "it's", "$HOME `id` \"x\"", "plain-1.2:3", "a\nb"] {
+            let script = format!("printf %s {}", quote(text));
+            let output = std::process::Command::new("/bin/sh").args(["-c", &script]).output().unwrap();
+            assert_eq!(output.stdout, text.as_bytes());
+        }
+    }
+
+    #[test]
+    fn the_order_of_the_lock_is_the_order_of_dpkg() {
+        let steps = [Step::Unpack(vec!["a", "b"]), Step::Configure(vec!["a"])];
+        assert_eq!(
+            install(&steps),
+            "set -e\n\
+             dpkg --force-confold --force-unsafe-io --no-triggers --unpack /run/selfsame/debs/a.deb /run/selfsame/debs/b.deb\n\
+             dpkg --force-confold --no-triggers --configure a\n\
+             dpkg --force-confold --configure -a\n"
+        );
+    }
+}

@@ -1,0 +1,156 @@
+//! Where packages come from: the recipe's mirrors, those of the command line, and the machine's own APT sources.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use selfsame_apt::fetch::{self, FetchConfig, FetchError, Fetcher, Want};
+use selfsame_apt::mirrors::{Mirror, auto_mirrors, read_system_sources};
+use selfsame_build::event::{Event, Observer, Stage, Warning};
+use selfsame_build::fetch::{Source, Verify, Wanted};
+use selfsame_build::recipe::Recipe;
+use selfsame_build::resolve::ArchiveError;
+use selfsame_store::Store;
+
+use crate::commands::build::Reach;
+use crate::failure::{Failure, Kind};
+use crate::settings::Settings;
+
+/// The most bytes an `InRelease` file may have: apt's own limit.
+const MAX_IN_RELEASE: u64 = 10_000_000;
+
+/// Mirrors of all archives of a recipe.
+pub struct Mirrors {
+    fetcher: Fetcher,
+    by_archive: BTreeMap<String, Vec<Mirror>>,
+}
+
+impl Mirrors {
+    /// Collects the mirrors: those of the command line first, then those of the recipe in their order.
+    pub fn new(recipe: &Recipe, reach: &Reach, settings: &Settings) -> Result<Self, Failure> {
+        if let Some(odd) = reach.mirrors.iter().find(|mirror| !recipe.archives.contains_key(&mirror.archive)) {
+            let names: Vec<&str> = recipe.archives.keys().map(String::as_str).collect();
+            return Err(Failure::usage(format!("the recipe has no archive {:?}", odd.archive))
+                .hint(format!("its archives are: {}", names.join(", "))));
+        }
+        let mut by_archive = BTreeMap::new();
+        for (name, archive) in &recipe.archives {
+            let given = reach.mirrors.iter().filter(|mirror| mirror.archive == *name).map(|mirror| mirror.url.as_str());
+            let mut mirrors = Vec::new();
+            for url in given.chain(archive.mirrors.iter().map(String::as_str)) {
+                let found = if url == "auto" {
+                    auto(&archive.suites)?
+                } else {
+                    let parsed = Mirror::parse(url);
+                    vec![parsed.map_err(|error| Failure::input(error).context(format!("mirror of archive {name}")))?]
+                };
+                mirrors.extend(found);
+            }
+            let mut unique: Vec<Mirror> = Vec::new();
+            mirrors.into_iter().for_each(|mirror| {
+                if !unique.contains(&mirror) {
+                    unique.push(mirror);
+                }
+            });
+            by_archive.insert(name.clone(), unique);
+        }
+        let proxies = &settings.proxies;
+        let config = FetchConfig {
+            offline: reach.offline,
+            proxy: proxies.http.clone().or_else(|| proxies.https.clone()),
+            no_proxy: proxies.none.iter().flat_map(|list| list.split(',')).map(|host| host.trim().to_owned()).collect(),
+            ..FetchConfig::default()
+        };
+        let fetcher = Fetcher::new(config).map_err(Failure::environment)?;
+        Ok(Self { fetcher, by_archive })
+    }
+
+    fn of(&self, archive: &str) -> &[Mirror] {
+        self.by_archive.get(archive).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// The machine's own mirrors that serve all of `suites`.
+fn auto(suites: &[String]) -> Result<Vec<Mirror>, Failure> {
+    let sources = read_system_sources(Path::new("/"))
+        .map_err(|error| Failure::environment(error).context("cannot read this machine's APT sources"))?;
+    let mut all = suites.iter().map(|suite| auto_mirrors(&sources, suite));
+    let first = all.next().unwrap_or_default();
+    let rest: Vec<Vec<Mirror>> = all.collect();
+    Ok(first.into_iter().filter(|mirror| rest.iter().all(|other| other.contains(mirror))).collect())
+}
+
+/// Passes what the fetcher tells on to the build's observer.
+struct Relay<'a>(&'a dyn Observer);
+
+impl fetch::Progress for Relay<'_> {
+    fn advanced(&self, bytes: u64) {
+        if selfsame_build::host::interrupted() {
+            // What arrived is kept in the store's `partial/` and goes on there next time: there is nothing to tidy up.
+            std::process::exit(i32::from(Kind::Interrupted.exit_status()));
+        }
+        self.0.on(Event::Advanced { stage: Stage::Fetch, amount: bytes });
+    }
+
+    fn warning(&self, warning: &fetch::Warning) {
+        let text = match warning {
+            fetch::Warning::Failed { what, mirror, reason, again } => {
+                let next = if *again { "; it is asked again" } else { "" };
+                format!("mirror {mirror} failed for {what}: {reason}{next}")
+            }
+            fetch::Warning::Dropped { mirror, offences } => {
+                format!("mirror {mirror} failed {offences} times and is not used any more")
+            }
+            fetch::Warning::Paused { mirror, pause } => {
+                format!("mirror {mirror} asks for a pause of {} s", pause.as_secs())
+            }
+            fetch::Warning::Mixed { what, bytes } => {
+                format!("{what}: {bytes} bytes from several mirrors do not fit together; it is fetched again")
+            }
+            other => format!("{other:?}"),
+        };
+        self.0.on(Event::Warning { warning: Warning::Mirror(text) });
+    }
+}
+
+impl Source for Mirrors {
+    fn fetch(&self, wanted: &[Wanted], store: &Store, observer: &dyn Observer) -> Result<(), FetchError> {
+        let mut by_archive: BTreeMap<&str, Vec<Want>> = BTreeMap::new();
+        for Wanted { what, archive, paths, content } in wanted {
+            let want =
+                Want { what: what.clone(), size: content.size, digest: content.digest, paths: paths.clone() };
+            by_archive.entry(archive).or_default().push(want);
+        }
+        for (archive, wants) in by_archive {
+            self.fetcher.fetch_all(store, &wants, self.of(archive), &Relay(observer))?;
+        }
+        Ok(())
+    }
+
+    fn in_release(
+        &self,
+        archive: &str,
+        suite: &str,
+        verify: &Verify<'_>,
+        observer: &dyn Observer,
+    ) -> Result<Vec<u8>, ArchiveError> {
+        let mut last = ArchiveError::Fetch(FetchError::NoMirror { missing: 1 });
+        for mirror in self.of(archive) {
+            let path = format!("dists/{suite}/InRelease");
+            let checked = self.fetcher.fetch_unpinned(&path, mirror, MAX_IN_RELEASE).map_err(ArchiveError::Fetch);
+            match checked.and_then(|bytes| verify(&bytes).map(|()| bytes)) {
+                Ok(bytes) => return Ok(bytes),
+                Err(error) => {
+                    let mut text = format!("mirror {mirror}: {error}");
+                    let mut cause = std::error::Error::source(&error);
+                    while let Some(error) = cause {
+                        text += &format!(": {error}");
+                        cause = error.source();
+                    }
+                    observer.on(Event::Warning { warning: Warning::Mirror(text) });
+                    last = error;
+                }
+            }
+        }
+        Err(last)
+    }
+}
