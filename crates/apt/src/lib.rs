@@ -12,4 +12,5 @@ pub mod openpgp;
 pub mod packages;
 pub mod relation;
 pub mod release;
+pub mod snapshot;
 pub mod version;

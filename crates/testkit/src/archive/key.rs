@@ -175,9 +175,12 @@ impl<'a> Sign<'a> {
     }
 }
 
-/// The cleartext-signed form of `text` (a final newline is not signed), with all signatures in one block.
+/// The cleartext-signed form of `text`, with all signatures in one block. A final newline and blanks at line ends are
+/// not signed.
 pub fn clearsign(text: &str, signatures: &[Sign<'_>]) -> String {
     let text = text.strip_suffix('\n').unwrap_or(text);
+    let lines: Vec<&str> = text.split('\n').map(|line| line.trim_end_matches([' ', '\t'])).collect();
+    let text = &lines.join("\n");
     let packets: Vec<Packet> = signatures.iter().map(|sign| sign.packet(text).into()).collect();
     let escaped: Vec<String> = text
         .split('\n')
