@@ -1,1 +1,4 @@
 //! selfsame-build
+
+pub mod host;
+pub mod sandbox;
