@@ -2,15 +2,23 @@
 //! become [`Tree`](selfsame_image::Tree)s and back.
 #![deny(unsafe_code)]
 
+mod capture;
 mod enter;
+mod extract;
 pub(crate) mod overlay;
+mod populate;
 mod remove;
-mod subid;
+pub(crate) mod subid;
 pub(crate) mod sys;
+mod xattr;
 
+pub use capture::{CaptureError, CaptureLimits, CaptureReason, DirContents, capture};
 pub use enter::{Host, HostError, Problem, enter, interrupted};
+pub use extract::{EntryKind, ExtractError, ExtractReason, Extractor, Placed};
 pub use overlay::{MountError, Mounted, overlay_mount};
+pub use populate::{Directories, PopulateError, populate};
 pub use remove::remove_tree;
+pub use xattr::AttributeError;
 
 /// How many user and group ids a build has: 0 to 65535.
 pub const IDS: u32 = 65_536;

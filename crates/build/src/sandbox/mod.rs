@@ -217,7 +217,10 @@ pub enum SandboxError {
     },
     /// The processes of the sandbox went away without a word: killed from outside, or out of memory.
     #[error("the sandbox ended without reporting how")]
-    Lost,
+    Lost {
+        /// The last lines of output, as in [`Exit::tail`].
+        tail: Vec<String>,
+    },
     /// Talking to the processes of the sandbox failed.
     #[error("cannot talk to the sandbox")]
     Talk(#[source] io::Error),

@@ -16,7 +16,7 @@ use super::lines::{Lines, Tail};
 use super::network;
 use super::wire::{self, Inbox, Message, Spec, SpecRoot};
 use super::{CHILD_ARGUMENT, Exit, Job, Limits, Root, Sandbox, SandboxError, Status, Stream};
-use crate::host::{Host, IDS, interrupted, sys};
+use crate::host::{Host, IDS, interrupted, subid, sys};
 
 /// How often limits that nothing reports are looked at.
 const TICK: Duration = Duration::from_millis(250);
@@ -207,8 +207,11 @@ impl Running {
             return Err(error);
         }
         let mut exit = self.exit.clone();
-        exit.status = self.status.ok_or(SandboxError::Lost)?;
-        exit.tail = std::mem::take(&mut self.tail).into_lines();
+        let tail = std::mem::take(&mut self.tail).into_lines();
+        let Some(status) = self.status else {
+            return Err(SandboxError::Lost { tail });
+        };
+        (exit.status, exit.tail) = (status, tail);
         Ok(exit)
     }
 
@@ -256,8 +259,7 @@ impl Running {
             match message {
                 Message::Unshared => self.map()?,
                 Message::Init(pid) => {
-                    let pid = Pid::from_raw(pid).ok_or(SandboxError::Lost)?;
-                    self.first = pidfd_open(pid, PidfdFlags::empty()).ok();
+                    self.first = Pid::from_raw(pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
                 }
                 Message::Listener => self.listener = self.inbox.fd.take(),
                 Message::Failed { step, errno } => {
@@ -283,10 +285,15 @@ impl Running {
 
     /// Gives the sandbox its ids: 0 to 65535 inside are those from the shift on outside.
     fn map(&mut self) -> Result<(), SandboxError> {
-        let text = format!("0 {} {IDS}\n", self.host.shift.first());
         for file in ["uid_map", "gid_map"] {
-            fs::write(format!("/proc/{}/{file}", self.child.id()), &text)
-                .map_err(|source| SandboxError::Map { file, source })?;
+            let refused = |source| SandboxError::Map { file, source };
+            let ours = fs::read_to_string(format!("/proc/self/{file}")).map_err(refused)?;
+            let ranges = subid::nested(&subid::parse_map(&ours), self.host.shift.first(), IDS);
+            fs::write(
+                format!("/proc/{}/{file}", self.child.id()),
+                subid::map_text(&ranges),
+            )
+            .map_err(refused)?;
         }
         self.control.write_all(b"!").map_err(SandboxError::Talk)
     }
