@@ -29,6 +29,9 @@ use crate::host::Host;
 /// The first argument with which the program must call [`child_main`] before it does anything else.
 pub const CHILD_ARGUMENT: &str = "__sandbox";
 
+/// What the machine a job runs on is called. A constant: it gets into images.
+const HOST_NAME: &str = "selfsame";
+
 /// Starts jobs.
 #[derive(Clone, Debug)]
 pub struct Sandbox {

@@ -13,7 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::lines::{Lines, Tail};
-use super::network;
+use super::network::Watch;
 use super::wire::{self, Inbox, Message, Spec, SpecRoot};
 use super::{CHILD_ARGUMENT, Exit, Job, Limits, Root, Sandbox, SandboxError, Status, Stream};
 use crate::host::{Host, IDS, interrupted, subid, sys};
@@ -113,6 +113,7 @@ struct Running {
     /// Process 1 of the sandbox: with it all others end.
     first: Option<OwnedFd>,
     listener: Option<OwnedFd>,
+    watch: Watch,
     host: Host,
     limits: Limits,
     disk: std::path::PathBuf,
@@ -151,6 +152,7 @@ impl Running {
             err_lines: Lines::default(),
             first: None,
             listener: None,
+            watch: Watch::default(),
             host,
             limits: job.limits.clone(),
             disk,
@@ -212,6 +214,7 @@ impl Running {
             return Err(SandboxError::Lost { tail });
         };
         (exit.status, exit.tail) = (status, tail);
+        exit.network_attempts = std::mem::take(&mut self.watch).into_attempts();
         Ok(exit)
     }
 
@@ -302,11 +305,7 @@ impl Running {
         let Some(listener) = &self.listener else { return };
         match sys::notification(listener) {
             Ok(Some(call)) => {
-                let (answer, attempt) = network::decide(&call);
-                let new = attempt.filter(|it| !self.exit.network_attempts.contains(it));
-                if self.exit.network_attempts.len() < Exit::MOST_ATTEMPTS {
-                    self.exit.network_attempts.extend(new);
-                }
+                let answer = self.watch.decide(&call);
                 if sys::answer(listener, call.id, answer).is_err() {
                     self.listener = None;
                 }
