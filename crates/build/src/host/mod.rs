@@ -54,3 +54,12 @@ impl IdShift {
         id.checked_sub(self.0).filter(|id| *id < IDS)
     }
 }
+
+/// Writes everything that is not yet on disk of the file system `path` is on: once, after a sandbox has filled a layer
+/// that is to be kept.
+///
+/// # Errors
+/// If `path` cannot be opened or the disk fails.
+pub fn sync_file_system(path: &std::path::Path) -> std::io::Result<()> {
+    Ok(rustix::fs::syncfs(std::fs::File::open(path)?)?)
+}

@@ -28,6 +28,8 @@ const USER: u32 = 1_999_999_000;
 const SUBORDINATE: u32 = 2_000_000_000;
 /// The argument with which the tests run as [`USER`]: before and after the change.
 const BECOME_USER: &str = "__become-user";
+/// The argument with which this program says why it cannot build as a user without subordinate ids.
+const WITHOUT_IDS: &str = "__without-ids";
 
 fn main() -> ExitCode {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         Some(probe::ARGUMENT) => return probe::main(&arguments[1..]),
         Some(lifetime::RUNNER) => return lifetime::runner(&arguments[1..]),
         Some(BECOME_USER) => return become_user(&arguments.split_off(1)),
+        Some(WITHOUT_IDS) => return without_ids(),
         _ => {}
     }
     let filter = arguments
@@ -92,6 +95,18 @@ fn run(filter: &str, who: &str) -> bool {
     failed == 0
 }
 
+/// Enters as [`USER`], who has no subordinate ids, and prints all problems.
+fn without_ids() -> ExitCode {
+    let Err(error) = host::enter() else {
+        return ExitCode::FAILURE;
+    };
+    error
+        .problems
+        .iter()
+        .for_each(|problem| println!("{problem}: {}", problem.remedy()));
+    ExitCode::SUCCESS
+}
+
 /// Runs the tests as an ordinary user. The accounts of the machine are covered by others in mounts of this process
 /// alone.
 fn become_user(filter: &[String]) -> ExitCode {
@@ -104,12 +119,30 @@ fn become_user(filter: &[String]) -> ExitCode {
         std::fs::write(&copy, text + &line).unwrap();
         mount_bind(&copy, Path::new("/etc").join(file)).unwrap();
     };
-    cover("passwd", format!("selfsame-test:x:{USER}:{USER}::/:/bin/sh\n"));
-    cover("subuid", format!("selfsame-test:{SUBORDINATE}:65536\n"));
-    cover("subgid", format!("selfsame-test:{SUBORDINATE}:65536\n"));
     let program = temp.path().join("sandbox-tests");
     std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
     world::set_mode(&program, 0o755);
+    let told = Command::new(&program)
+        .arg(WITHOUT_IDS)
+        .current_dir("/")
+        .gid(USER)
+        .uid(USER)
+        .output()
+        .unwrap();
+    let told = String::from_utf8(told.stdout).unwrap();
+    let problem = |file: &str, option: &str| {
+        format!(
+            "/etc/{file} gives user {USER} 0 ids in one range, and 65535 are needed: sudo usermod {option} \
+             100000-165535 {USER}   (choose a range that nobody has)\n"
+        )
+    };
+    assert_eq!(
+        told,
+        problem("subuid", "--add-subuids") + &problem("subgid", "--add-subgids")
+    );
+    cover("passwd", format!("selfsame-test:x:{USER}:{USER}::/:/bin/sh\n"));
+    cover("subuid", format!("selfsame-test:{SUBORDINATE}:65536\n"));
+    cover("subgid", format!("selfsame-test:{SUBORDINATE}:65536\n"));
     let home = temp.path().join("home");
     std::fs::create_dir(&home).unwrap();
     std::os::unix::fs::chown(&home, Some(USER), Some(USER)).unwrap();
