@@ -131,7 +131,8 @@ pub fn interrupted() -> bool {
 /// [`interrupted`].
 ///
 /// # Errors
-/// All problems that can be told apart beforehand, or the first one met on the way.
+/// All problems that can be told apart beforehand, or the first one met on the way. The process may be in a half-made
+/// namespace then, and should only report and end.
 pub fn enter() -> Result<Host, HostError> {
     let mut problems = Vec::new();
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
@@ -139,26 +140,31 @@ pub fn enter() -> Result<Host, HostError> {
         problems.push(Problem::Kernel { found: release });
     }
     let map = subid::parse_map(&fs::read_to_string("/proc/self/uid_map").unwrap_or_default());
-    let entered = if geteuid().is_root() {
-        if !subid::covers(&map, 0, IDS) {
-            problems.push(Problem::FewIds);
-        }
-        as_root(problems, &map)
-    } else {
-        as_user(problems)
+    let root = geteuid().is_root();
+    if root && !subid::covers(&map, 0, IDS) {
+        problems.push(Problem::FewIds);
+    }
+    let plan = if root { None } else { Some(look(&mut problems)) };
+    if !problems.is_empty() {
+        return Err(HostError { problems });
+    }
+    let entered = match plan {
+        None => as_root(&map),
+        Some((uids, gids)) => new_user_namespace(uids, gids),
     };
-    let host = entered.map_err(|problems| HostError { problems })?;
-    finish().map_err(|problem| HostError {
-        problems: vec![problem],
-    })?;
-    Ok(host)
+    entered
+        .and_then(|host| finish().map(|()| host))
+        .map_err(|problem| {
+            // Some programs are exempt from this setting, so it only counts once something failed.
+            let suspect = if root { None } else { forbidding(SUSPECT) };
+            HostError {
+                problems: [problem].into_iter().chain(suspect).collect(),
+            }
+        })
 }
 
-fn as_root(problems: Vec<Problem>, map: &[Range]) -> Result<Host, Vec<Problem>> {
-    if !problems.is_empty() {
-        return Err(problems);
-    }
-    sys::unshare(UnshareFlags::NEWNS).map_err(|error| vec![Problem::Unshare(error)])?;
+fn as_root(map: &[Range]) -> Result<Host, Problem> {
+    sys::unshare(UnshareFlags::NEWNS).map_err(Problem::Unshare)?;
     // Root of a container may lack the high range; then its own ids serve, as they do for an unprivileged user.
     let shift = if subid::covers(map, IdShift::ROOT.first(), IDS) {
         IdShift::ROOT
@@ -171,21 +177,15 @@ fn as_root(problems: Vec<Problem>, map: &[Range]) -> Result<Host, Vec<Problem>> 
     })
 }
 
-fn as_user(mut problems: Vec<Problem>) -> Result<Host, Vec<Problem>> {
+/// The first own id and the first subordinate one.
+type Ids = [u32; 2];
+
+/// Looks for all that keeps an ordinary user from building, and finds the ids of users and groups.
+fn look(problems: &mut Vec<Problem>) -> (Ids, Ids) {
     let uid = geteuid().as_raw();
     let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
     let name = subid::user_name(&passwd, uid);
-    for (setting, forbids, wanted) in SETTINGS {
-        let file = format!("/proc/sys/{}", setting.replace('.', "/"));
-        let value = fs::read_to_string(file).unwrap_or_default();
-        if value.trim() == forbids {
-            problems.push(Problem::Setting {
-                setting,
-                value: value.trim().into(),
-                wanted,
-            });
-        }
-    }
+    problems.extend(SETTINGS.into_iter().filter_map(forbidding));
     for program in ["newuidmap", "newgidmap"] {
         if !installed(program) {
             problems.push(Problem::Program(program));
@@ -202,24 +202,31 @@ fn as_user(mut problems: Vec<Problem>) -> Result<Host, Vec<Problem>> {
             }
         }
     };
-    let uids = range("/etc/subuid", uid);
-    let gids = range("/etc/subgid", getegid().as_raw());
-    if !problems.is_empty() {
-        return Err(problems);
-    }
-    new_user_namespace(uids, gids).map_err(|problem| vec![problem])?;
-    Ok(Host {
-        shift: IdShift::NONE,
-        user_namespace: true,
-    })
+    (
+        range("/etc/subuid", uid),
+        range("/etc/subgid", getegid().as_raw()),
+    )
 }
 
-/// Settings that forbid user namespaces, the value that does, and the value that allows them.
-const SETTINGS: [(&str, &str, &str); 3] = [
+/// Name of a setting, the value that forbids user namespaces, and one that allows them.
+type Setting = (&'static str, &'static str, &'static str);
+
+const SETTINGS: [Setting; 2] = [
     ("kernel.unprivileged_userns_clone", "0", "1"),
     ("user.max_user_namespaces", "0", "15000"),
-    ("kernel.apparmor_restrict_unprivileged_userns", "1", "0"),
 ];
+const SUSPECT: Setting = ("kernel.apparmor_restrict_unprivileged_userns", "1", "0");
+
+/// The setting as a problem, if it has the value that forbids.
+fn forbidding((setting, forbids, wanted): Setting) -> Option<Problem> {
+    let file = format!("/proc/sys/{}", setting.replace('.', "/"));
+    let value = fs::read_to_string(file).unwrap_or_default();
+    (value.trim() == forbids).then(|| Problem::Setting {
+        setting,
+        value: forbids.into(),
+        wanted,
+    })
+}
 
 /// True if `release` is known to be older than [`KERNEL`].
 fn older(release: &str) -> bool {
@@ -244,7 +251,7 @@ fn installed(program: &str) -> bool {
 /// Enters a user namespace in which id 0 is ours and 1 to 65535 are the subordinate ones.
 ///
 /// `newuidmap` gains its privilege outside of the namespace only, so a child stays there to run it.
-fn new_user_namespace(uids: [u32; 2], gids: [u32; 2]) -> Result<(), Problem> {
+fn new_user_namespace(uids: Ids, gids: Ids) -> Result<Host, Problem> {
     let step = |step| move |source: io::Error| Problem::Step { step, source };
     let go = pipe_with(PipeFlags::CLOEXEC).map_err(|error| step("make a pipe")(error.into()))?;
     let report = pipe_with(PipeFlags::CLOEXEC).map_err(|error| step("make a pipe")(error.into()))?;
@@ -276,7 +283,12 @@ fn new_user_namespace(uids: [u32; 2], gids: [u32; 2]) -> Result<(), Problem> {
             }
             set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT)
                 .map_err(|e| step("become group 0")(e.into()))?;
-            set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).map_err(|e| step("become user 0")(e.into()))
+            set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT)
+                .map_err(|e| step("become user 0")(e.into()))?;
+            Ok(Host {
+                shift: IdShift::NONE,
+                user_namespace: true,
+            })
         }
     }
 }
@@ -289,7 +301,7 @@ fn refused(program: &'static str, text: &str) -> Problem {
 }
 
 /// In the child: waits for the namespace of `target`, then gives it its ids. What goes wrong is written to `report`.
-fn map_ids(target: Pid, uids: [u32; 2], gids: [u32; 2], go: OwnedFd, report: OwnedFd) -> io::Result<()> {
+fn map_ids(target: Pid, uids: Ids, gids: Ids, go: OwnedFd, report: OwnedFd) -> io::Result<()> {
     if fs::File::from(go).read(&mut [0])? == 0 {
         return Ok(());
     }

@@ -2,15 +2,23 @@
 //! become [`Tree`](selfsame_image::Tree)s and back.
 #![deny(unsafe_code)]
 
+mod capture;
 mod enter;
+mod extract;
 pub(crate) mod overlay;
+mod populate;
 mod remove;
-mod subid;
+pub(crate) mod subid;
 pub(crate) mod sys;
+mod xattr;
 
+pub use capture::{CaptureError, CaptureLimits, CaptureReason, DirContents, capture};
 pub use enter::{Host, HostError, Problem, enter, interrupted};
+pub use extract::{EntryKind, ExtractError, ExtractReason, Extractor, Placed};
 pub use overlay::{MountError, Mounted, overlay_mount};
+pub use populate::{Directories, PopulateError, populate};
 pub use remove::remove_tree;
+pub use xattr::AttributeError;
 
 /// How many user and group ids a build has: 0 to 65535.
 pub const IDS: u32 = 65_536;
@@ -46,7 +54,12 @@ impl IdShift {
         id.checked_sub(self.0).filter(|id| *id < IDS)
     }
 }
-mod capture_tmp;
-mod extract_tmp;
-pub use capture_tmp::{CaptureError, DirContents, capture};
-pub use extract_tmp::{Extractor, NewKind};
+
+/// Writes everything that is not yet on disk of the file system `path` is on: once, after a sandbox has filled a layer
+/// that is to be kept.
+///
+/// # Errors
+/// If `path` cannot be opened or the disk fails.
+pub fn sync_file_system(path: &std::path::Path) -> std::io::Result<()> {
+    Ok(rustix::fs::syncfs(std::fs::File::open(path)?)?)
+}

@@ -176,9 +176,10 @@ mod tests {
         fs::create_dir(&tree).unwrap();
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
         let mut at = rustix::fs::open(&tree, flags, Mode::empty()).unwrap();
-        for _ in 0..3000 {
-            rustix::fs::mkdirat(&at, "d", Mode::RWXU).unwrap();
-            at = openat(&at, "d", flags, Mode::empty()).unwrap();
+        let name = "d".repeat(250);
+        for _ in 0..3 * DEPTH {
+            rustix::fs::mkdirat(&at, &name, Mode::RWXU).unwrap();
+            at = openat(&at, &name, flags, Mode::empty()).unwrap();
         }
         drop(at);
         remove_tree(&tree).unwrap();

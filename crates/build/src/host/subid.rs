@@ -84,6 +84,23 @@ pub(crate) fn user_name(passwd: &str, uid: u32) -> Option<&str> {
     })
 }
 
+/// The map of a new user namespace whose ids from 0 on are the `count` ids from `first` on of this one, which has
+/// `map`. Where those lie in several ranges so must the new ones: the kernel does not join them.
+pub(crate) fn nested(map: &[Range], first: u32, count: u32) -> Vec<Range> {
+    let end = first.saturating_add(count);
+    map.iter()
+        .filter_map(|range| {
+            let from = range.inside.max(first);
+            let to = range.inside.saturating_add(range.count).min(end);
+            (from < to).then(|| Range {
+                inside: from - first,
+                outside: from,
+                count: to - from,
+            })
+        })
+        .collect()
+}
+
 /// The text of an id map.
 pub(crate) fn map_text(ranges: &[Range]) -> String {
     ranges.iter().fold(
@@ -116,6 +133,18 @@ mod tests {
         assert!(is_initial(&all) && covers(&all, 0x6000_0000, 65_536));
         assert!(!covers(&parse_map("0 1000 1"), 0, 2));
         assert_eq!(parse_map("0 0\nx y z\n"), []);
+    }
+
+    #[test]
+    fn nested_maps_keep_the_ranges_of_their_parent() {
+        let map = parse_map("0 1000 1\n1 100000 65535\n65536 1000000 10\n");
+        assert_eq!(map_text(&nested(&map, 0, 65_536)), "0 0 1\n1 1 65535\n");
+        assert_eq!(map_text(&nested(&map, 10, 100)), "0 10 100\n");
+        let all = parse_map("0 0 4294967295\n");
+        assert_eq!(
+            map_text(&nested(&all, 0x6000_0000, 65_536)),
+            "0 1610612736 65536\n"
+        );
     }
 
     #[test]

@@ -167,6 +167,8 @@ pub(crate) struct Notification {
 pub(crate) enum Answer {
     /// Let the kernel do the call.
     Continue,
+    /// Do nothing, and let the caller believe it worked.
+    Pretend,
     /// Fail the call with this error number.
     Fail(i32),
 }
@@ -195,6 +197,7 @@ pub(crate) fn notification(listener: impl AsFd) -> io::Result<Option<Notificatio
 pub(crate) fn answer(listener: impl AsFd, id: u64, answer: Answer) -> io::Result<()> {
     let (error, flags) = match answer {
         Answer::Continue => (0, 1), // SECCOMP_USER_NOTIF_FLAG_CONTINUE
+        Answer::Pretend => (0, 0),
         Answer::Fail(error) => (-error, 0),
     };
     let raw = libc::seccomp_notif_resp {

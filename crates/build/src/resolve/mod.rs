@@ -254,12 +254,13 @@ impl<'a> Apt<'a> {
         std::fs::create_dir_all(dir.join("files")).map_err(work)?;
         let owner = Some(request.host.shift.first());
         std::os::unix::fs::chown(dir.join("files"), owner, owner).map_err(work)?;
-        let root = unpack::Root::create(&dir.join("files"), request.host.shift)?;
+        let mut root = unpack::Root::create(&dir.join("files"), request.host.shift, 0)?;
         request.observer.on(Event::Total { stage: Stage::Resolve, amount: closure.len() as u64 });
         for candidate in closure {
             root.deb(request.store, &package(candidate, Role::Image))?;
             request.observer.on(Event::Advanced { stage: Stage::Resolve, amount: 1 });
         }
+        root.finish()?;
         let job = JobDir::create(dir.join("job")).map_err(work)?;
         let mut sources = String::new();
         for (name, archive) in &request.recipe.archives {

@@ -5,7 +5,8 @@ use std::os::fd::{AsFd as _, OwnedFd};
 
 use rustix::fs::Mode;
 use rustix::process::{
-    Gid, Pid, Signal, Uid, WaitOptions, getppid, set_parent_process_death_signal, umask, waitpid,
+    Gid, Pid, Resource, Rlimit, Signal, Uid, WaitOptions, getppid, getrlimit,
+    set_parent_process_death_signal, setrlimit, umask, waitpid,
 };
 use rustix::thread::{UnshareFlags, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
@@ -50,6 +51,16 @@ fn outer(control: &OwnedFd) -> Result<(), Failure> {
         .during(Step::Read)?;
     die_with(parent)?;
     umask(Mode::WGRP | Mode::WOTH);
+    // Each bind is a descriptor for a while. The job gets limits of its own.
+    let files = getrlimit(Resource::Nofile);
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: files.maximum,
+            ..files
+        },
+    )
+    .during(Step::Limit)?;
     let prepared = mounts::prepare(&spec)?;
     sys::unshare(
         UnshareFlags::NEWUSER

@@ -11,13 +11,12 @@ use rustix::process::{
     set_parent_process_death_signal, wait,
 };
 
+use super::HOST_NAME;
 use super::confine;
 use super::mounts::{self, Prepared};
 use super::wire::{self, During, Failure, Message, Spec, Step};
 use crate::host::sys;
 
-/// What the job's machine is called.
-const HOST_NAME: &[u8] = b"selfsame";
 /// What a kernel says when nobody has named the domain.
 const DOMAIN_NAME: &[u8] = b"(none)";
 /// Names of leftover processes reported.
@@ -53,10 +52,10 @@ fn run(spec: &Spec, prepared: Prepared, control: &OwnedFd, alive: &OwnedFd) -> R
     }
     // The job runs as the same user; this keeps it from this process's memory and descriptors.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).during(Step::Start)?;
-    rustix::system::sethostname(HOST_NAME).during(Step::HostName)?;
+    rustix::system::sethostname(HOST_NAME.as_bytes()).during(Step::HostName)?;
     rustix::system::setdomainname(DOMAIN_NAME).during(Step::HostName)?;
     loopback().during(Step::Loopback)?;
-    mounts::enter(&prepared, spec.scratch)?;
+    mounts::enter(&prepared, spec.scratch, spec.processes)?;
     drop(prepared);
     let job = start(spec, control)?;
     let status = reap(job)?;

@@ -29,6 +29,9 @@ use crate::host::Host;
 /// The first argument with which the program must call [`child_main`] before it does anything else.
 pub const CHILD_ARGUMENT: &str = "__sandbox";
 
+/// What the machine a job runs on is called. A constant: it gets into images.
+const HOST_NAME: &str = "selfsame";
+
 /// Starts jobs.
 #[derive(Clone, Debug)]
 pub struct Sandbox {
@@ -217,7 +220,10 @@ pub enum SandboxError {
     },
     /// The processes of the sandbox went away without a word: killed from outside, or out of memory.
     #[error("the sandbox ended without reporting how")]
-    Lost,
+    Lost {
+        /// The last lines of output, as in [`Exit::tail`].
+        tail: Vec<String>,
+    },
     /// Talking to the processes of the sandbox failed.
     #[error("cannot talk to the sandbox")]
     Talk(#[source] io::Error),

@@ -145,7 +145,7 @@ fn attach(tree: &OwnedFd, to: BorrowedFd<'_>) -> Result<(), Errno> {
 }
 
 /// Builds the file system and makes it this process's. To be called by process 1 of all new name spaces.
-pub(super) fn enter(prepared: &Prepared, scratch: u64) -> Result<(), Failure> {
+pub(super) fn enter(prepared: &Prepared, scratch: u64, processes: u32) -> Result<(), Failure> {
     let at = |path: &str| Step::Mount(path.into());
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).during(at("/"))?;
     // The kernel gives out a new /proc only while the old one is in sight.
@@ -160,6 +160,12 @@ pub(super) fn enter(prepared: &Prepared, scratch: u64) -> Result<(), Failure> {
 
     let place = |name: &str, mode| directory(prepared.root.as_fd(), OsStr::new(name), mode);
     attach(&proc, place("proc", 0o755)?.as_fd()).during(at("/proc"))?;
+    // From Linux 6.14 on each sandbox has a limit of its own, for all its users together. Before, the setting is the
+    // machine's and writing is refused; what remains is the limit for each user. The kernel keeps 300 numbers back.
+    let _ = std::fs::write(
+        "/proc/sys/kernel/pid_max",
+        processes.saturating_add(300).to_string(),
+    );
     let nothing = new(
         "tmpfs",
         &[("size", "4k"), ("mode", "555")],

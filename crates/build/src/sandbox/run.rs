@@ -13,10 +13,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::lines::{Lines, Tail};
-use super::network;
+use super::network::Watch;
 use super::wire::{self, Inbox, Message, Spec, SpecRoot};
 use super::{CHILD_ARGUMENT, Exit, Job, Limits, Root, Sandbox, SandboxError, Status, Stream};
-use crate::host::{Host, IDS, interrupted, sys};
+use crate::host::{Host, IDS, interrupted, subid, sys};
 
 /// How often limits that nothing reports are looked at.
 const TICK: Duration = Duration::from_millis(250);
@@ -113,6 +113,7 @@ struct Running {
     /// Process 1 of the sandbox: with it all others end.
     first: Option<OwnedFd>,
     listener: Option<OwnedFd>,
+    watch: Watch,
     host: Host,
     limits: Limits,
     disk: std::path::PathBuf,
@@ -151,6 +152,7 @@ impl Running {
             err_lines: Lines::default(),
             first: None,
             listener: None,
+            watch: Watch::default(),
             host,
             limits: job.limits.clone(),
             disk,
@@ -207,8 +209,12 @@ impl Running {
             return Err(error);
         }
         let mut exit = self.exit.clone();
-        exit.status = self.status.ok_or(SandboxError::Lost)?;
-        exit.tail = std::mem::take(&mut self.tail).into_lines();
+        let tail = std::mem::take(&mut self.tail).into_lines();
+        let Some(status) = self.status else {
+            return Err(SandboxError::Lost { tail });
+        };
+        (exit.status, exit.tail) = (status, tail);
+        exit.network_attempts = std::mem::take(&mut self.watch).into_attempts();
         Ok(exit)
     }
 
@@ -256,8 +262,7 @@ impl Running {
             match message {
                 Message::Unshared => self.map()?,
                 Message::Init(pid) => {
-                    let pid = Pid::from_raw(pid).ok_or(SandboxError::Lost)?;
-                    self.first = pidfd_open(pid, PidfdFlags::empty()).ok();
+                    self.first = Pid::from_raw(pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
                 }
                 Message::Listener => self.listener = self.inbox.fd.take(),
                 Message::Failed { step, errno } => {
@@ -283,10 +288,15 @@ impl Running {
 
     /// Gives the sandbox its ids: 0 to 65535 inside are those from the shift on outside.
     fn map(&mut self) -> Result<(), SandboxError> {
-        let text = format!("0 {} {IDS}\n", self.host.shift.first());
         for file in ["uid_map", "gid_map"] {
-            fs::write(format!("/proc/{}/{file}", self.child.id()), &text)
-                .map_err(|source| SandboxError::Map { file, source })?;
+            let refused = |source| SandboxError::Map { file, source };
+            let ours = fs::read_to_string(format!("/proc/self/{file}")).map_err(refused)?;
+            let ranges = subid::nested(&subid::parse_map(&ours), self.host.shift.first(), IDS);
+            fs::write(
+                format!("/proc/{}/{file}", self.child.id()),
+                subid::map_text(&ranges),
+            )
+            .map_err(refused)?;
         }
         self.control.write_all(b"!").map_err(SandboxError::Talk)
     }
@@ -295,11 +305,7 @@ impl Running {
         let Some(listener) = &self.listener else { return };
         match sys::notification(listener) {
             Ok(Some(call)) => {
-                let (answer, attempt) = network::decide(&call);
-                let new = attempt.filter(|it| !self.exit.network_attempts.contains(it));
-                if self.exit.network_attempts.len() < Exit::MOST_ATTEMPTS {
-                    self.exit.network_attempts.extend(new);
-                }
+                let answer = self.watch.decide(&call);
                 if sys::answer(listener, call.id, answer).is_err() {
                     self.listener = None;
                 }

@@ -16,7 +16,8 @@ pub(crate) fn run(builder: &Builder<'_>, new: NewLayer) -> Result<Layer, BuildEr
     let base = &builder.lock.install.base;
     builder.observer.on(Event::Total { stage, amount: 2 * base.len() as u64 });
     let debs = base.iter().filter_map(|name| builder.lock.image_package(name));
-    let root = unpack::Root::create(&new.files(), builder.shift())?;
+    let time = i64::from(builder.epoch().0);
+    let mut root = unpack::Root::create(&new.files(), builder.shift(), time)?;
     for package in debs {
         root.deb(builder.store, package)?;
     }
@@ -24,6 +25,7 @@ pub(crate) fn run(builder: &Builder<'_>, new: NewLayer) -> Result<Layer, BuildEr
     root.file("var/lib/dpkg/available", b"", 0o644)?;
     root.file("var/lib/dpkg/arch", format!("{}\n", builder.lock.request.architecture).as_bytes(), 0o644)?;
     root.file("usr/sbin/policy-rc.d", POLICY_RC_D, 0o755)?;
+    root.finish()?;
     let job = builder.job_with_debs(stage, &new, base.iter().map(String::as_str))?;
     builder.runner().script(stage, Root::Dir(new.files()), &job, &script::bootstrap(base))?;
     Ok(new.commit()?)

@@ -33,11 +33,12 @@ pub(crate) fn run(builder: &Builder<'_>, lowers: &[&Layer], new: NewLayer) -> Re
         let below: Vec<_> = lowers.iter().map(|path| path.as_path()).collect();
         let merged = host::overlay_mount(builder.host, &below, Some((&new.files(), &work)), &at)
             .map_err(|source| BuildError::Overlay { stage, source })?;
-        let root = unpack::Root::open(merged.path(), builder.shift())?;
+        let mut root = unpack::Root::open(merged.path(), builder.shift())?;
         root.file("var/lib/apt/extended_states", script::extended_states(&automatic).as_bytes(), 0o644)?;
         if let Some(overlay) = &builder.overlay {
             root.overlay(overlay)?;
         }
+        root.finish()?;
     }
     let job = builder.job_with_debs(stage, &new, std::iter::empty())?;
     builder.runner().script(stage, root()?, &job, &script::customise(&builder.recipe.system))?;

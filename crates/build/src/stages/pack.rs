@@ -9,7 +9,7 @@ use selfsame_image::{Tree, squashfs, tar};
 
 use crate::event::{Event, Stage};
 use crate::execute::{BuildError, Builder};
-use crate::host::{self, DirContents};
+use crate::host::{self, CaptureLimits, DirContents};
 use crate::recipe::Output;
 use crate::record::Component;
 
@@ -87,7 +87,7 @@ fn capture(builder: &Builder<'_>, layers: &[&Layer]) -> Result<Packed, BuildErro
     let at = dir.0.join("merged");
     let mounted = host::overlay_mount(builder.host, &below, None, &at)
         .map_err(|source| BuildError::Overlay { stage: Stage::Finalise, source })?;
-    let (mut tree, contents) = host::capture(mounted.path(), builder.shift(), builder.jobs)?;
+    let (mut tree, contents) = host::capture(mounted.path(), builder.shift(), builder.jobs, CaptureLimits::default())?;
     let mut memory = Memory::new();
     finalise(&mut tree, &mut memory, &builder.recipe.exclude, builder.epoch());
     Ok(Packed {

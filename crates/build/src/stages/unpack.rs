@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use selfsame_image::deb::{Deb, DebError};
 use selfsame_image::tar::{self, TarError};
-use selfsame_image::tree::{Contents, Item, Kind, Meta};
+use selfsame_image::tree::Meta;
 use selfsame_store::{Store, StoreError};
 
-use crate::host::{Extractor, IdShift, NewKind};
+use crate::host::{self, Directories, EntryKind, ExtractError, Extractor, IdShift, PopulateError};
 use crate::lock::Package;
 use crate::recipe::Tracked;
 
@@ -45,14 +45,41 @@ pub enum UnpackError {
         /// What is wrong with it.
         source: TarError,
     },
-    /// A path could not be made.
-    #[error("cannot write {} below {}", String::from_utf8_lossy(path), root.display())]
+    /// The package, or what a package may not hold, could not be laid into the root.
+    #[error("package {package}")]
+    Extract {
+        /// Name and version.
+        package: String,
+        /// The path and why not.
+        source: ExtractError,
+    },
+    /// A file of the recipe or of the build itself could not be written.
+    #[error("below {}", root.display())]
     Write {
-        /// The path in the root.
-        path: Vec<u8>,
+        /// The root.
+        root: PathBuf,
+        /// The path and why not.
+        source: ExtractError,
+    },
+    /// The recipe's overlay could not be laid over the root.
+    #[error("the overlay does not fit")]
+    Overlay(#[from] PopulateError),
+    /// The root cannot be opened.
+    #[error("cannot open {}", root.display())]
+    Open {
         /// The root.
         root: PathBuf,
         /// What the system said.
+        source: io::Error,
+    },
+    /// A file of a package could not be read.
+    #[error("package {package}: cannot read {path}")]
+    Read {
+        /// Name and version.
+        package: String,
+        /// The file.
+        path: String,
+        /// What was wrong.
         source: io::Error,
     },
 }
@@ -60,74 +87,74 @@ pub enum UnpackError {
 /// A directory that becomes a root file system.
 pub(crate) struct Root {
     dir: PathBuf,
+    shift: IdShift,
     extractor: Extractor,
 }
 
 impl Root {
-    /// Prepares the empty directory `dir`: merged directories, as Debian 12 has them.
-    pub(crate) fn create(dir: &Path, shift: IdShift) -> Result<Self, UnpackError> {
-        let root = Self::open(dir, shift)?;
-        root.make(b"usr", &Meta::root(0o755, 0), NewKind::Dir)?;
+    /// Prepares the empty directory `dir`: merged directories, as Debian 12 has them, made at `time`.
+    pub(crate) fn create(dir: &Path, shift: IdShift, time: i64) -> Result<Self, UnpackError> {
+        let mut root = Self::open(dir, shift)?;
+        root.make(b"usr", &Meta::root(0o755, time), EntryKind::Dir)?;
         for name in ["bin", "lib", "lib32", "lib64", "libx32", "sbin"] {
             let target = format!("usr/{name}");
-            root.make(target.as_bytes(), &Meta::root(0o755, 0), NewKind::Dir)?;
-            root.make(name.as_bytes(), &Meta::root(0o777, 0), NewKind::Symlink(target.as_bytes()))?;
+            root.make(target.as_bytes(), &Meta::root(0o755, time), EntryKind::Dir)?;
+            root.make(name.as_bytes(), &Meta::root(0o777, time), EntryKind::Symlink(target.as_bytes()))?;
         }
         Ok(root)
     }
 
     /// Uses the directory `dir` as it is.
     pub(crate) fn open(dir: &Path, shift: IdShift) -> Result<Self, UnpackError> {
-        let extractor = Extractor::new(dir, shift).map_err(|source| failed(dir, b"", source))?;
-        Ok(Self { dir: dir.to_owned(), extractor })
+        let open = |source| UnpackError::Open { root: dir.to_owned(), source };
+        Ok(Self { dir: dir.to_owned(), shift, extractor: Extractor::new(dir, shift).map_err(open)? })
     }
 
     /// Unpacks the files of `package`.
-    pub(crate) fn deb(&self, store: &Store, package: &Package) -> Result<(), UnpackError> {
-        let mut visit = |entry: &tar::Entry, body: &mut dyn Read| {
+    pub(crate) fn deb(&mut self, store: &Store, package: &Package) -> Result<(), UnpackError> {
+        let extractor = &mut self.extractor;
+        for_each_file(store, package, &mut |entry, body| {
             let kind = match &entry.kind {
-                tar::Kind::Dir => NewKind::Dir,
-                tar::Kind::File { .. } => NewKind::File(body),
-                tar::Kind::Symlink(target) => NewKind::Symlink(target),
-                tar::Kind::Hardlink(target) => NewKind::Hardlink(target),
-                // No package of the base has any, and dpkg makes them again when it installs.
-                tar::Kind::Char { .. } | tar::Kind::Block { .. } | tar::Kind::Fifo => return Ok(()),
+                tar::Kind::Dir => EntryKind::Dir,
+                tar::Kind::File { size } => EntryKind::File { size: *size, content: body },
+                tar::Kind::Symlink(target) => EntryKind::Symlink(target),
+                tar::Kind::Hardlink(target) => EntryKind::HardLink(target),
+                tar::Kind::Fifo => EntryKind::Fifo,
+                tar::Kind::Char { .. } | tar::Kind::Block { .. } => EntryKind::Special,
             };
-            self.make(&entry.path, &entry.meta(), kind)
-        };
-        for_each_file(store, package, &mut visit)
+            let added = extractor.add(&entry.path, &entry.meta(), kind);
+            added.map(drop).map_err(|source| UnpackError::Extract { package: title(package), source })
+        })
     }
 
     /// Writes a file owned by root, and the directories it needs.
-    pub(crate) fn file(&self, path: &str, bytes: &[u8], mode: u16) -> Result<(), UnpackError> {
+    pub(crate) fn file(&mut self, path: &str, bytes: &[u8], mode: u16) -> Result<(), UnpackError> {
         for (at, _) in path.match_indices('/') {
-            self.make(&path.as_bytes()[..at], &Meta::root(0o755, 0), NewKind::Dir)?;
+            self.make(&path.as_bytes()[..at], &Meta::root(0o755, 0), EntryKind::Dir)?;
         }
-        self.make(path.as_bytes(), &Meta::root(mode, 0), NewKind::File(&mut &*bytes))
+        let kind = EntryKind::File { size: bytes.len() as u64, content: &mut &*bytes };
+        self.make(path.as_bytes(), &Meta::root(mode, 0), kind)
     }
 
     /// Lays `tracked` over the root. Directories that are there keep their metadata.
     pub(crate) fn overlay(&self, tracked: &Tracked) -> Result<(), UnpackError> {
-        tracked.tree.walk(|path, entry| match entry.item {
-            Item::Dir(_) => self.make(path, entry.meta, NewKind::Dir),
-            Item::Leaf(_, Kind::Symlink(target)) => self.make(path, entry.meta, NewKind::Symlink(target)),
-            Item::Leaf(_, Kind::File(content)) => {
-                let opened = tracked.open(content).map_err(|source| failed(&self.dir, path, source))?;
-                let mut reader = selfsame_image::io::Cursor::new(opened, 0);
-                self.make(path, entry.meta, NewKind::File(&mut reader))
-            }
-            // The recipe's reader yields nothing else.
-            Item::Leaf(..) => Ok(()),
-        })
+        Ok(host::populate(&self.dir, &tracked.tree, tracked, self.shift, Directories::Keep)?)
     }
 
-    fn make(&self, path: &[u8], meta: &Meta, kind: NewKind<'_>) -> Result<(), UnpackError> {
-        self.extractor.add(path, meta, kind).map_err(|source| failed(&self.dir, path, source))
+    /// Gives directories their times, now that nothing is written into them any more.
+    pub(crate) fn finish(self) -> Result<(), UnpackError> {
+        let root = self.dir;
+        self.extractor.finish().map_err(|source| UnpackError::Write { root, source })
+    }
+
+    fn make(&mut self, path: &[u8], meta: &Meta, kind: EntryKind<'_>) -> Result<(), UnpackError> {
+        let write = |source| UnpackError::Write { root: self.dir.clone(), source };
+        self.extractor.add(path, meta, kind).map(drop).map_err(write)
     }
 }
 
-fn failed(root: &Path, path: &[u8], source: io::Error) -> UnpackError {
-    UnpackError::Write { path: path.to_vec(), root: root.to_owned(), source }
+fn title(package: &Package) -> String {
+    format!("{} {}", package.name, package.version)
 }
 
 /// Reads the files at `paths` out of `package`; those that are not in it are missing from the result.
@@ -142,7 +169,7 @@ pub(crate) fn take_files(
             let mut bytes = Vec::new();
             body.take(LARGEST_BOOT_FILE)
                 .read_to_end(&mut bytes)
-                .map_err(|source| failed(Path::new(&package.path), &entry.path, source))?;
+                .map_err(|source| UnpackError::Read { package: title(package), path: (*path).to_owned(), source })?;
             found.insert((*path).to_owned(), bytes);
         }
         Ok(())
@@ -155,10 +182,9 @@ fn for_each_file(
     package: &Package,
     visit: &mut dyn FnMut(&tar::Entry, &mut dyn Read) -> Result<(), UnpackError>,
 ) -> Result<(), UnpackError> {
-    let name = || format!("{} {}", package.name, package.version);
-    let deb_error = |source| UnpackError::Deb { package: name(), source };
-    let tar_error = |source| UnpackError::Tar { package: name(), source };
-    let file = store.open_verified(&package.file.sha256)?.ok_or_else(|| UnpackError::Missing(name()))?;
+    let deb_error = |source| UnpackError::Deb { package: title(package), source };
+    let tar_error = |source| UnpackError::Tar { package: title(package), source };
+    let file = store.open_verified(&package.file.sha256)?.ok_or_else(|| UnpackError::Missing(title(package)))?;
     let deb = Deb::open(file).map_err(deb_error)?;
     let mut reader = deb.data(LARGEST_PACKAGE).map_err(deb_error)?;
     while let Some(entry) = reader.next().map_err(tar_error)? {

@@ -1,0 +1,406 @@
+//! A directory of this machine as a tree.
+
+use std::collections::BTreeMap;
+use std::ffi::{CString, OsStr};
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::num::NonZero;
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, ResolveFlags, Statx, StatxFlags, openat, openat2, readlinkat, statx,
+};
+use rustix::io::Errno;
+use selfsame_image::digest::{Digest, Hasher};
+use selfsame_image::par::map_ordered;
+use selfsame_image::tree::{Content, Contents, Dir, Kind, Leaf, LeafId, Meta, Name, Node, NotAName};
+use selfsame_image::{ReadAt, Tree};
+
+use super::IdShift;
+use super::xattr::{self, AttributeError};
+
+/// How much [`capture`] takes in before it refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CaptureLimits {
+    /// Names in all directories together.
+    pub entries: u64,
+    /// Bytes of all files together; a file with two names counts once.
+    pub bytes: u64,
+}
+
+impl Default for CaptureLimits {
+    /// Ten million names, 1 TiB.
+    fn default() -> Self {
+        Self {
+            entries: 10_000_000,
+            bytes: 1 << 40,
+        }
+    }
+}
+
+/// Directories below this are refused. The deepest in Debian 12 has 21 above it.
+const DEEPEST: usize = 200;
+/// The kernel takes no longer path than this, with its terminating NUL.
+const LONGEST: usize = 4096;
+
+/// What could not be captured.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot capture {}", path.display())]
+pub struct CaptureError {
+    /// Where, from the captured directory on; empty for that directory itself.
+    pub path: PathBuf,
+    /// Why.
+    #[source]
+    pub reason: CaptureReason,
+}
+
+/// Why something could not be captured.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CaptureReason {
+    /// The kernel refused.
+    #[error("the kernel refused")]
+    Io(#[from] io::Error),
+    /// The owner or group is none of the image's.
+    #[error("owner {uid} or group {gid} is none of the image's")]
+    Owner {
+        /// Owner as this machine numbers it.
+        uid: u32,
+        /// Group likewise.
+        gid: u32,
+    },
+    /// Something else is mounted there.
+    #[error("it is a mount point")]
+    Mount,
+    /// It lies too deep.
+    #[error("it has more than {DEEPEST} directories above it, or a path above {LONGEST} bytes")]
+    Deep,
+    /// A limit was reached here.
+    #[error("more than {entries} names or {bytes} bytes", entries = .0.entries, bytes = .0.bytes)]
+    Limit(CaptureLimits),
+    /// An extended attribute has no meaning in an image.
+    #[error("extended attribute {name}")]
+    Attribute {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        source: AttributeError,
+    },
+    /// The kernel gave a name that is none.
+    #[error(transparent)]
+    Name(#[from] NotAName),
+    /// It changed while it was read.
+    #[error("it changed while it was read")]
+    Changed,
+}
+
+impl From<Errno> for CaptureReason {
+    fn from(error: Errno) -> Self {
+        Self::Io(error.into())
+    }
+}
+
+/// The files of a captured directory, by what is in them.
+#[derive(Debug)]
+pub struct DirContents {
+    root: OwnedFd,
+    files: BTreeMap<Digest, (u64, Box<[u8]>)>,
+}
+
+impl Contents for DirContents {
+    fn open(&self, content: &Content) -> io::Result<Arc<dyn ReadAt + Send>> {
+        let missing = || io::Error::new(io::ErrorKind::NotFound, format!("no content {}", content.digest));
+        let (size, path) = self.files.get(&content.digest).ok_or_else(missing)?;
+        let file = open_file(&self.root, path)?;
+        if *size != content.size || file.metadata()?.len() != *size {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("size of {} changed", content.digest),
+            ));
+        }
+        Ok(Arc::new(file))
+    }
+}
+
+/// Takes in the directory `root` and everything below it.
+///
+/// The result depends on nothing but what is there: not on the order of directories, numbers of inodes, `jobs`, or
+/// the file system, whose own attributes are left out (see `docs/sandbox.md`). Times are cut to whole seconds.
+/// Names of one inode become hard links. `root` must not change meanwhile or until the contents have been read.
+///
+/// # Errors
+/// The first thing that cannot be part of an image, by path. Mount points below `root` are such things.
+pub fn capture(
+    root: &Path,
+    shift: IdShift,
+    jobs: NonZero<usize>,
+    limits: CaptureLimits,
+) -> Result<(Tree, DirContents), CaptureError> {
+    let at_root = |error: Errno| CaptureError {
+        path: PathBuf::new(),
+        reason: error.into(),
+    };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = rustix::fs::open(root, flags, Mode::empty()).map_err(at_root)?;
+    let here = stat(dir.as_fd(), c"").map_err(at_root)?;
+    let mut walk = Walk {
+        shift,
+        limits,
+        mount: here.stx_mnt_id,
+        path: Vec::new(),
+        entries: 0,
+        bytes: 0,
+        tree: Tree::new(Meta::root(0o755, 0)),
+        files: Vec::new(),
+        links: BTreeMap::new(),
+    };
+    let top = walk.directory(&dir, &here, 0);
+    let at = PathBuf::from(OsStr::from_bytes(&walk.path));
+    walk.tree.root = top.map_err(|reason| CaptureError { path: at, reason })?;
+    let Walk { tree, files, .. } = walk;
+    hash(tree, dir, files, jobs)
+}
+
+/// Extended attributes by name.
+type Attributes = BTreeMap<Box<[u8]>, Box<[u8]>>;
+
+/// A file still to be read: its size and path. In the order of leaves.
+type Found = (u64, Box<[u8]>);
+
+fn hash(
+    tree: Tree<()>,
+    root: OwnedFd,
+    found: Vec<Found>,
+    jobs: NonZero<usize>,
+) -> Result<(Tree, DirContents), CaptureError> {
+    let mut hashed = Vec::with_capacity(found.len());
+    let mut files = BTreeMap::new();
+    let read = |(size, path): Found| {
+        let content = hash_file(&root, &path, size);
+        (size, path, content)
+    };
+    map_ordered(jobs, found.into_iter(), read, |(size, path, digest)| {
+        let at = || PathBuf::from(OsStr::from_bytes(&path));
+        let digest = digest.map_err(|reason| CaptureError { path: at(), reason })?;
+        hashed.push(Content { size, digest });
+        files.entry(digest).or_insert((size, path));
+        Ok(())
+    })?;
+    let mut hashed = hashed.into_iter();
+    let changed = || CaptureError {
+        path: PathBuf::new(),
+        reason: CaptureReason::Changed,
+    };
+    let tree = tree.try_map(|()| hashed.next().ok_or_else(changed))?;
+    Ok((tree, DirContents { root, files }))
+}
+
+fn hash_file(root: &OwnedFd, path: &[u8], size: u64) -> Result<Digest, CaptureReason> {
+    let mut file = open_file(root, path)?;
+    let mut hasher = Hasher::new();
+    let mut buffer = vec![0; usize::try_from(size).unwrap_or(usize::MAX).clamp(1, 256 << 10)];
+    let mut total = 0;
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(length) => {
+                total += length as u64;
+                hasher.update(&buffer[..length]);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if total == size {
+        Ok(hasher.finish())
+    } else {
+        Err(CaptureReason::Changed)
+    }
+}
+
+/// Opens a regular file below `root`, following nothing.
+fn open_file(root: &OwnedFd, path: &[u8]) -> io::Result<File> {
+    // A pipe that took the file's place must not be waited for.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    let file = File::from(openat2(root, path, flags, Mode::empty(), resolve)?);
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::ErrorKind::InvalidData.into())
+    }
+}
+
+fn stat(dir: impl AsFd, name: &std::ffi::CStr) -> Result<Statx, Errno> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | AtFlags::EMPTY_PATH;
+    statx(dir, name, flags, StatxFlags::BASIC_STATS | StatxFlags::MNT_ID)
+}
+
+struct Walk {
+    shift: IdShift,
+    limits: CaptureLimits,
+    mount: u64,
+    /// Where the walk is; after an error, where it happened.
+    path: Vec<u8>,
+    entries: u64,
+    bytes: u64,
+    tree: Tree<()>,
+    files: Vec<Found>,
+    links: BTreeMap<(u32, u32, u64), LeafId>,
+}
+
+impl Walk {
+    fn directory(&mut self, dir: &OwnedFd, here: &Statx, depth: usize) -> Result<Dir, CaptureReason> {
+        let meta = self.meta(here, dir, None)?;
+        let mut node = Dir::new(meta);
+        for name in sorted_names(dir)? {
+            let length = self.path.len();
+            if length > 0 {
+                self.path.push(b'/');
+            }
+            self.path.extend_from_slice(name.as_bytes());
+            self.entries += 1;
+            if self.entries > self.limits.entries {
+                return Err(CaptureReason::Limit(self.limits));
+            }
+            if self.path.len() >= LONGEST || depth >= DEEPEST {
+                return Err(CaptureReason::Deep);
+            }
+            let child = self.entry(dir, &name, depth)?;
+            // Two equal names in one directory are a broken file system.
+            node.insert(Name::new(name.as_bytes())?, child)
+                .map_err(|_| CaptureReason::Changed)?;
+            self.path.truncate(length);
+        }
+        Ok(node)
+    }
+
+    fn entry(&mut self, dir: &OwnedFd, name: &CString, depth: usize) -> Result<Node, CaptureReason> {
+        let here = stat(dir, name)?;
+        if here.stx_mnt_id != self.mount {
+            return Err(CaptureReason::Mount);
+        }
+        let kind = FileType::from_raw_mode(here.stx_mode.into());
+        if kind == FileType::Directory {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let below = openat(dir, name, flags, Mode::empty())?;
+            return Ok(Node::Dir(self.directory(&below, &here, depth + 1)?));
+        }
+        let inode = (here.stx_dev_major, here.stx_dev_minor, here.stx_ino);
+        if here.stx_nlink > 1
+            && let Some(id) = self.links.get(&inode)
+        {
+            return Ok(Node::Leaf(*id));
+        }
+        let meta = self.meta(&here, dir, Some(name))?;
+        let (major, minor) = (here.stx_rdev_major, here.stx_rdev_minor);
+        let kind = match kind {
+            FileType::RegularFile => {
+                self.bytes = self.bytes.saturating_add(here.stx_size);
+                if self.bytes > self.limits.bytes {
+                    return Err(CaptureReason::Limit(self.limits));
+                }
+                self.files.push((here.stx_size, self.path.as_slice().into()));
+                Kind::File(())
+            }
+            FileType::Symlink => Kind::Symlink(readlinkat(dir, name, Vec::new())?.into_bytes().into()),
+            FileType::BlockDevice => Kind::Block { major, minor },
+            FileType::CharacterDevice => Kind::Char { major, minor },
+            FileType::Fifo => Kind::Fifo,
+            FileType::Socket => Kind::Socket,
+            FileType::Directory | FileType::Unknown => return Err(CaptureReason::Changed),
+        };
+        let id = self.tree.add_leaf(Leaf { meta, kind });
+        if here.stx_nlink > 1 {
+            self.links.insert(inode, id);
+        }
+        Ok(Node::Leaf(id))
+    }
+
+    /// Metadata of the entry `name` of `dir`, or of `dir` itself.
+    fn meta(&self, here: &Statx, dir: &OwnedFd, name: Option<&CString>) -> Result<Meta, CaptureReason> {
+        let owner = (self.shift.inside(here.stx_uid), self.shift.inside(here.stx_gid));
+        let foreign = CaptureReason::Owner {
+            uid: here.stx_uid,
+            gid: here.stx_gid,
+        };
+        let (Some(uid), Some(gid)) = owner else {
+            return Err(foreign);
+        };
+        if self.shift == IdShift::NONE && uid == OVERFLOW && !is_ours(dir, name, here) {
+            return Err(foreign);
+        }
+        // There is no call that lists the attributes of an entry of a directory; this path names just that.
+        let mut path = format!("/proc/self/fd/{}/", dir.as_raw_fd()).into_bytes();
+        path.extend_from_slice(name.map_or(b"", |name| name.as_bytes()));
+        Ok(Meta {
+            mode: here.stx_mode & 0o7777,
+            uid,
+            gid,
+            mtime: here.stx_mtime.tv_sec,
+            xattrs: self.xattrs(&path)?,
+        })
+    }
+
+    fn xattrs(&self, path: &[u8]) -> Result<Attributes, CaptureReason> {
+        let mut kept = BTreeMap::new();
+        let list = match read_attribute(|buffer| rustix::fs::llistxattr(path, buffer)) {
+            Err(Errno::OPNOTSUPP) => return Ok(kept),
+            other => other?,
+        };
+        for name in list.split(|byte| *byte == 0).filter(|name| xattr::is_kept(name)) {
+            let value = read_attribute(|buffer| rustix::fs::lgetxattr(path, name, buffer))?;
+            let value =
+                xattr::to_inside(name, &value, self.shift).map_err(|source| CaptureReason::Attribute {
+                    name: String::from_utf8_lossy(name).into_owned(),
+                    source,
+                })?;
+            kept.insert(name.into(), value);
+        }
+        Ok(kept)
+    }
+}
+
+/// The user a user namespace reports for all it does not map. It also is an ordinary user: `nobody`.
+const OVERFLOW: u32 = 65_534;
+
+/// False if the inode belongs to a user this process has no power over. Only the owner may ask not to be noticed
+/// reading. Links cannot be opened, and pass.
+fn is_ours(dir: &OwnedFd, name: Option<&CString>, here: &Statx) -> bool {
+    let kind = FileType::from_raw_mode(here.stx_mode.into());
+    if !matches!(kind, FileType::RegularFile | FileType::Directory) {
+        return true;
+    }
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOATIME;
+    openat(dir, name.map_or(c".", CString::as_c_str), flags, Mode::empty()).is_ok()
+}
+
+/// Calls with a small buffer, and with the largest the kernel fills if that was too small.
+fn read_attribute(call: impl Fn(&mut [u8]) -> Result<usize, Errno>) -> Result<Vec<u8>, Errno> {
+    let mut small = [0; 512];
+    match call(&mut small) {
+        Ok(length) => Ok(small[..length].to_vec()),
+        Err(Errno::RANGE) => {
+            let mut large = vec![0; 65_536];
+            let length = call(&mut large)?;
+            large.truncate(length);
+            Ok(large)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn sorted_names(dir: &OwnedFd) -> Result<Vec<CString>, Errno> {
+    let mut names = Vec::new();
+    for entry in rustix::fs::Dir::read_from(dir)? {
+        let entry = entry?;
+        if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+            names.push(entry.file_name().to_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
