@@ -6,6 +6,8 @@
 
 pub mod date;
 pub mod deb822;
+pub mod openpgp;
+pub mod packages;
 pub mod relation;
 pub mod release;
 pub mod version;

@@ -3,6 +3,7 @@
 //! A development dependency only; it may panic, read the environment and start programs, which no other library may.
 #![forbid(unsafe_code)]
 
+pub mod archive;
 pub mod environment;
 pub mod leaks;
 pub mod oracle;

@@ -4,6 +4,7 @@
 //! made by the member's name as dpkg makes it, and its first bytes have to agree.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::{self, BufReader, Read};
 
 use crate::ar::{ArError, Member, Members};
@@ -240,6 +241,31 @@ fn archive<R: ReadAt>(
 
 fn unexpected(member: Member, expected: &'static str) -> DebError {
     DebError::Member { name: member.name, at: member.header_at, expected }
+}
+
+/// The members of the package, and every header of both archives as [`tar::dump`] prints them.
+///
+/// More than `limit` plain bytes in the data archive are an error.
+pub fn dump<R: ReadAt>(source: &R, limit: u64) -> Result<String, DebError> {
+    let deb = Deb::open(source)?;
+    let mut out = String::new();
+    let mut members = Members::new(source)?;
+    while let Some(member) = members.next_member()? {
+        let Member { name, mtime, uid, gid, mode, header_at, start, size } = &member;
+        let _ = writeln!(
+            out,
+            "{header_at:08x} member {name} mtime={mtime} uid={uid} gid={gid} mode={mode:o} size={size} data={start:x}"
+        );
+        for (archive, limit) in [(&deb.control, MAX_CONTROL), (&deb.data, limit)] {
+            if archive.0 == member {
+                let plain = deb.plain(archive, limit)?;
+                let tar_error = |source| DebError::Tar { member: name.clone(), source };
+                let text = tar::dump(plain, Dialect::Dpkg).map_err(tar_error)?;
+                text.lines().for_each(|line| out.extend(["  ", line, "\n"]));
+            }
+        }
+    }
+    Ok(out)
 }
 
 #[cfg(test)]

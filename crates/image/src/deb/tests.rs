@@ -140,6 +140,40 @@ fn the_control_archive_holds_files_alone() {
 }
 
 #[test]
+fn a_dump_shows_members_and_headers() {
+    let data = tar_of(&[("", b""), ("a b", b"x")]);
+    let package = ar(&[
+        ("debian-binary", b"2.0\n"),
+        ("control.tar.gz", &gz(&tar_of(&[("control", STANZA)]))),
+        ("data.tar", &data),
+        ("extra", b""),
+    ]);
+    let size = Deb::open(&package[..]).unwrap().control_member().0.size;
+    let at = 132 + size.next_multiple_of(2);
+    let last = at + 60 + 10_240;
+    assert_eq!(
+        dump(&package, 1 << 20).unwrap(),
+        format!(
+            "\
+00000008 member debian-binary mtime=7 uid=0 gid=0 mode=100644 size=4 data=44
+00000048 member control.tar.gz mtime=7 uid=0 gid=0 mode=100644 size={size} data=84
+  00000000 name=./control mode=0000644 uid=0000000 gid=0000000 size=00000000050 mtime=00000000007 chksum=007447%00%20 typeflag=0 magic=ustar%20 version=%20
+  00000200 data 40 bytes
+  00000400 end
+{at:08x} member data.tar mtime=7 uid=0 gid=0 mode=100644 size=10240 data={:x}
+  00000000 name=./ mode=0000644 uid=0000000 gid=0000000 size=00000000000 mtime=00000000007 chksum=006046%00%20 typeflag=5 magic=ustar%20 version=%20
+  00000200 name=./a%20b mode=0000644 uid=0000000 gid=0000000 size=00000000001 mtime=00000000007 chksum=006405%00%20 typeflag=0 magic=ustar%20 version=%20
+  00000400 data 1 bytes
+  00000600 end
+{last:08x} member extra mtime=7 uid=0 gid=0 mode=100644 size=0 data={:x}
+",
+            at + 60,
+            last + 60
+        )
+    );
+}
+
+#[test]
 fn mutated_packages_never_panic() {
     for pack in [gz, xz, zst] {
         let ending = match pack(b"")[0] {
@@ -156,6 +190,7 @@ fn mutated_packages_never_panic() {
             if let Ok(deb) = Deb::open(bytes) {
                 let _ = deb.control();
                 let _ = paths(&deb, 1 << 20);
+                let _ = dump(&bytes, 1 << 20);
             }
         });
     }

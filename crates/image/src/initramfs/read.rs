@@ -105,7 +105,7 @@ fn segment(source: &impl ReadAt, at: u64, limit: u64) -> Result<Segment, Initram
     let wrapping = Wrapping::detect(&start);
     let (plain, end) = match wrapping {
         Wrapping::None if start.starts_with(b"0707") => {
-            if at % 4 != 0 {
+            if !at.is_multiple_of(4) {
                 return Err(InitramfsError::Misaligned(at));
             }
             let archive = cpio::read(source, at);
@@ -140,7 +140,7 @@ fn archives(at: u64, plain: &[u8]) -> Result<(Vec<Tree>, BTreeMap<Digest, Extent
     let mut inner = 0;
     while let Some(start) = skip_zeros(&plain, inner)? {
         let found = start_of(&plain, start)?;
-        if !found.starts_with(b"0707") || start % 4 != 0 {
+        if !found.starts_with(b"0707") || !start.is_multiple_of(4) {
             return Err(InitramfsError::JunkInside { at, inner: start, found });
         }
         let archive_error = |source| InitramfsError::Archive { at, source };

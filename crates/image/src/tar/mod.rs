@@ -2,6 +2,7 @@
 //!
 //! The format and each free choice of the writer are described in `docs/formats/tar.md`.
 
+mod dump;
 mod header;
 mod number;
 mod pax;
@@ -13,6 +14,7 @@ mod write;
 
 use std::collections::BTreeMap;
 
+pub use dump::dump;
 pub use read::{Body, Reader};
 #[cfg(test)]
 pub(crate) use tests::sample;

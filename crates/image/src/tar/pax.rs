@@ -67,7 +67,7 @@ impl Overrides {
 }
 
 /// `LENGTH KEY=VALUE\n`, where LENGTH counts the whole record: gives `KEY=VALUE` and what follows.
-fn split_record(body: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(super) fn split_record(body: &[u8]) -> Option<(&[u8], &[u8])> {
     let space = body.iter().take(20).position(|byte| *byte == b' ')?;
     let length = digits(&body[..space])?;
     let length = usize::try_from(length).ok().filter(|length| *length <= body.len())?;

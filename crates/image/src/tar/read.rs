@@ -25,6 +25,8 @@ pub struct Reader<R> {
     limit: u64,
     globals: Overrides,
     done: bool,
+    /// Where headers are written down as text, if somebody wants to see them.
+    pub(super) trace: Option<String>,
 }
 
 /// Extension headers that wait for the entry they are about.
@@ -38,8 +40,18 @@ struct Pending {
 impl<R: Read> Reader<R> {
     /// Reads `inner`, which starts with the first header.
     pub fn new(inner: R, dialect: Dialect) -> Self {
-        let globals = Overrides::default();
-        Self { inner, dialect, at: 0, left: 0, pad: 0, entries: 0, limit: u64::MAX, globals, done: false }
+        Self {
+            inner,
+            dialect,
+            at: 0,
+            left: 0,
+            pad: 0,
+            entries: 0,
+            limit: u64::MAX,
+            globals: Overrides::default(),
+            done: false,
+            trace: None,
+        }
     }
 
     /// Makes a longer archive than `limit` entries an error.
@@ -65,8 +77,14 @@ impl<R: Read> Reader<R> {
                 if pending.name.is_some() || pending.link.is_some() || pending.pax.is_some() {
                     return Err(corrupt(at, Corruption::Dangling));
                 }
+                if let Some(trace) = &mut self.trace {
+                    super::dump::end(trace, at);
+                }
                 self.drain()?;
                 return Ok(None);
+            }
+            if let Some(trace) = &mut self.trace {
+                super::dump::header(trace, &block, at);
             }
             let header = Header::parse(&block, at)?;
             if self.extension(&header, &mut pending, at)? {
@@ -99,6 +117,9 @@ impl<R: Read> Reader<R> {
         match header.flag {
             b'L' | b'K' => {
                 let text = self.extension_body(header.size, MAX_LONG, at)?;
+                if let Some(trace) = &mut self.trace {
+                    super::dump::long(trace, &text);
+                }
                 let text = long_text(text).map_err(|kind| corrupt(at, kind))?;
                 let slot = if header.flag == b'L' { &mut pending.name } else { &mut pending.link };
                 if slot.replace(text).is_some() || pending.pax.is_some() {
@@ -107,6 +128,9 @@ impl<R: Read> Reader<R> {
             }
             b'x' | b'g' if self.dialect == Dialect::Any => {
                 let body = self.extension_body(header.size, MAX_PAX, at)?;
+                if let Some(trace) = &mut self.trace {
+                    super::dump::records(trace, &body);
+                }
                 if pending.name.is_some() || pending.link.is_some() || pending.pax.is_some() {
                     return Err(contradiction());
                 }

@@ -220,6 +220,35 @@ fn old_forms_that_dpkg_takes() {
 }
 
 #[test]
+fn a_small_archive_field_by_field() {
+    let mut memory = Memory::new();
+    let mut tree = Tree::new(Meta::root(0o755, 9));
+    let mut meta = Meta { uid: 1, gid: 1 << 21, ..Meta::root(0o644, 3) };
+    meta.xattrs.insert(b"user.a".as_slice().into(), b"\0=".as_slice().into());
+    let id = tree.insert(b"a", Leaf { meta, kind: Node::File(memory.add("hello")) }).unwrap();
+    tree.link(b"b", id).unwrap();
+    tree.insert(b"c", Leaf { meta: Meta::root(0o600, 0), kind: Node::Char { major: 5, minor: 1 } }).unwrap();
+    assert_eq!(
+        dump(&written(&tree, &memory, 7)[..], Dialect::Any).unwrap(),
+        "\
+00000000 name=./ mode=0000755 uid=0000000 gid=0000000 size=00000000000 mtime=00000000007 chksum=007351%00%20 typeflag=5 magic=ustar version=00 devmajor=0000000 devminor=0000000
+00000200 name=./PaxHeaders/a mode=0000644 uid=0000000 gid=0000000 size=00000000051 mtime=00000000003 chksum=010400%00%20 typeflag=x magic=ustar version=00
+         pax gid=2097152
+         pax SCHILY.xattr.user.a=%00%3D
+00000600 name=./a mode=0000644 uid=0000001 gid=0000000 size=00000000005 mtime=00000000003 chksum=007504%00%20 typeflag=0 magic=ustar version=00 devmajor=0000000 devminor=0000000
+00000800 data 5 bytes
+00000a00 name=./PaxHeaders/b mode=0000644 uid=0000000 gid=0000000 size=00000000017 mtime=00000000003 chksum=010403%00%20 typeflag=x magic=ustar version=00
+         pax gid=2097152
+00000e00 name=./b mode=0000644 uid=0000001 gid=0000000 size=00000000000 mtime=00000000003 chksum=007777%00%20 typeflag=1 linkname=./a magic=ustar version=00 devmajor=0000000 devminor=0000000
+00001000 name=./c mode=0000600 uid=0000000 gid=0000000 size=00000000000 mtime=00000000000 chksum=007476%00%20 typeflag=3 magic=ustar version=00 devmajor=0000005 devminor=0000001
+00001200 end
+"
+    );
+    let long = archive(&[header(b"l", b'L', 4, |_| {}), padded(b"a b\0"), header(b"x", b'0', 0, |_| {})]);
+    assert!(dump(&long[..], Dialect::Dpkg).unwrap().contains("         long a%20b\n"));
+}
+
+#[test]
 fn every_broken_rule_is_named() {
     let one = |block: Vec<u8>| read(&archive(&[block]), Dialect::Dpkg).unwrap_err();
     let set = |at: usize, with: &'static [u8]| {

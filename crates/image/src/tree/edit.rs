@@ -92,7 +92,8 @@ fn prune(dir: &mut Dir, path: &mut Vec<u8>, patterns: &[Pattern], removed: &mut 
             path.push(b'/');
         }
         path.extend_from_slice(name.as_bytes());
-        let goes = patterns.iter().any(|pattern| pattern.matches(path));
+        let components: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
+        let goes = patterns.iter().any(|pattern| pattern.matches_components(&components));
         match node {
             _ if goes => list(node, path, removed),
             Node::Dir(below) => prune(below, path, patterns, removed),

@@ -130,10 +130,14 @@ impl Pattern {
     /// Whether the pattern stands for `path`, which has no leading slash. The time is at worst the product of both
     /// lengths.
     pub fn matches(&self, path: &[u8]) -> bool {
-        let components: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
+        self.matches_components(&path.split(|byte| *byte == b'/').collect::<Vec<_>>())
+    }
+
+    /// The same for a path that was split before.
+    pub(super) fn matches_components(&self, components: &[&[u8]]) -> bool {
         wildcard(
             &self.parts,
-            &components,
+            components,
             |part| *part == Part::Any,
             |part, component| match part {
                 Part::Any => true,

@@ -223,9 +223,10 @@ struct Parser {
     root: Dir,
     /// The directories on the way to the last line, without the root, and their names.
     open: Vec<(Name, Dir)>,
-    /// Components of the path of the last line.
-    last: Vec<Vec<u8>>,
-    by_path: BTreeMap<Vec<u8>, LeafId>,
+    /// Path of the last line, empty after the root.
+    last: Vec<u8>,
+    /// The first name of each leaf by its id: what hard links have to say.
+    first_names: Vec<Box<[u8]>>,
 }
 
 impl Parser {
@@ -236,7 +237,7 @@ impl Parser {
         }
         let root = Dir::new(fields.meta()?.with_xattrs(fields)?);
         let tree = Tree::new(Meta::root(0, 0));
-        Ok(Self { tree, root, open: Vec::new(), last: Vec::new(), by_path: BTreeMap::new() })
+        Ok(Self { tree, root, open: Vec::new(), last: Vec::new(), first_names: Vec::new() })
     }
 
     fn line(&mut self, line: &str) -> Result<(), TextFault> {
@@ -245,16 +246,15 @@ impl Parser {
         if path.len() > MAX_PATH {
             return Err(TextFault::Long);
         }
-        let parts: Vec<Vec<u8>> = path.split(|byte| *byte == b'/').map(<[u8]>::to_vec).collect();
         // The order of the walk is that of component lists: a directory comes before everything below it.
-        if parts <= self.last {
+        if !self.last.is_empty() && components(&path).le(components(&self.last)) {
             return Err(TextFault::Order);
         }
-        let name = Name::new(parts.last().map_or(&[][..], Vec::as_slice)).map_err(TreeError::Name)?;
-        let depth = parts.len() - 1;
-        let open = self.open.iter().zip(&parts).take_while(|((name, _), part)| name.as_bytes() == *part);
-        let common = open.count().min(depth);
-        if common < depth {
+        let depth = components(&path).count() - 1;
+        let (parents, last) = (components(&path).take(depth), components(&path).next_back());
+        let name = Name::new(last.unwrap_or_default()).map_err(TreeError::Name)?;
+        let common = self.open.iter().zip(parents).take_while(|((name, _), part)| name.as_bytes() == *part);
+        if common.count() < depth {
             return Err(TreeError::Missing(path).into());
         }
         self.leave(depth)?;
@@ -266,20 +266,41 @@ impl Parser {
             "hard" => {
                 let target = unescape("target", fields.next("target")?)?;
                 fields.end()?;
-                let found = self.by_path.get(&target).copied();
-                let id =
-                    found.ok_or_else(|| TextFault::Link(String::from_utf8_lossy(&target).into_owned()))?;
+                let id = self
+                    .find(&target)
+                    .ok_or_else(|| TextFault::Link(String::from_utf8_lossy(&target).into_owned()))?;
                 self.innermost().insert(name, Node::Leaf(id))?;
             }
             kind => {
                 let leaf = leaf(kind, fields)?;
                 let id = self.tree.add_leaf(leaf);
                 self.innermost().insert(name, Node::Leaf(id))?;
-                self.by_path.insert(path, id);
+                self.first_names.push(path.as_slice().into());
             }
         }
-        self.last = parts;
+        self.last = path;
         Ok(())
+    }
+
+    /// The leaf whose first name is `path`. Directories that are still open are not in their parents yet.
+    fn find(&self, path: &[u8]) -> Option<LeafId> {
+        let mut dir = &self.root;
+        let mut open = self.open.iter();
+        for part in components(path) {
+            let next = open.next().filter(|(name, _)| name.as_bytes() == part);
+            dir = match (next, dir.get(part)) {
+                (Some((_, open)), _) => open,
+                (None, Some(Node::Dir(below))) => {
+                    open = [].iter();
+                    below
+                }
+                (None, Some(Node::Leaf(id))) => {
+                    return Some(*id).filter(|id| *self.first_names[id.index()] == *path);
+                }
+                (None, None) => return None,
+            };
+        }
+        None
     }
 
     fn innermost(&mut self) -> &mut Dir {
@@ -294,6 +315,10 @@ impl Parser {
         }
         Ok(())
     }
+}
+
+fn components(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
+    path.split(|byte| *byte == b'/')
 }
 
 fn leaf(kind: &str, mut fields: Fields<'_>) -> Result<Leaf, TextFault> {

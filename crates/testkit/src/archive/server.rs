@@ -1,0 +1,356 @@
+//! A static HTTP server on the loopback interface that can be told to misbehave.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// What the server does with one path.
+#[derive(Clone, Debug)]
+pub enum Behaviour {
+    /// Answers with this status and an empty body, and `Retry-After` if given.
+    Status {
+        /// HTTP status.
+        code: u16,
+        /// Seconds to wait.
+        retry_after: Option<u32>,
+    },
+    /// Answers with these bytes instead of the file's.
+    Lie(Vec<u8>),
+    /// Announces the full length and closes the connection after so many bytes of the body.
+    Truncate(usize),
+    /// Sends the body in pieces with pauses between them.
+    Slow {
+        /// Bytes per piece.
+        piece: usize,
+        /// Pause after each.
+        pause: Duration,
+    },
+    /// Sends zeros without end and without a length.
+    Endless,
+    /// Redirects to another URL.
+    Redirect(String),
+    /// Ignores `Range` and sends the whole file.
+    NoRange,
+    /// Closes the connection without an answer.
+    Hangup,
+}
+
+#[derive(Default)]
+struct State {
+    /// Behaviour by path, and how often it still applies (`None`: always).
+    special: BTreeMap<String, (Behaviour, Option<usize>)>,
+    requests: Vec<String>,
+}
+
+/// A running server; it stops when dropped.
+pub struct Server {
+    address: std::net::SocketAddr,
+    state: Arc<Mutex<State>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Server({})", self.address)
+    }
+}
+
+/// Serves the files below `root`.
+pub fn serve(root: &Path) -> Server {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let state: Arc<Mutex<State>> = Arc::default();
+    let stop = Arc::new(AtomicBool::new(false));
+    let thread = std::thread::spawn({
+        let (state, stop, root) = (Arc::clone(&state), Arc::clone(&stop), root.to_owned());
+        move || {
+            for stream in listener.incoming() {
+                if stop.load(Ordering::SeqCst) {
+                    return;
+                }
+                let Ok(stream) = stream else { continue };
+                let (state, stop, root) = (Arc::clone(&state), Arc::clone(&stop), root.clone());
+                // A client that goes away in the middle is no failure of the server.
+                std::thread::spawn(move || drop(connection(stream, &root, &state, &stop)));
+            }
+        }
+    });
+    Server {
+        address,
+        state,
+        stop,
+        thread: Some(thread),
+    }
+}
+
+impl Server {
+    /// `http://127.0.0.1:PORT`, without a slash at the end.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Makes the server misbehave for a path such as `/dists/sid/InRelease`, for good.
+    pub fn set(&self, path: &str, behaviour: Behaviour) {
+        self.state
+            .lock()
+            .unwrap()
+            .special
+            .insert(path.to_owned(), (behaviour, None));
+    }
+
+    /// Makes the server misbehave for the next `times` requests of a path.
+    pub fn set_times(&self, path: &str, times: usize, behaviour: Behaviour) {
+        self.state
+            .lock()
+            .unwrap()
+            .special
+            .insert(path.to_owned(), (behaviour, Some(times)));
+    }
+
+    /// The requests so far: `GET /path`, with ` bytes=N-` after it for a part.
+    pub fn requests(&self) -> Vec<String> {
+        self.state.lock().unwrap().requests.clone()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        // Wakes the thread that waits for connections.
+        let _ = TcpStream::connect(self.address);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Request {
+    method: String,
+    path: String,
+    from: Option<usize>,
+}
+
+fn connection(stream: TcpStream, root: &Path, state: &Mutex<State>, stop: &AtomicBool) -> io::Result<()> {
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    stream.set_nodelay(true)?;
+    let mut reader = BufReader::new(stream.try_clone()?);
+    let mut out = stream;
+    while let Some(request) = read_request(&mut reader)? {
+        let special = {
+            let mut state = state.lock().unwrap();
+            let range = request
+                .from
+                .map(|from| format!(" bytes={from}-"))
+                .unwrap_or_default();
+            state
+                .requests
+                .push(format!("{} {}{range}", request.method, request.path));
+            match state.special.get_mut(&request.path) {
+                Some((_, Some(0))) | None => None,
+                Some((behaviour, times)) => {
+                    *times = times.map(|times| times - 1);
+                    Some(behaviour.clone())
+                }
+            }
+        };
+        if !answer(&mut out, root, &request, special, stop)? {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+fn read_request(reader: &mut impl BufRead) -> io::Result<Option<Request>> {
+    let mut line = String::new();
+    if reader.read_line(&mut line)? == 0 {
+        return Ok(None);
+    }
+    let mut words = line.split_whitespace();
+    let (method, path) = (
+        words.next().unwrap_or_default().to_owned(),
+        words.next().unwrap_or_default().to_owned(),
+    );
+    let mut from = None;
+    loop {
+        let mut header = String::new();
+        if reader.read_line(&mut header)? == 0 || header.trim().is_empty() {
+            return Ok(Some(Request { method, path, from }));
+        }
+        if let Some((name, value)) = header.split_once(':')
+            && name.eq_ignore_ascii_case("range")
+        {
+            from = value
+                .trim()
+                .strip_prefix("bytes=")
+                .and_then(|range| range.split('-').next()?.parse().ok());
+        }
+    }
+}
+
+/// Answers one request; false if the connection is to be closed.
+fn answer(
+    out: &mut TcpStream,
+    root: &Path,
+    request: &Request,
+    special: Option<Behaviour>,
+    stop: &AtomicBool,
+) -> io::Result<bool> {
+    match special {
+        Some(Behaviour::Status { code, retry_after }) => {
+            let retry = retry_after
+                .map(|wait| format!("Retry-After: {wait}\r\n"))
+                .unwrap_or_default();
+            write!(out, "HTTP/1.1 {code} Special\r\n{retry}Content-Length: 0\r\n\r\n")?;
+            return Ok(true);
+        }
+        Some(Behaviour::Redirect(to)) => {
+            write!(
+                out,
+                "HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n"
+            )?;
+            return Ok(true);
+        }
+        Some(Behaviour::Hangup) => return Ok(false),
+        Some(Behaviour::Endless) => {
+            write!(out, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")?;
+            while !stop.load(Ordering::SeqCst) {
+                out.write_all(&[0; 65_536])?;
+            }
+            return Ok(false);
+        }
+        _ => {}
+    }
+    let body = match &special {
+        Some(Behaviour::Lie(bytes)) => Some(bytes.clone()),
+        _ => local(root, &request.path).and_then(|path| std::fs::read(path).ok()),
+    };
+    let Some(body) = body else {
+        write!(out, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")?;
+        return Ok(true);
+    };
+    let from = request
+        .from
+        .filter(|_| !matches!(special, Some(Behaviour::NoRange)));
+    let part = match from {
+        Some(from) if from >= body.len() => {
+            write!(
+                out,
+                "HTTP/1.1 416 Range\r\nContent-Range: bytes */{}\r\nContent-Length: 0\r\n\r\n",
+                body.len()
+            )?;
+            return Ok(true);
+        }
+        Some(from) => {
+            let (last, all) = (body.len() - 1, body.len());
+            write!(
+                out,
+                "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes {from}-{last}/{all}\r\n"
+            )?;
+            &body[from..]
+        }
+        None => {
+            write!(out, "HTTP/1.1 200 OK\r\n")?;
+            &body[..]
+        }
+    };
+    write!(
+        out,
+        "Accept-Ranges: bytes\r\nContent-Length: {}\r\n\r\n",
+        part.len()
+    )?;
+    if request.method == "HEAD" {
+        return Ok(true);
+    }
+    match special {
+        Some(Behaviour::Truncate(after)) => {
+            out.write_all(&part[..after.min(part.len())])?;
+            return Ok(after >= part.len());
+        }
+        Some(Behaviour::Slow { piece, pause }) => {
+            for piece in part.chunks(piece.max(1)) {
+                if stop.load(Ordering::SeqCst) {
+                    return Ok(false);
+                }
+                out.write_all(piece)?;
+                std::thread::sleep(pause);
+            }
+        }
+        _ => out.write_all(part)?,
+    }
+    Ok(true)
+}
+
+/// The file for a URL path; `None` for one that would lead outside.
+fn local(root: &Path, path: &str) -> Option<PathBuf> {
+    let path = path.strip_prefix('/')?;
+    let safe = path
+        .split('/')
+        .all(|component| !matches!(component, "" | "." | ".."));
+    safe.then(|| root.join(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    fn get(server: &Server, path: &str, extra: &str) -> String {
+        let mut stream = TcpStream::connect(server.address).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n{extra}\r\n").unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    #[test]
+    fn files_parts_and_misbehaviour() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("a"), "hello").unwrap();
+        let server = serve(dir.path());
+        assert!(get(&server, "/a", "").ends_with("Content-Length: 5\r\n\r\nhello"));
+        let part = get(&server, "/a", "Range: bytes=2-\r\n");
+        assert!(
+            part.starts_with("HTTP/1.1 206") && part.contains("bytes 2-4/5") && part.ends_with("\r\n\r\nllo")
+        );
+        assert!(get(&server, "/a", "Range: bytes=5-\r\n").starts_with("HTTP/1.1 416"));
+        assert!(get(&server, "/b", "").starts_with("HTTP/1.1 404"));
+        assert!(get(&server, "/../a", "").starts_with("HTTP/1.1 404"));
+        server.set_times(
+            "/a",
+            1,
+            Behaviour::Status {
+                code: 503,
+                retry_after: Some(3),
+            },
+        );
+        assert!(get(&server, "/a", "").contains("503 Special\r\nRetry-After: 3\r\n"));
+        assert!(get(&server, "/a", "").ends_with("hello"));
+        server.set("/a", Behaviour::Truncate(2));
+        assert!(get(&server, "/a", "").ends_with("Content-Length: 5\r\n\r\nhe"));
+        server.set("/a", Behaviour::Lie(b"other".to_vec()));
+        assert!(get(&server, "/a", "").ends_with("other"));
+        server.set(
+            "/a",
+            Behaviour::Slow {
+                piece: 2,
+                pause: Duration::from_millis(1),
+            },
+        );
+        assert!(get(&server, "/a", "").ends_with("hello"));
+        server.set("/a", Behaviour::Redirect("http://elsewhere/".into()));
+        assert!(get(&server, "/a", "").contains("Location: http://elsewhere/"));
+        server.set("/a", Behaviour::NoRange);
+        assert!(get(&server, "/a", "Range: bytes=2-\r\n").ends_with("hello"));
+        server.set("/a", Behaviour::Hangup);
+        assert_eq!(get(&server, "/a", ""), "");
+        assert_eq!(server.requests()[1], "GET /a bytes=2-");
+    }
+}
