@@ -14,7 +14,6 @@ mod commands;
 mod failure;
 mod interrupt;
 mod settings;
-mod suggest;
 mod ui;
 
 use commands::{Context, boot, build, init, inspect, lock, store};
