@@ -18,7 +18,6 @@ mod moment;
 mod progress;
 mod settings;
 mod source;
-mod suggest;
 mod ui;
 
 use commands::{Context, boot, build, init, inspect, lock, store};

@@ -113,6 +113,37 @@ mod tests {
         assert_eq!(std::fs::read_to_string(dir.join(RECIPE)).unwrap(), "mine");
     }
 
+    /// The skeleton with what is commented out put in force: lines that look like TOML behind their `# `.
+    fn everything_in_force() -> String {
+        let key = |text: &str| {
+            let name = text.split(" = ").next().unwrap_or("");
+            text.contains(" = ") && name.chars().all(|c| c.is_ascii_lowercase() || c == '-')
+        };
+        let line = |line: &str| match line.strip_prefix("# ") {
+            Some(text) if text.starts_with("[[") || key(text) => format!("{text}\n"),
+            _ => format!("{line}\n"),
+        };
+        SKELETON.lines().map(line).collect()
+    }
+
+    #[test]
+    fn the_skeleton_is_a_recipe_and_so_is_each_of_its_suggestions() {
+        let dir = Path::new("image");
+        let recipe = selfsame_build::recipe::parse(dir, SKELETON).unwrap();
+        assert_eq!((recipe.name.as_str(), recipe.hooks.len()), ("live", 0));
+        let full = everything_in_force();
+        let recipe =
+            selfsame_build::recipe::parse(dir, &full).unwrap_or_else(|error| panic!("{error}\n{full}"));
+        assert_eq!(
+            (
+                recipe.system.users.len(),
+                recipe.hooks.len(),
+                recipe.exclude.len()
+            ),
+            (1, 1, 1)
+        );
+    }
+
     #[test]
     fn a_link_to_nowhere_is_not_followed() {
         let dir = tempfile::tempdir().unwrap();

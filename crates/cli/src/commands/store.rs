@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use selfsame_store::Store;
 use serde::Serialize;
 
 use super::Context;
@@ -77,6 +78,12 @@ impl Present for Stat {
 pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
     let Command::Stat(args) = &args.command;
     let path = cx.settings.store(args.store.as_ref())?;
+    if path.exists() {
+        // Refuses what is no store, or one of a newer selfsame; sweeps what killed processes left.
+        Store::open(&path).map_err(|error| {
+            Failure::environment(error).context(format!("cannot open the store {}", path.display()))
+        })?;
+    }
     let stat = stat(&path).map_err(|error| {
         Failure::environment(error).context(format!("cannot read the store {}", path.display()))
     })?;

@@ -23,3 +23,18 @@ fn an_empty_store_is_in_the_cache_directory() {
     );
     assert!(!world.root().join("elsewhere").exists(), "looking makes nothing");
 }
+
+#[test]
+fn a_directory_that_is_no_store_is_left_alone() {
+    let world = world();
+    world.write("home/photos/a.jpg", "a photo");
+    let message = world.run(["store", "stat", "--store", "home/photos"]).failure(4);
+    assert!(
+        message.starts_with("error: cannot open the store home/photos\ncause: "),
+        "{message}"
+    );
+    let left: Vec<_> = std::fs::read_dir(world.root().join("home/photos"))
+        .unwrap()
+        .collect();
+    assert_eq!(left.len(), 1, "nothing is added");
+}

@@ -9,7 +9,20 @@ const LONGEST_FILE: usize = 900;
 const LONGEST_FUNCTION: usize = 70;
 
 /// Functions (or files) that may be longer: path from the root, name (empty for the file), reason.
-const EXCEPTIONS: [(&str, &str, &str); 0] = [];
+const EXCEPTIONS: [(&str, &str, &str); 3] = [
+    ("crates/apt/src/release/tests.rs", "one_change_one_refusal", CASES),
+    (
+        "crates/image/src/cpio/tests.rs",
+        "every_broken_rule_is_named",
+        CASES,
+    ),
+    (
+        "crates/image/src/tar/tests.rs",
+        "every_broken_rule_is_named",
+        CASES,
+    ),
+];
+const CASES: &str = "a table with a case for each rule of the format";
 
 /// Every Rust file of the workspace's crates, sorted.
 fn sources() -> Vec<PathBuf> {
