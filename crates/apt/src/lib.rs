@@ -1,1 +1,4 @@
 //! selfsame-apt
+
+pub mod fetch;
+pub mod mirrors;

@@ -1,0 +1,73 @@
+//! How to fetch.
+
+use std::time::Duration;
+
+/// Limits and habits of a [`super::Fetcher`].
+#[derive(Clone, Debug)]
+pub struct FetchConfig {
+    /// Connections to one host at the same time, 1 to 4. More is rude, and mirrors refuse it.
+    pub connections_per_host: usize,
+    /// Time for one call of [`super::Fetcher::fetch_all`] or [`super::Fetcher::fetch_unpinned`].
+    pub deadline_total: Option<Duration>,
+    /// How long a host name, a connection, an answer or the next byte may take.
+    pub stall_timeout: Duration,
+    /// Bytes per second that must come on average over each stall time.
+    pub min_rate: u64,
+    /// How often one mirror is asked again for one file after trouble that may pass. Being cut off in a large file with
+    /// much of it received does not count.
+    pub retries: u32,
+    /// First pause before asking again; doubles with each time.
+    pub pause: Duration,
+    /// Longest pause. A mirror that asks for a longer one (`Retry-After`) is not asked for that file again.
+    pub max_pause: Duration,
+    /// After how many failures in a row, or lies altogether, a mirror is not asked for anything any more. The last mirror
+    /// is given `retries` more requests, one at a time.
+    pub offences: u32,
+    /// What we call ourselves.
+    pub user_agent: String,
+    /// Use the store and `file:` mirrors only.
+    pub offline: bool,
+    /// A proxy for `http:` (absolute form) and `https:` (`CONNECT`), as `http://host:port`.
+    pub proxy: Option<String>,
+    /// Hosts that are reached without the proxy: names, endings of names, or `*`.
+    pub no_proxy: Vec<String>,
+    /// Who may vouch for the certificates of `https:` mirrors.
+    pub roots: Roots,
+}
+
+/// Roots of trust for TLS. Nothing rests on them: TLS hides what is fetched and keeps mirrors fresh, digests and
+/// signatures say what is right.
+#[derive(Clone, Debug)]
+pub enum Roots {
+    /// Mozilla's list as it was when this program was built.
+    BuiltIn,
+    /// These certificates (PEM) and no others.
+    Only(Vec<u8>),
+}
+
+impl Default for FetchConfig {
+    fn default() -> Self {
+        Self {
+            connections_per_host: 4,
+            deadline_total: None,
+            stall_timeout: Duration::from_secs(30),
+            min_rate: 500,
+            retries: 3,
+            pause: Duration::from_secs(1),
+            max_pause: Duration::from_secs(120),
+            offences: 5,
+            user_agent: concat!("selfsame/", env!("CARGO_PKG_VERSION")).to_owned(),
+            offline: false,
+            proxy: None,
+            no_proxy: Vec::new(),
+            roots: Roots::BuiltIn,
+        }
+    }
+}
+
+impl FetchConfig {
+    /// Connections to one host, within bounds.
+    pub(crate) fn per_host(&self) -> usize {
+        self.connections_per_host.clamp(1, 4)
+    }
+}
