@@ -5,9 +5,9 @@
 #![forbid(unsafe_code)]
 
 pub mod date;
+pub mod deb822;
 pub mod fetch;
 pub mod mirrors;
-pub mod deb822;
 pub mod openpgp;
 pub mod packages;
 pub mod relation;

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{Seek, SeekFrom};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use selfsame_image::tree::Content;
 use selfsame_store::{Partial, StoreError};
@@ -14,6 +14,7 @@ use crate::fetch::error::Reason;
 use crate::fetch::hosts::Permit;
 use crate::fetch::http::{Ask, Reply};
 use crate::fetch::schedule::Run;
+use crate::fetch::transfer::{Source, local_file, transfer};
 use crate::fetch::url::encoded;
 use crate::mirrors::Mirror;
 
@@ -25,6 +26,8 @@ pub(crate) struct Job<'w> {
     pub(crate) number: usize,
     /// What is known of each mirror, for this file.
     pub(crate) tries: Vec<Try>,
+    /// It was taken up to see whether a suspected mirror works again.
+    pub(crate) probe: bool,
     /// Not to be taken up before.
     pub(crate) not_before: Option<Instant>,
     /// Where the bytes that are there came from.
@@ -50,6 +53,8 @@ pub(crate) struct Try {
     pub(crate) last: Option<Reason>,
     /// Entity tag of what it sent.
     etag: Option<String>,
+    /// It was asked for a range and sent another one.
+    no_ranges: bool,
     /// The first path it may have.
     next_path: usize,
 }
@@ -109,6 +114,7 @@ impl<'w> Job<'w> {
             want,
             number,
             tries: vec![Try::default(); mirrors],
+            probe: false,
             not_before: None,
             fed_by: BTreeSet::new(),
             unmixed: false,
@@ -124,24 +130,23 @@ impl<'w> Job<'w> {
     }
 
     /// Tells how many bytes are there, if they were never that many.
-    fn tell(&mut self, run: &Run, have: u64) {
+    pub(crate) fn tell(&mut self, run: &Run, have: u64) {
         if have > self.told {
             run.progress.advanced(have - self.told);
             self.told = have;
         }
     }
 
+    /// Notes that mirror number `at` sent some of the bytes.
+    pub(crate) fn fed(&mut self, at: usize) {
+        self.fed_by.insert(Feeder::Mirror(at));
+    }
+
     /// Forgets what is there.
-    fn restart(&mut self, partial: &mut Partial) -> Result<(), StoreError> {
+    pub(crate) fn restart(&mut self, partial: &mut Partial) -> Result<(), StoreError> {
         self.fed_by.clear();
         partial.restart()
     }
-}
-
-/// A body and what was said about it.
-enum Source<'a> {
-    File(File),
-    Http(Box<Reply<'a>>),
 }
 
 /// Asks mirror number `at` for what is missing of the file.
@@ -241,13 +246,11 @@ fn open<'a>(
                     job.restart(partial)?;
                     continue;
                 }
-                _ => return accept(job, at, reply, partial).map(|reply| Source::Http(Box::new(reply))),
+                _ => return accept(job, at, reply, partial.have()),
             }
         }
         job.tries[at].next_path += 1;
     }
-    // Paths that were not there may be there when a mirror is asked again after other trouble; start over then.
-    job.tries[at].next_path = 0;
     Err(Reason::Missing { status: missing }.into())
 }
 
@@ -264,20 +267,6 @@ fn open_file(path: &Path, size: u64, from: u64) -> Result<File, Reason> {
     Ok(file)
 }
 
-/// A file of a `file:` mirror and its size.
-pub(crate) fn local_file(path: &Path) -> Result<(File, u64), Reason> {
-    let unreadable = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Reason::Missing { status: 404 },
-        kind => Reason::Unreadable(kind),
-    };
-    // Looked at before it is opened: opening a named pipe would wait for a writer.
-    let found = std::fs::metadata(path).map_err(unreadable)?;
-    if !found.is_file() {
-        return Err(Reason::Unreadable(io::ErrorKind::InvalidInput));
-    }
-    Ok((File::open(path).map_err(unreadable)?, found.len()))
-}
-
 fn ask<'a>(
     run: &Run<'a, '_>,
     mirror: &Mirror,
@@ -286,6 +275,7 @@ fn ask<'a>(
     from: u64,
     permit: Permit<'a>,
 ) -> Result<Reply<'a>, Reason> {
+    let from = if known.no_ranges { 0 } else { from };
     let url = format!("{mirror}/{}", encoded(path));
     let ask = Ask {
         url: &url,
@@ -298,7 +288,7 @@ fn ask<'a>(
 }
 
 /// Looks whether the answer is the rest of the file, or the whole of it if the mirror does not do ranges.
-fn accept<'a>(job: &mut Job, at: usize, reply: Reply<'a>, partial: &mut Partial) -> Result<Reply<'a>, Stop> {
+fn accept<'a>(job: &mut Job, at: usize, reply: Reply<'a>, have: u64) -> Result<Source<'a>, Stop> {
     let size = job.want.size;
     let wrong_size = |announced| {
         Stop::from(Reason::WrongSize {
@@ -308,19 +298,18 @@ fn accept<'a>(job: &mut Job, at: usize, reply: Reply<'a>, partial: &mut Partial)
     };
     match reply.status {
         200 => {
-            job.restart(partial)?;
             if let Some(announced) = reply.length.filter(|length| *length != size) {
                 return Err(wrong_size(announced));
             }
         }
-        206 if partial.have() > 0 => match reply.range {
-            Some((first, total)) if first == partial.have() => {
+        206 if have > 0 => match reply.range {
+            Some((first, total)) if first == have => {
                 if let Some(announced) = total.filter(|total| *total != size) {
                     return Err(wrong_size(announced));
                 }
             }
             _ => {
-                job.restart(partial)?;
+                job.tries[at].no_ranges = true;
                 return Err(Reason::Protocol("another range than the one asked for".to_owned()).into());
             }
         },
@@ -335,108 +324,8 @@ fn accept<'a>(job: &mut Job, at: usize, reply: Reply<'a>, partial: &mut Partial)
         }
     }
     job.tries[at].etag.clone_from(&reply.etag);
-    Ok(reply)
-}
-
-/// Moves the body into the partial, and never reads more than one byte beyond the size.
-fn transfer(run: &Run, job: &mut Job, at: usize, source: Source, partial: &mut Partial) -> Result<(), Stop> {
-    let size = job.want.size;
-    let mut buffer = vec![0; 1 << 16];
-    let (mut body, mut meter): (Box<dyn Read>, _) = match source {
-        Source::File(file) => (Box::new(file), None),
-        Source::Http(reply) => {
-            let reply = *reply;
-            let config = &run.fetcher.config;
-            (
-                Box::new(Held(reply)),
-                Some(Meter::new(config.stall_timeout, config.min_rate)),
-            )
-        }
-    };
-    loop {
-        run.check()?;
-        let room = size - partial.have();
-        let take = usize::try_from(room.saturating_add(1))
-            .unwrap_or(usize::MAX)
-            .min(buffer.len());
-        let read = match body.read(&mut buffer[..take]) {
-            Ok(0) if room == 0 => return Ok(()),
-            Ok(0) => {
-                return Err(Reason::Truncated {
-                    have: partial.have(),
-                    size,
-                }
-                .into());
-            }
-            Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => {
-                if meter.is_none() {
-                    return Err(Reason::Unreadable(error.kind()).into());
-                }
-                let truncated = Reason::Truncated {
-                    have: partial.have(),
-                    size,
-                };
-                return Err(run.fetcher.client.body_reason(error, truncated).into());
-            }
-        };
-        if read as u64 > room {
-            job.restart(partial)?;
-            return Err(Reason::TooLong { limit: size }.into());
-        }
-        partial.append(&buffer[..read])?;
-        job.fed_by.insert(Feeder::Mirror(at));
-        job.tell(run, partial.have());
-        if let Some(meter) = &mut meter {
-            meter.count(read as u64)?;
-        }
-    }
-}
-
-/// The body of a reply, with the permit for its connection.
-struct Held<'a>(Reply<'a>);
-
-impl Read for Held<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.body.read(buffer)
-    }
-}
-
-/// Watches the rate.
-pub(crate) struct Meter {
-    span: Duration,
-    minimum: u64,
-    since: Instant,
-    bytes: u64,
-}
-
-impl Meter {
-    pub(crate) fn new(span: Duration, minimum: u64) -> Self {
-        Self {
-            span,
-            minimum,
-            since: Instant::now(),
-            bytes: 0,
-        }
-    }
-
-    /// Notes that `bytes` came.
-    pub(crate) fn count(&mut self, bytes: u64) -> Result<(), Reason> {
-        self.bytes = self.bytes.saturating_add(bytes);
-        let passed = self.since.elapsed();
-        if passed < self.span {
-            return Ok(());
-        }
-        let millis = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX).max(1);
-        let rate = self.bytes.saturating_mul(1000) / millis;
-        if rate < self.minimum {
-            return Err(Reason::TooSlow {
-                rate,
-                minimum: self.minimum,
-            });
-        }
-        *self = Self::new(self.span, self.minimum);
-        Ok(())
-    }
+    Ok(Source::Http {
+        whole: reply.status == 200,
+        reply: Box::new(reply),
+    })
 }

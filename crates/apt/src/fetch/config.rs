@@ -20,8 +20,8 @@ pub struct FetchConfig {
     pub pause: Duration,
     /// Longest pause. A mirror that asks for a longer one (`Retry-After`) is not asked for that file again.
     pub max_pause: Duration,
-    /// After how many failures in a row, or lies altogether, a mirror is not asked for anything any more. The last
-    /// mirror is only dropped for lies.
+    /// After how many failures in a row, or lies altogether, a mirror is not asked for anything any more. The last mirror
+    /// is given `retries` more requests, one at a time.
     pub offences: u32,
     /// What we call ourselves.
     pub user_agent: String,

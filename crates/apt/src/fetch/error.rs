@@ -145,7 +145,14 @@ impl Reason {
             Self::Busy { .. } => Class::Busy,
             Self::Status { status } if *status >= 500 || *status == 408 => Class::Passing,
             Self::Missing { .. } | Self::Status { .. } | Self::Unreadable(_) | Self::Tls(_) => Class::Final,
-            _ => Class::Passing,
+            Self::Offline | Self::Dropped | Self::Deadline => Class::Final,
+            Self::Truncated { .. }
+            | Self::Stalled(_)
+            | Self::TooSlow { .. }
+            | Self::NoSuchHost
+            | Self::Connection(_)
+            | Self::Protocol(_)
+            | Self::Proxy(_) => Class::Passing,
         }
     }
 

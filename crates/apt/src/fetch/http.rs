@@ -184,9 +184,10 @@ impl Client {
     }
 }
 
-/// TLS errors come as I/O errors once the connection is up.
+/// TLS errors come as I/O errors once the connection is up, and errors of the resolver have no kind of their own.
 fn connection_reason(error: &io::Error) -> Reason {
     match error.get_ref() {
+        _ if error.to_string().starts_with("failed to lookup address") => Reason::NoSuchHost,
         Some(inner) if error.kind() == io::ErrorKind::InvalidData => Reason::Tls(inner.to_string()),
         _ => Reason::Connection(error.kind()),
     }

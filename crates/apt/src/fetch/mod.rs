@@ -15,6 +15,7 @@ mod http;
 mod progress;
 mod proxy;
 mod schedule;
+mod transfer;
 mod unpinned;
 mod url;
 
@@ -35,6 +36,9 @@ use http::Client;
 use schedule::Run;
 
 use crate::mirrors::{Mirror, Scheme};
+
+/// Bytes a `Release` or `InRelease` file may have: the limit of apt.
+pub const RELEASE_LIMIT: u64 = 10_000_000;
 
 /// Threads of one fetch at most, however many mirrors there are.
 const WORKERS: usize = 16;

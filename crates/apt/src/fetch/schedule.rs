@@ -20,7 +20,7 @@ use crate::mirrors::{Mirror, Scheme};
 const ENOUGH_FAILURES: usize = 10;
 
 /// How long a worker sleeps at most before it looks again. Permits may also be freed by another call.
-const NAP: Duration = Duration::from_millis(100);
+const NAP: Duration = Duration::from_millis(50);
 
 /// One call of `fetch_all`.
 pub(crate) struct Run<'a, 'w> {
@@ -51,14 +51,29 @@ enum End {
 }
 
 /// How a mirror has behaved.
+///
+/// A mirror with too many failures is dropped if there are others. The last one is only suspected: from then on it gets
+/// one request at a time with growing pauses, and is dropped when those run out. So a short break of the network is
+/// survived, and a long one does not cost a time limit for each file.
 #[derive(Clone, Debug, Default)]
 struct Standing {
     /// Wrong bytes, sizes and redirections, ever.
     lies: u32,
-    /// Other failures since the last success.
+    /// Files it does not have or does not give, since the last success.
+    refusals: u32,
+    /// Failures that might have passed, since the last success.
     troubles: u32,
+    /// Requests that were made under suspicion and failed.
+    probes: u32,
+    in_flight: u32,
     dropped: bool,
     paused_until: Option<Instant>,
+}
+
+impl Standing {
+    fn offences(&self) -> u32 {
+        self.lies + self.refusals + self.troubles
+    }
 }
 
 /// What a worker does next.
@@ -102,44 +117,40 @@ impl<'a, 'w> Run<'a, 'w> {
     }
 
     /// Fetches everything. `of` is the number of files that were wanted, for messages.
-    pub(crate) fn finish(self, workers: usize, of: usize) -> Result<(), FetchError> {
+    pub(crate) fn finish(&self, workers: usize, of: usize) -> Result<(), FetchError> {
         std::thread::scope(|scope| {
             for _ in 0..workers {
                 scope.spawn(|| self.work());
             }
         });
-        let mut state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut guard = self.lock();
+        let state = &mut *guard;
         let missing = state.waiting.len() + state.failures.len();
         let mut failures = std::mem::take(&mut state.failures);
-        match state.end {
-            Some(End::Store(error)) => return Err(error.into()),
+        // What was not given up but had trouble says why the rest is missing.
+        let had_trouble = |job: &&Job| job.tries.iter().any(|known| known.last.is_some());
+        let room = ENOUGH_FAILURES.saturating_sub(failures.len());
+        for job in state.waiting.iter().filter(had_trouble).take(room) {
+            failures.push(self.failure(&state.mirrors, job));
+        }
+        failures.sort_by(|a, b| a.path.cmp(&b.path));
+        match state.end.take() {
+            Some(End::Store(error)) => Err(error.into()),
             Some(End::Deadline) => {
-                let troubled = state
-                    .waiting
-                    .iter()
-                    .filter(|job| job.tries.iter().any(|known| known.last.is_some()));
-                let offline = self.fetcher.config.offline;
-                failures.extend(troubled.map(|job| failure(job, &state.mirrors, self.mirrors, offline)));
-                failures.sort_by(|a, b| a.path.cmp(&b.path));
                 let limit = self.fetcher.config.deadline_total.unwrap_or_default();
-                return Err(FetchError::Deadline {
+                Err(FetchError::Deadline {
                     limit,
                     failures,
                     missing,
                     of,
-                });
+                })
             }
-            Some(End::GaveUp) | None => {}
-        }
-        failures.sort_by(|a, b| a.path.cmp(&b.path));
-        if missing == 0 {
-            Ok(())
-        } else {
-            Err(FetchError::Incomplete {
+            Some(End::GaveUp) | None if missing > 0 => Err(FetchError::Incomplete {
                 failures,
                 missing,
                 of,
-            })
+            }),
+            Some(End::GaveUp) | None => Ok(()),
         }
     }
 
@@ -181,14 +192,20 @@ impl<'a, 'w> Run<'a, 'w> {
                 self.end(&mut state, End::Deadline);
                 continue;
             }
+            if state.mirrors.iter().all(|standing| standing.dropped) {
+                self.end(&mut state, End::GaveUp);
+                continue;
+            }
             match self.choose(&state, now) {
                 Choice::Go {
                     position,
                     mirror,
                     permit,
                 } => {
-                    let job = state.waiting.remove(position);
+                    let mut job = state.waiting.remove(position);
+                    job.probe = self.is_suspect(&state.mirrors[mirror]);
                     state.running += 1;
+                    state.mirrors[mirror].in_flight += 1;
                     return Some((job, mirror, permit));
                 }
                 Choice::Hopeless(position) => {
@@ -216,7 +233,7 @@ impl<'a, 'w> Run<'a, 'w> {
         reachable && !job.tries[mirror].given_up && !state.mirrors[mirror].dropped
     }
 
-    /// The first job that can be taken up now, at the mirror that failed it least, in rotation.
+    /// The first job that can be taken up now, at the mirror that was asked for it least, in rotation.
     fn choose(&self, state: &State, now: Instant) -> Choice<'a> {
         let due = |time: Option<Instant>| time.is_none_or(|time| time <= now);
         let count = self.mirrors.len();
@@ -231,9 +248,11 @@ impl<'a, 'w> Run<'a, 'w> {
             if !due(job.not_before) {
                 continue;
             }
-            usable.sort_by_key(|mirror| job.tries[*mirror].spent);
+            usable.sort_by_key(|mirror| job.tries[*mirror].times);
             for mirror in usable {
-                if !due(job.tries[mirror].not_before) || !due(state.mirrors[mirror].paused_until) {
+                let standing = &state.mirrors[mirror];
+                let crowded = self.is_suspect(standing) && standing.in_flight > 0;
+                if crowded || !due(job.tries[mirror].not_before) || !due(standing.paused_until) {
                     continue;
                 }
                 if self.mirrors[mirror].scheme() == Scheme::File {
@@ -257,8 +276,7 @@ impl<'a, 'w> Run<'a, 'w> {
 
     /// Notes that no mirror has the file, and ends the run if the others would fare no better.
     fn give_up(&self, state: &mut State<'w>, job: &Job) {
-        let offline = self.fetcher.config.offline;
-        let failure = failure(job, &state.mirrors, self.mirrors, offline);
+        let failure = self.failure(&state.mirrors, job);
         let passing = failure
             .tried
             .iter()
@@ -268,7 +286,7 @@ impl<'a, 'w> Run<'a, 'w> {
             .iter()
             .all(|standing| standing.dropped || standing.troubles > 0);
         state.failures.push(failure);
-        if (passing && nobody_works && !offline) || state.failures.len() >= ENOUGH_FAILURES {
+        if (passing && nobody_works) || state.failures.len() >= ENOUGH_FAILURES {
             self.end(state, End::GaveUp);
         }
     }
@@ -278,12 +296,14 @@ impl<'a, 'w> Run<'a, 'w> {
         let mut state = self.lock();
         let state = &mut *state;
         state.running -= 1;
+        state.mirrors[mirror].in_flight -= 1;
         let mut warnings = Vec::new();
         match result {
             Ok(got) => {
                 state.done += 1;
                 if got == Got::Delivered {
-                    state.mirrors[mirror].troubles = 0;
+                    let standing = &mut state.mirrors[mirror];
+                    (standing.refusals, standing.troubles, standing.probes) = (0, 0, 0);
                 }
                 return warnings;
             }
@@ -346,10 +366,17 @@ impl<'a, 'w> Run<'a, 'w> {
         }
         match class {
             Class::Lie => standing.lies += 1,
-            Class::Final | Class::Passing => standing.troubles += 1,
+            Class::Final => standing.refusals += 1,
+            Class::Passing if progressed => {}
+            Class::Passing => {
+                standing.troubles += 1;
+                if job.probe {
+                    standing.probes += 1;
+                    standing.paused_until = Some(now + self.fetcher.pause_after(standing.probes));
+                }
+            }
             Class::Busy => {}
         }
-        let (offences, lies) = (standing.lies + standing.troubles, standing.lies);
         let what = job.want.what.clone();
         let again = !known.given_up;
         known.last = Some(reason.clone());
@@ -362,8 +389,10 @@ impl<'a, 'w> Run<'a, 'w> {
         let others = (0..self.mirrors.len()).any(|other| other != mirror && self.is_candidate(state, other));
         let standing = &mut state.mirrors[mirror];
         let limit = config.offences.max(1);
-        if !standing.dropped && (lies >= limit || (offences >= limit && others)) {
+        let hopeless = standing.lies >= limit || standing.probes > config.retries;
+        if !standing.dropped && (hopeless || (others && standing.offences() >= limit)) {
             standing.dropped = true;
+            let offences = standing.offences();
             warnings.push(Warning::Dropped {
                 mirror: self.mirrors[mirror].clone(),
                 offences,
@@ -371,34 +400,40 @@ impl<'a, 'w> Run<'a, 'w> {
         }
     }
 
+    /// Whether a mirror has failed so often that it is asked for one file at a time only.
+    fn is_suspect(&self, standing: &Standing) -> bool {
+        standing.troubles >= self.fetcher.config.offences.max(1)
+    }
+
     /// Whether a mirror can be asked for anything at all.
     fn is_candidate(&self, state: &State, mirror: usize) -> bool {
         let reachable = !self.fetcher.config.offline || self.mirrors[mirror].scheme() == Scheme::File;
         reachable && !state.mirrors[mirror].dropped
     }
-}
 
-/// Every mirror, and why it did not bring the file.
-fn failure(job: &Job, standings: &[Standing], mirrors: &[Mirror], offline: bool) -> Failure {
-    let mut tried = Vec::new();
-    for ((mirror, known), standing) in mirrors.iter().zip(&job.tries).zip(standings) {
-        let reason = match &known.last {
-            Some(reason) => reason.clone(),
-            None if standing.dropped => Reason::Dropped,
-            None if offline && mirror.scheme() != Scheme::File => Reason::Offline,
-            None => continue,
-        };
-        tried.push(Tried {
-            mirror: mirror.clone(),
-            times: known.times,
-            reason,
-        });
-    }
-    let path = job.want.paths.first().cloned().unwrap_or_default();
-    Failure {
-        what: job.want.what.clone(),
-        path,
-        size: job.want.size,
-        tried,
+    /// Every mirror, and why it did not bring the file.
+    fn failure(&self, standings: &[Standing], job: &Job) -> Failure {
+        let offline = self.fetcher.config.offline;
+        let mut tried = Vec::new();
+        for ((mirror, known), standing) in self.mirrors.iter().zip(&job.tries).zip(standings) {
+            let reason = match &known.last {
+                Some(reason) => reason.clone(),
+                None if standing.dropped => Reason::Dropped,
+                None if offline && mirror.scheme() != Scheme::File => Reason::Offline,
+                None => continue,
+            };
+            tried.push(Tried {
+                mirror: mirror.clone(),
+                times: known.times,
+                reason,
+            });
+        }
+        let path = job.want.paths.first().cloned().unwrap_or_default();
+        Failure {
+            what: job.want.what.clone(),
+            path,
+            size: job.want.size,
+            tried,
+        }
     }
 }

@@ -4,16 +4,16 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::time::Instant;
 
-use crate::fetch::attempt::{Meter, local_file};
 use crate::fetch::error::{FetchError, Reason, Tried};
 use crate::fetch::http::Ask;
+use crate::fetch::transfer::{Meter, local_file};
 use crate::fetch::url::encoded;
 use crate::fetch::{Fetcher, check_paths};
 use crate::mirrors::{Mirror, Scheme};
 
 impl Fetcher {
-    /// The bytes of `path` below `mirror`, at most `max_bytes` of them (apt allows 10 MB for a `Release` file). Caches on
-    /// the way are asked to look for something newer.
+    /// The bytes of `path` below `mirror`, at most `max_bytes` of them ([`crate::fetch::RELEASE_LIMIT`]). Caches on the
+    /// way are asked to look for something newer.
     ///
     /// Nothing says that these are the right bytes. Whoever calls checks their signature before believing any of them.
     ///

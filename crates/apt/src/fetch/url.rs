@@ -89,13 +89,36 @@ impl Place {
         } else {
             format!("{scheme}://{}{directory}/{location}", self.authority)
         };
-        let to = Self::parse(&absolute).ok_or_else(|| Reason::BadRedirect { to: short() })?;
+        let mut to = Self::parse(&absolute).ok_or_else(|| Reason::BadRedirect { to: short() })?;
+        to.path = without_dots(&to.path);
         if self.tls && !to.tls {
             Err(Reason::Downgrade { to: short() })
         } else {
             Ok(to)
         }
     }
+}
+
+/// Takes `.` and `..` out of a path (RFC 3986, section 5.2.4).
+fn without_dots(path: &str) -> String {
+    let (path, query) = path.split_at(path.find('?').unwrap_or(path.len()));
+    let mut parts: Vec<&str> = Vec::new();
+    let mut all = path.split('/').skip(1).peekable();
+    while let Some(part) = all.next() {
+        let last = all.peek().is_none();
+        match part {
+            "." | ".." => {
+                if part == ".." {
+                    parts.pop();
+                }
+                if last {
+                    parts.push("");
+                }
+            }
+            part => parts.push(part),
+        }
+    }
+    format!("/{}{query}", parts.join("/"))
 }
 
 #[cfg(test)]
@@ -142,6 +165,9 @@ mod tests {
             (&plain, "/y?p=:", "http://a.example/y?p=:"),
             (&plain, "y/z", "http://a.example/d/y/z"),
             (&plain, " ?p", "http://a.example/d/?p"),
+            (&plain, "../y", "http://a.example/y"),
+            (&plain, "./z/../../../y/.?a=/../b", "http://a.example/y/?a=/../b"),
+            (&plain, "/..", "http://a.example/"),
             (&tls, "y", "https://a.example:8443/d/y"),
             (&tls, "//b.example/y", "https://b.example/y"),
         ] {
