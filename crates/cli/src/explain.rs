@@ -1,6 +1,7 @@
 //! Errors of the library, from the user's point of view: whose fault it is, and what to do.
 
 use selfsame_apt::fetch::FetchError;
+use selfsame_apt::snapshot::Refused;
 use selfsame_build::execute::BuildError;
 use selfsame_build::host::HostError;
 use selfsame_build::lock::LockError;
@@ -63,7 +64,7 @@ impl From<ArchiveError> for Failure {
             }
             ArchiveError::UnknownSuite { .. } => Self::input(error)
                 .hint("give the keys in the recipe: keys = { file = \"…\", fingerprints = [\"…\"] }"),
-            ArchiveError::Untimely { .. } => {
+            ArchiveError::Refused { ref source, .. } if matches!(**source, Refused::Time(_)) => {
                 Self::environment(error).hint("another mirror may be newer; is this machine's clock right?")
             }
             ArchiveError::MovedOn { .. } => Self::environment(error)

@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 
 use selfsame_apt::fetch::FetchError;
-use selfsame_apt::openpgp::{
-    Fingerprint, Keyring, KeyringError, Policy, SignatureError, debian_fingerprints, verify_inrelease,
-};
+use selfsame_apt::openpgp::{Fingerprint, Keyring, KeyringError, debian_fingerprints};
 use selfsame_apt::packages::{Index, IndexError, Package, UnpackError, unpack};
-use selfsame_apt::release::{Release, ReleaseError, Untimely};
+use selfsame_apt::release::Release;
+use selfsame_apt::snapshot::{ArchiveSpec, Refused, accept};
 use selfsame_image::epoch::civil;
 use selfsame_image::tree::Content;
 use selfsame_store::StoreError;
@@ -50,45 +49,15 @@ pub enum ArchiveError {
         /// The suite.
         suite: String,
     },
-    /// Too few good signatures.
-    #[error("archive {archive}, suite {suite}: InRelease is not signed as it must be")]
-    Signature {
+    /// The file is not signed as it must be, or is not the one that is wanted.
+    #[error("archive {archive}, suite {suite}: InRelease is refused")]
+    Refused {
         /// The archive.
         archive: String,
         /// The suite.
         suite: String,
-        /// Why not.
-        source: Box<SignatureError>,
-    },
-    /// The signed text is no Release file.
-    #[error("archive {archive}, suite {suite}: the signed Release is not usable")]
-    Release {
-        /// The archive.
-        archive: String,
-        /// The suite.
-        suite: String,
-        /// Why not.
-        source: ReleaseError,
-    },
-    /// The Release is of another time.
-    #[error("archive {archive}, suite {suite}: the signed Release is not valid now")]
-    Untimely {
-        /// The archive.
-        archive: String,
-        /// The suite.
-        suite: String,
-        /// Why not.
-        source: Untimely,
-    },
-    /// The Release is of another suite.
-    #[error("archive {archive}: asked for suite {suite}, got the signed Release of {found}")]
-    WrongSuite {
-        /// The archive.
-        archive: String,
-        /// The suite asked for.
-        suite: String,
-        /// Codename of the Release.
-        found: String,
+        /// Why.
+        source: Box<Refused>,
     },
     /// The mirrors no longer have the state that the lock names.
     #[error("archive {archive}, suite {suite}: the state of {date} that the lock names is not served any more")]
@@ -166,13 +135,13 @@ impl At<'_> {
     fn suite(&self, suite: &str, universe: &mut Universe) -> Result<SuiteState, ArchiveError> {
         let kept = self.kept(suite);
         let at = kept.map_or(self.request.at, |state| state.verified_at);
-        let (keys, policy) = self.policy(suite, at)?;
+        let terms = self.terms(suite)?;
         let verify = |bytes: &[u8]| -> Result<(), ArchiveError> {
             if let Some(state) = kept.filter(|state| state.in_release != Content::of(bytes).into()) {
                 let (archive, date) = (self.name.to_owned(), date(state.date));
                 return Err(ArchiveError::MovedOn { archive, suite: suite.to_owned(), date });
             }
-            self.verify(suite, bytes, &keys, &policy).map(drop)
+            self.verify(suite, bytes, &terms, at).map(drop)
         };
         let stored = match kept {
             Some(state) => self.request.store.read(&state.in_release.sha256)?,
@@ -182,7 +151,7 @@ impl At<'_> {
             Some(bytes) => bytes,
             None => self.request.source.in_release(self.name, suite, &verify, self.request.observer)?,
         };
-        let (release, signers) = self.verify(suite, &bytes, &keys, &policy)?;
+        let (release, signers) = self.verify(suite, &bytes, &terms, at)?;
         self.request.store.put(&bytes)?;
         let mut indexes = Vec::new();
         for component in &self.archive.components {
@@ -210,15 +179,15 @@ impl At<'_> {
         old.archives.iter().find(|state| state.name == self.name)?.suites.iter().find(|state| state.suite == suite)
     }
 
-    fn policy(&self, suite: &str, at: i64) -> Result<(Keyring, Policy), ArchiveError> {
-        let (keys, primary_fingerprints) = match &self.archive.keys {
+    /// The keys of the archive, and what is asked of it.
+    fn terms(&self, suite: &str) -> Result<(Keyring, ArchiveSpec), ArchiveError> {
+        let (keys, fingerprints) = match &self.archive.keys {
             Keys::Debian => {
-                let fingerprints = debian_fingerprints(codename(suite)).to_vec();
-                if fingerprints.is_empty() {
+                if debian_fingerprints(suite).is_empty() {
                     let (archive, suite) = (self.name.to_owned(), suite.to_owned());
                     return Err(ArchiveError::UnknownSuite { archive, suite });
                 }
-                (Keyring::debian(), fingerprints)
+                (Keyring::debian(), Vec::new())
             }
             Keys::File { file, fingerprints } => {
                 let path = self.request.recipe.path(file);
@@ -230,8 +199,16 @@ impl At<'_> {
                 (keys, fingerprints.iter().filter_map(|text| text.parse::<Fingerprint>().ok()).collect())
             }
         };
-        let threshold = usize::from(self.archive.threshold);
-        Ok((keys, Policy { primary_fingerprints, threshold, at }))
+        let spec = ArchiveSpec {
+            name: self.name.to_owned(),
+            mirrors: Vec::new(),
+            suites: self.archive.suites.clone(),
+            components: self.archive.components.clone(),
+            architectures: vec![self.request.recipe.packages.architecture.clone()],
+            fingerprints,
+            threshold: usize::from(self.archive.threshold),
+        };
+        Ok((keys, spec))
     }
 
     /// The Release inside `bytes`, and who signed it.
@@ -239,30 +216,15 @@ impl At<'_> {
         &self,
         suite: &str,
         bytes: &[u8],
-        keys: &Keyring,
-        policy: &Policy,
+        (keys, spec): &(Keyring, ArchiveSpec),
+        at: i64,
     ) -> Result<(Release, Vec<String>), ArchiveError> {
-        let (archive, suite) = (|| self.name.to_owned(), || suite.to_owned());
-        let verified = verify_inrelease(bytes, keys, policy).map_err(|source| ArchiveError::Signature {
-            archive: archive(),
-            suite: suite(),
+        let accepted = accept(bytes, spec, suite, keys, at).map_err(|source| ArchiveError::Refused {
+            archive: self.name.to_owned(),
+            suite: suite.to_owned(),
             source: Box::new(source),
         })?;
-        let release = Release::parse(&verified.text).map_err(|source| ArchiveError::Release {
-            archive: archive(),
-            suite: suite(),
-            source,
-        })?;
-        if !release.is(&suite()) {
-            let found = release.codename.clone().unwrap_or_default();
-            return Err(ArchiveError::WrongSuite { archive: archive(), suite: suite(), found });
-        }
-        release.check_time(policy.at).map_err(|source| ArchiveError::Untimely {
-            archive: archive(),
-            suite: suite(),
-            source,
-        })?;
-        Ok((release, verified.signers().iter().map(Fingerprint::to_string).collect()))
+        Ok((accepted.release, accepted.signers.iter().map(Fingerprint::to_string).collect()))
     }
 
     fn index(
@@ -305,11 +267,6 @@ impl At<'_> {
         }
         Ok(lock::Index { path, file: content.into() })
     }
-}
-
-/// The codename that a suite's name begins with: `bookworm` for `bookworm-security` and `bookworm-updates`.
-fn codename(suite: &str) -> &str {
-    suite.split(['-', '/']).next().unwrap_or(suite)
 }
 
 fn candidate(archive: &str, package: &Package<'_>) -> Candidate {

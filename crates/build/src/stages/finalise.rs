@@ -1,6 +1,6 @@
 //! Finalise: what differs from build to build, or belongs to one machine, leaves the tree. Pure: tree in, tree out.
 
-use selfsame_image::tree::{Contents, Kind, Leaf, Memory, Meta, Node, Pattern};
+use selfsame_image::tree::{Kind, Leaf, Memory, Meta, Node, Pattern};
 use selfsame_image::{Epoch, Tree};
 
 /// Paths that are taken out, with the reason. Globs: `*` and `?` within a component, `**` across components.
@@ -53,7 +53,7 @@ pub struct Done {
 }
 
 /// Applies all rules, the recipe's excludes and the clamp to `tree`. New contents go to `memory`.
-pub fn finalise(tree: &mut Tree, memory: &mut Memory, exclude: &[Pattern], epoch: Epoch) -> Done {
+pub(crate) fn finalise(tree: &mut Tree, memory: &mut Memory, exclude: &[Pattern], epoch: Epoch) -> Done {
     let mut done = Done::default();
     let rules = REMOVED.iter().map(|(glob, _)| glob.parse().expect("a test reads all rules"));
     for pattern in rules.chain(exclude.iter().cloned()) {
@@ -94,17 +94,10 @@ fn node(tree: &Tree, path: &[u8]) -> Option<Node> {
     }
 }
 
-/// Reads a small file of the tree; `None` if it is not a regular file of at most 16 MiB.
-pub(crate) fn read_small(tree: &Tree, contents: &dyn Contents, path: &[u8]) -> Option<Vec<u8>> {
-    let selfsame_image::tree::Item::Leaf(_, Kind::File(content)) = tree.get(path)?.item else { return None };
-    let size = usize::try_from(content.size).ok().filter(|size| *size <= 16 << 20)?;
-    let mut bytes = vec![0; size];
-    contents.open(content).ok()?.read_exact_at(&mut bytes, 0).ok()?;
-    Some(bytes)
-}
-
 #[cfg(test)]
 mod tests {
+    use selfsame_image::tree::Content;
+
     use super::*;
 
     fn tree() -> (Tree, Memory) {
@@ -134,8 +127,12 @@ mod tests {
         .unwrap();
         let rest = ["", "dev", "etc", "etc/machine-id", "etc/passwd", "usr", "usr/lib", "var", "var/log", "var/log/apt", "var/log/wtmp"];
         assert_eq!(lines, rest);
-        assert_eq!(read_small(&tree, &memory, b"etc/machine-id").unwrap(), b"");
-        assert_eq!(read_small(&tree, &memory, b"etc/passwd").unwrap(), b"etc/passwd");
+        let content = |path: &[u8]| match tree.get(path).unwrap().item {
+            selfsame_image::tree::Item::Leaf(_, Kind::File(content)) => *content,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(content(b"etc/machine-id").size, 0);
+        assert_eq!(content(b"etc/passwd"), Content::of(b"etc/passwd"));
         assert_eq!(done.emptied, ["etc/machine-id", "var/log/wtmp"]);
         assert!(done.removed.iter().any(|(glob, paths)| glob == "usr/lib/k*" && paths == &[b"usr/lib/keep".to_vec()]));
     }

@@ -3,7 +3,7 @@
 use crate::recipe::Boot;
 
 /// `isolinux.cfg`: one entry, started after the timeout, on screen and on the first serial port.
-pub fn isolinux(boot: &Boot, title: &str) -> String {
+pub(crate) fn isolinux(boot: &Boot, title: &str) -> String {
     // TIMEOUT counts tenths of a second, and 0 would wait for ever.
     let timeout = (u32::from(boot.timeout) * 10).max(1);
     format!(
@@ -14,7 +14,7 @@ pub fn isolinux(boot: &Boot, title: &str) -> String {
 }
 
 /// `grub.cfg`, for the signed GRUB of Debian, which finds its root by `/.disk/info` and has no serial module.
-pub fn grub(boot: &Boot, title: &str) -> String {
+pub(crate) fn grub(boot: &Boot, title: &str) -> String {
     format!(
         "set default=0\nset timeout={}\nmenuentry \"{title}\" {{\n  linux /live/vmlinuz {}\n  \
          initrd /live/initrd.img\n}}\n",

@@ -4,10 +4,10 @@ use crate::lock::Step;
 use crate::recipe::System;
 
 /// Where the sandbox sees the files of its job, read-only.
-pub const JOB: &str = "/run/selfsame";
+pub(crate) const JOB: &str = "/run/selfsame";
 
 /// `text` as one word of a shell command.
-pub fn quote(text: &str) -> String {
+pub(crate) fn quote(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "%+,-./:=@_".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
         return text.to_owned();
@@ -18,13 +18,13 @@ pub fn quote(text: &str) -> String {
 /// Installs the Essential set over its own unpacked files.
 ///
 /// Nothing is configured yet that a dependency could stand on, so dependencies are not asked for.
-pub fn bootstrap(base: &[String]) -> String {
+pub(crate) fn bootstrap(base: &[String]) -> String {
     let debs: Vec<String> = base.iter().map(|name| deb(name)).collect();
     format!("set -e\ndpkg --force-depends --force-confold --force-unsafe-io --install {}\n", debs.join(" "))
 }
 
 /// Installs the rest in apt's own order; triggers wait for the end, as they do under apt.
-pub fn install(steps: &[Step<'_>]) -> String {
+pub(crate) fn install(steps: &[Step<'_>]) -> String {
     let mut script = String::from("set -e\n");
     for step in steps {
         let line = match step {
@@ -48,7 +48,7 @@ fn deb(name: &str) -> String {
 }
 
 /// Host name, locale, time zone and users.
-pub fn customise(system: &System) -> String {
+pub(crate) fn customise(system: &System) -> String {
     let System { hostname, locale, timezone, users } = system;
     let (host, loc, zone) = (quote(hostname), quote(locale), quote(timezone));
     let charset = locale.split_once('.').map_or("ISO-8859-1", |(_, rest)| rest.split('@').next().unwrap_or(rest));
@@ -84,7 +84,7 @@ pub fn customise(system: &System) -> String {
 /// Generates one initramfs, for the newest kernel, as `/var/tmp/selfsame-initrd`; prints that kernel's version.
 ///
 /// It is packed again afterwards, so the cheapest compression is asked for here.
-pub fn initramfs() -> String {
+pub(crate) fn initramfs() -> String {
     "set -e\nversion=$(cd /lib/modules && ls -d -- * | sort -V | tail -n 1)\n\
      if [ -z \"$version\" ] || [ ! -e \"/boot/vmlinuz-$version\" ]; then\n  \
        echo 'no kernel is installed: add the package linux-image-amd64' >&2; exit 1\nfi\n\
@@ -96,7 +96,7 @@ pub fn initramfs() -> String {
 }
 
 /// What apt knows of packages that nobody asked for by name: `/var/lib/apt/extended_states`.
-pub fn extended_states(automatic: &[(String, String)]) -> String {
+pub(crate) fn extended_states(automatic: &[(String, String)]) -> String {
     let mut text = String::new();
     for (name, architecture) in automatic {
         text.push_str(&format!("Package: {name}\nArchitecture: {architecture}\nAuto-Installed: 1\n\n"));

@@ -20,6 +20,9 @@ use crate::tree::{Content, Dir, Kind, Leaf, LeafId, Memory, Meta, Name, Node, Tr
 
 const EPOCH: Epoch = Epoch(1_700_000_000);
 
+/// An image that mksquashfs 4.5.1 wrote with all metadata as it is; `fixture.sh` beside it says how.
+const PLAIN: &[u8] = include_bytes!("plain.sqfs");
+
 fn jobs(jobs: usize) -> NonZero<usize> {
     NonZero::new(jobs).unwrap()
 }
@@ -123,6 +126,11 @@ fn noise(seed: u64, length: usize) -> Vec<u8> {
         state.to_le_bytes()[3]
     };
     (0..length).map(|_| next()).collect()
+}
+
+/// A name that does not compress.
+fn noisy_name(seed: u64, length: usize) -> Vec<u8> {
+    noise(seed, length).into_iter().map(|byte| if matches!(byte, 0 | b'/') { byte + 1 } else { byte }).collect()
 }
 
 /// Bytes that compress by about a half, and quickly if they are many.

@@ -1,11 +1,8 @@
 //! Whatever is done to an image, reading it ends, and never with a panic.
 
-use super::{codecs, image, jobs, noise, options, prose};
+use super::{PLAIN, codecs, image, jobs, noise, noisy_name, options, prose};
 use crate::squashfs::{Image, check, dump};
 use crate::tree::{Kind, Memory, Meta};
-
-/// An image that mksquashfs 4.5.1 wrote with all metadata as it is; `fixture.sh` beside it says how.
-const PLAIN: &[u8] = include_bytes!("plain.sqfs");
 
 fn try_all(bytes: &[u8]) {
     if let Ok(image) = Image::open(bytes) {
@@ -58,6 +55,10 @@ fn changed_images_of_ours_are_survived() {
     for number in 0..30 {
         let path = format!("dir/{number}");
         tree.insert(path.as_bytes(), super::file(&mut memory, prose(number, 500))).unwrap();
+    }
+    // Names that do not compress, so that listings are stored as they are, and enough of them for an index.
+    for number in 0..60 {
+        tree.insert(&[&b"dir/"[..], &noisy_name(number, 200)].concat(), super::leaf(Kind::Fifo)).unwrap();
     }
     tree.insert(b"big", super::file(&mut memory, prose(99, 20_000))).unwrap();
     tree.insert(b"pipe", super::with_xattrs(super::leaf(Kind::Fifo), &[("user.a", b"b")])).unwrap();

@@ -99,7 +99,7 @@ fn build(steps: Vec<(Place, Meta, Thing)>) -> (Tree, Memory) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_tree_round_trips(

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use super::{assert_same, codecs, empty, file, image, jobs, options, prose, read, round_trip, sample};
+use super::{PLAIN, assert_same, codecs, empty, file, image, jobs, leaf, noisy_name, options, prose, read, round_trip, sample};
 use crate::ReadAt;
 use crate::io::Cursor;
 use crate::squashfs::{Image, ProblemKind, check};
@@ -98,24 +98,68 @@ fn check_finds_what_reading_does_not() {
         let list: Vec<_> = check(image).unwrap().iter().map(ToString::to_string).collect();
         list
     };
-    let good = plain();
-    assert_eq!(problems(&good), Vec::<String>::new());
-    let mut padding = good.clone();
-    *padding.last_mut().unwrap() = 1;
-    assert_eq!(problems(&padding), ["byte 0xed: padding is not zero"]);
-    assert_eq!(problems(&good[..237]), ["byte 0xed: image of 237 bytes is no multiple of 4096"]);
-    // The count of inodes: it also moves the end of the export table's list.
-    let mut count = good.clone();
-    count[4] = 3;
-    assert_eq!(problems(&count), ["byte 0x4: superblock says 3 inodes, 2 have names"]);
-    // The link count of the root, which has no directory in it.
-    let mut links = good.clone();
-    let root = 96 + 4 + 2 + 32;
-    links[root + 16 + 4] = 3;
-    assert_eq!(problems(&links), ["/ at byte 0x64: link count 3, 2 by its names"]);
-    let mut parent = good.clone();
-    parent[root + 12] = 9;
-    assert!(problems(&parent).iter().any(|problem| problem.contains("inode 9 of 2")), "{:?}", problems(&parent));
+    assert_eq!(problems(PLAIN), Vec::<String>::new());
+    let changed = |at: usize, byte: u8| {
+        let mut image = PLAIN.to_vec();
+        image[at] = byte;
+        problems(&image)
+    };
+    let has = |problems: Vec<String>, text: &str| {
+        assert!(problems.iter().any(|problem| problem == text), "{problems:#?}");
+    };
+    // Offsets in a metadata block count from behind its header.
+    let (inodes, directories, export) = (0xb9 + 2, 0x3d0 + 2, 0x664 + 2);
+    let root = inodes + 0x305;
+    assert_eq!(changed(4095, 1), ["byte 0x832: padding is not zero"]);
+    assert_eq!(problems(&PLAIN[..0x832]), ["byte 0x832: image of 2098 bytes is no multiple of 4096"]);
+    assert_eq!(changed(4, 23), ["byte 0x4: superblock says 23 inodes, 22 have names"]);
+    assert_eq!(changed(root + 4, 4), ["/ at byte 0xb9: link count 4, 3 by its names"]);
+    assert_eq!(changed(inodes + 0x1f4 + 24, 3), ["/small at byte 0xb9: link count 3, 2 by its names"]);
+    assert_eq!(
+        changed(inodes + 0x1d4 + 12, 9),
+        ["/dir/below at byte 0x3d0: entry says parent 2, its inode 9"]
+    );
+    has(
+        changed(inodes + 0x44 + 12, 5),
+        "/dir/below/a name of some length, number 1 at byte 0x3d0: entry says number 4, its inode 5",
+    );
+    has(
+        changed(inodes + 0x44 + 12, 5),
+        "/dir/below/a name of some length, number 10 at byte 0xb9: inode number 5 is used twice",
+    );
+    has(changed(directories + 0x235, b'z'), "/link at byte 0x3d0: \"link\" is out of order");
+    assert_eq!(
+        changed(directories + 0x239 + 4, 5),
+        ["/link at byte 0x3d0: entry says type 5, its inode 3"]
+    );
+    assert_eq!(changed(export, 1), ["byte 0x716: export table has 0x1 for inode 1, which is at 0x0"]);
+    // The length of the fragment, which is stored as it is: one byte less is too short for the last file.
+    has(changed(0x654, 20), "byte 0xa4: block holds 20 bytes, not 21");
+    has(changed(0x654, 20), "byte 0xb8: 1 bytes belong to nothing");
+    // The first block of the first file begins one byte later.
+    has(changed(inodes + 0x10, 0x61), "byte 0x60: 1 bytes belong to nothing");
+    has(changed(inodes + 0x10, 0x61), "byte 0xa4: overlaps what ends at byte 0xa5");
+    // The attributes begin one byte after the list of owners ends.
+    has(changed(0x81a, 0x2d), "byte 0x724: id table ends at 0x72c, what follows begins at 0x72d");
+}
+
+#[test]
+fn check_follows_directory_indices() {
+    // Names that do not compress, so that listings are stored as they are.
+    let mut tree = empty();
+    let mut names: Vec<_> = (0..60).map(|number| noisy_name(number, 200)).collect();
+    names.sort();
+    for name in &names {
+        tree.insert(name, leaf(Kind::Fifo)).unwrap();
+    }
+    let mut image = round_trip(&tree, &Memory::new(), &options("zstd:1", 4096));
+    // Entries have 208 bytes after a header of 12: the 41st begins in the second metadata block, with a header.
+    let first = names[40].clone();
+    let at = image.windows(200).rposition(|window| window == first).unwrap();
+    image[at + 199] ^= 1;
+    let problems = check(&image[..]).unwrap();
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert_eq!(problems[0].kind, ProblemKind::DirIndex { entry: 0 });
 }
 
 #[test]
