@@ -91,10 +91,15 @@ fn companions(
 ) -> Result<(), ReadError<Corruption>> {
     let (mut boot, mut other) = ([0; 512], [0; 512]);
     fill(source, &mut boot, 0)?;
-    let Ok((raw, _)) = RawBoot32::read_from_prefix(&boot[36..]) else { return Ok(()) };
+    let Ok((raw, _)) = RawBoot32::read_from_prefix(&boot[36..]) else {
+        return Ok(());
+    };
     let place = |sector: u16| {
         let at = u64::from(sector) * volume.sector;
-        (1..u16::MAX).contains(&sector).then_some(at).filter(|at| *at < volume.table_at)
+        (1..u16::MAX)
+            .contains(&sector)
+            .then_some(at)
+            .filter(|at| *at < volume.table_at)
     };
     if let Some(at) = place(raw.backup_sector.get()) {
         fill(source, &mut other, at)?;
@@ -109,7 +114,10 @@ fn companions(
             && info.free_clusters.get() != u32::MAX
             && u64::from(info.free_clusters.get()) != free
         {
-            problems.push(Problem::Free { says: info.free_clusters.get(), is: free });
+            problems.push(Problem::Free {
+                says: info.free_clusters.get(),
+                is: free,
+            });
         }
     }
     Ok(())

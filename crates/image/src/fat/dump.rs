@@ -3,7 +3,9 @@
 use zerocopy::FromBytes;
 
 use super::geometry::Width;
-use super::layout::{DIRECTORY, FREE, LABEL, LONG_NAME, RawBoot, RawBoot32, RawEntry, RawInfo, RawLongName, RawNames};
+use super::layout::{
+    DIRECTORY, FREE, LABEL, LONG_NAME, RawBoot, RawBoot32, RawEntry, RawInfo, RawLongName, RawNames,
+};
 use super::read::{Corruption, Result, Table, Volume, fill, open};
 use crate::io::{ReadAt, ReadError};
 use crate::iso9660::Extent;
@@ -27,7 +29,10 @@ pub fn dump(source: &(impl ReadAt + ?Sized)) -> Result<String> {
     while let Some(extents) = waiting.pop() {
         let len: u64 = extents.iter().map(|extent| extent.len).sum();
         let at = extents.first().map_or(0, |extent| extent.at);
-        left = left.checked_sub(len).ok_or(ReadError::Corrupt { at, kind: Corruption::Deep })?;
+        left = left.checked_sub(len).ok_or(ReadError::Corrupt {
+            at,
+            kind: Corruption::Deep,
+        })?;
         out.push_str(&format!("directory at {at:08x}\n"));
         let below = waiting.len();
         directory(&mut out, source, &volume, &table, &extents, &mut waiting)?;
@@ -39,7 +44,60 @@ pub fn dump(source: &(impl ReadAt + ?Sized)) -> Result<String> {
 fn boot(out: &mut String, source: &(impl ReadAt + ?Sized), volume: &Volume) -> Result<()> {
     let mut sector = [0; 512];
     fill(source, &mut sector, 0)?;
-    let Ok((raw, mut rest)) = RawBoot::read_from_prefix(&sector) else { return Ok(()) };
+    let (parameters, mut rest) = sector.split_at(36);
+    boot_parameters(out, parameters);
+    let mut at = 36_u64;
+    if volume.width == Width::Fat32
+        && let Ok((raw, tail)) = RawBoot32::read_from_prefix(rest)
+    {
+        let raw = &raw;
+        fields!(
+            out,
+            at,
+            raw,
+            RawBoot32 {
+                table_sectors,
+                flags,
+                version,
+                root_cluster,
+                info_sector,
+                backup_sector,
+                reserved
+            }
+        );
+        (at, rest) = (at + 28, tail);
+    }
+    if let Ok((raw, rest)) = RawNames::read_from_prefix(rest) {
+        fields!(
+            out,
+            at,
+            &raw,
+            RawNames {
+                drive,
+                reserved,
+                signature,
+                serial,
+                label,
+                kind
+            }
+        );
+        out.push_str(&format!(
+            "{:08x}  code = {}\n",
+            at + 26,
+            crate::raw::show_bytes(rest)
+        ));
+    }
+    match volume.width {
+        Width::Fat32 => info(out, source, volume),
+        _ => Ok(()),
+    }
+}
+
+/// The parameters that all widths share.
+fn boot_parameters(out: &mut String, bytes: &[u8]) {
+    let Ok(raw) = RawBoot::read_from_bytes(bytes) else {
+        return;
+    };
     out.push_str("boot sector\n");
     fields!(
         out,
@@ -62,42 +120,40 @@ fn boot(out: &mut String, source: &(impl ReadAt + ?Sized), volume: &Volume) -> R
             sectors_32,
         }
     );
-    let mut at = 36_u64;
-    if volume.width == Width::Fat32
-        && let Ok((raw, tail)) = RawBoot32::read_from_prefix(rest)
-    {
+}
+
+/// The sector behind the boot sector of FAT32.
+fn info(out: &mut String, source: &(impl ReadAt + ?Sized), volume: &Volume) -> Result<()> {
+    let mut sector = [0; 512];
+    // A file system of so many clusters has more than two sectors.
+    fill(source, &mut sector, volume.sector)?;
+    if let Ok(raw) = RawInfo::read_from_bytes(&sector) {
+        out.push_str("free clusters\n");
         let raw = &raw;
         fields!(
             out,
-            at,
+            volume.sector,
             raw,
-            RawBoot32 { table_sectors, flags, version, root_cluster, info_sector, backup_sector, reserved }
+            RawInfo {
+                lead,
+                reserved,
+                signature,
+                free_clusters,
+                next_free,
+                reserved_2,
+                trail
+            }
         );
-        (at, rest) = (at + 28, tail);
-    }
-    if let Ok((raw, rest)) = RawNames::read_from_prefix(rest) {
-        fields!(out, at, &raw, RawNames { drive, reserved, signature, serial, label, kind });
-        out.push_str(&format!("{:08x}  code = {}\n", at + 26, crate::raw::show_bytes(rest)));
-    }
-    if volume.width == Width::Fat32 && volume.size >= 2 * volume.sector {
-        fill(source, &mut sector, volume.sector)?;
-        if let Ok(raw) = RawInfo::read_from_bytes(&sector) {
-            out.push_str("free clusters\n");
-            let raw = &raw;
-            fields!(
-                out,
-                volume.sector,
-                raw,
-                RawInfo { lead, reserved, signature, free_clusters, next_free, reserved_2, trail }
-            );
-        }
     }
     Ok(())
 }
 
 /// The table as runs of clusters that follow each other.
 fn runs(out: &mut String, volume: &Volume, table: &Table) {
-    out.push_str(&format!("{:08x}  table of {} clusters\n", volume.table_at, volume.clusters));
+    out.push_str(&format!(
+        "{:08x}  table of {} clusters\n",
+        volume.table_at, volume.clusters
+    ));
     let last = u32::try_from(volume.clusters + 1).unwrap_or(u32::MAX);
     let mut cluster = 2;
     while cluster <= last {
@@ -123,7 +179,10 @@ fn chain(volume: &Volume, table: &Table, first: u32) -> Vec<Extent> {
         if number < 2 || number >= volume.clusters + 2 {
             break;
         }
-        extents.push(Extent { at: volume.data_at + (number - 2) * volume.cluster, len: volume.cluster });
+        extents.push(Extent {
+            at: volume.data_at + (number - 2) * volume.cluster,
+            len: volume.cluster,
+        });
         cluster = table.entry(cluster);
     }
     extents
@@ -145,7 +204,9 @@ fn directory(
             if bytes[0] == 0 {
                 return Ok(());
             }
-            let Ok(raw) = RawEntry::read_from_bytes(&bytes) else { continue };
+            let Ok(raw) = RawEntry::read_from_bytes(&bytes) else {
+                continue;
+            };
             if raw.attributes & 0x3f == LONG_NAME
                 && let Ok(raw) = RawLongName::read_from_bytes(&bytes)
             {
@@ -154,7 +215,16 @@ fn directory(
                     out,
                     at,
                     raw,
-                    RawLongName { sequence, name_1, attributes, kind, checksum, name_2, cluster, name_3 }
+                    RawLongName {
+                        sequence,
+                        name_1,
+                        attributes,
+                        kind,
+                        checksum,
+                        name_2,
+                        cluster,
+                        name_3
+                    }
                 );
                 continue;
             }

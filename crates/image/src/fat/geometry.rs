@@ -55,37 +55,50 @@ impl Geometry {
         self.cluster_sectors * SECTOR
     }
 
-    /// First sector of the first cluster.
-    pub(super) fn data(&self) -> u64 {
-        self.reserved + 2 * self.table + self.root
-    }
-
     /// A file system of `bytes` with clusters of `cluster_sectors`; `None` if that is no valid one.
     fn new(bytes: u64, cluster_sectors: u64, wide: bool, root_entries: u64) -> Option<Self> {
         let sectors = u32::try_from(bytes / SECTOR).ok().map(u64::from)?;
         let width = |clusters| if wide { Width::Fat32 } else { Width::of(clusters) };
-        let root = if wide { 0 } else { (root_entries * ENTRY).div_ceil(SECTOR) };
+        let root = if wide {
+            0
+        } else {
+            (root_entries * ENTRY).div_ceil(SECTOR)
+        };
         let least = if wide { 32 } else { 1 };
         let clusters = |table: u64| Some(sectors.checked_sub(least + 2 * table + root)? / cluster_sectors);
-        // A table that is large enough for all sectors is too large; the second round settles it.
+        // A table that is large enough for all sectors is too large, and the one for the sectors that are left then
+        // may be too small by one.
         let mut table = 0;
         for _ in 0..2 {
             let clusters = clusters(table)?;
             table = width(clusters).table_bytes(clusters).div_ceil(SECTOR);
         }
-        // Files shall lie on whole clusters of the medium, so the data area is aligned to them.
-        let used = least + 2 * table + root;
-        let reserved = least + used.next_multiple_of(cluster_sectors) - used;
-        let clusters = sectors.checked_sub(reserved + 2 * table + root)? / cluster_sectors;
+        let (reserved, clusters) = loop {
+            // Files shall lie on whole clusters of the medium, so the data area is aligned to them.
+            let used = least + 2 * table + root;
+            let data = used.next_multiple_of(cluster_sectors);
+            let clusters = sectors.checked_sub(data)? / cluster_sectors;
+            if width(clusters).table_bytes(clusters) <= table * SECTOR {
+                break (least + data - used, clusters);
+            }
+            table += 1;
+        };
         let width = width(clusters);
-        let fits = width.table_bytes(clusters) <= table * SECTOR;
         // Microsoft advises to stay 16 clusters away from where the width changes: drivers differ by some.
         let safe = match width {
             Width::Fat12 => (1..=4068).contains(&clusters),
             Width::Fat16 => (4101..=65_508).contains(&clusters),
             Width::Fat32 => (65_541..=0x0fff_fff4).contains(&clusters),
         };
-        (fits && safe).then_some(Self { width, sectors, cluster_sectors, reserved, table, root, clusters })
+        safe.then_some(Self {
+            width,
+            sectors,
+            cluster_sectors,
+            reserved,
+            table,
+            root,
+            clusters,
+        })
     }
 
     /// The geometry for a file system of `bytes`.
@@ -95,7 +108,9 @@ impl Geometry {
     fn of(bytes: u64, root_entries: u64) -> Option<Self> {
         const MIB: u64 = 1 << 20;
         if bytes < 36 * MIB {
-            return [2, 4, 1, 8].into_iter().find_map(|sectors| Self::new(bytes, sectors, false, root_entries));
+            return [2, 4, 1, 8]
+                .into_iter()
+                .find_map(|sectors| Self::new(bytes, sectors, false, root_entries));
         }
         let sectors = match bytes / MIB {
             0..=260 => 1,
@@ -104,7 +119,10 @@ impl Geometry {
             16_385..=32_768 => 32,
             _ => 64,
         };
-        [sectors, sectors / 2].into_iter().filter(|s| *s > 0).find_map(|s| Self::new(bytes, s, true, root_entries))
+        [sectors, sectors / 2]
+            .into_iter()
+            .filter(|s| *s > 0)
+            .find_map(|s| Self::new(bytes, s, true, root_entries))
     }
 }
 
@@ -118,7 +136,9 @@ pub(super) fn choose(
     const MIB: u64 = 1 << 20;
     match size {
         Size::Exact(bytes) => {
-            let geometry = (bytes % SECTOR == 0).then(|| Geometry::of(bytes, root_entries)).flatten();
+            let geometry = (bytes % SECTOR == 0)
+                .then(|| Geometry::of(bytes, root_entries))
+                .flatten();
             let geometry = geometry.ok_or(WriteError::Size(bytes))?;
             let need = need(&geometry);
             if need > geometry.clusters {
@@ -156,9 +176,13 @@ mod tests {
             let geometry = Geometry::of(bytes, 512).unwrap_or_else(|| panic!("{mib} MiB"));
             assert_eq!(Width::of(geometry.clusters), geometry.width, "{mib} MiB");
             assert_eq!(geometry.width == Width::Fat32, mib >= 36, "{mib} MiB");
-            assert_eq!(geometry.data() % geometry.cluster_sectors, 0);
-            let end = geometry.data() + geometry.clusters * geometry.cluster_sectors;
-            assert!(end <= geometry.sectors && geometry.sectors - end < geometry.cluster_sectors, "{mib} MiB");
+            let data = geometry.reserved + 2 * geometry.table + geometry.root;
+            assert_eq!(data % geometry.cluster_sectors, 0);
+            let end = data + geometry.clusters * geometry.cluster_sectors;
+            assert!(
+                end <= geometry.sectors && geometry.sectors - end < geometry.cluster_sectors,
+                "{mib} MiB"
+            );
             assert!(geometry.width.table_bytes(geometry.clusters) <= geometry.table * 512);
         }
     }
@@ -167,7 +191,10 @@ mod tests {
     fn sizes_where_the_width_is_in_doubt_change_the_cluster_size() {
         for sectors in 1..40_000 {
             if let Some(geometry) = Geometry::of(sectors * 512, 512) {
-                assert!(!(4069..=4100).contains(&geometry.clusters), "{sectors} sectors: {geometry:?}");
+                assert!(
+                    !(4069..=4100).contains(&geometry.clusters),
+                    "{sectors} sectors: {geometry:?}"
+                );
             } else {
                 assert!(sectors < 40, "{sectors} sectors");
             }

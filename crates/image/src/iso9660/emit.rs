@@ -24,8 +24,14 @@ const LARGEST_BOOT_IMAGE: u64 = 16 << 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Mark {
     Catalog,
-    PathTable { view: ViewId, big: bool },
-    Dir { view: ViewId, index: usize },
+    PathTable {
+        view: ViewId,
+        big: bool,
+    },
+    Dir {
+        view: ViewId,
+        index: usize,
+    },
     /// Start of the file area.
     Data,
     File(usize),
@@ -82,7 +88,11 @@ pub(super) trait Sink {
     /// Notes that `mark` starts here.
     fn mark(&mut self, mark: Mark);
     /// Adds `len` bytes. Only the sink that writes asks for them, when every mark is known.
-    fn part(&mut self, len: u64, make: &dyn Fn(&Marks) -> Result<Vec<u8>, WriteError>) -> Result<(), WriteError>;
+    fn part(
+        &mut self,
+        len: u64,
+        make: &dyn Fn(&Marks) -> Result<Vec<u8>, WriteError>,
+    ) -> Result<(), WriteError>;
     /// Adds zeros.
     fn zeros(&mut self, len: u64) -> Result<(), WriteError>;
     /// Adds the bytes of `content`; `path` is for messages. `patch` may change the bytes of a boot image.
@@ -108,7 +118,11 @@ impl Measure {
     }
 
     fn advance(&mut self, len: u64) -> Result<(), WriteError> {
-        self.pos = self.pos.checked_add(len).filter(|pos| *pos < 1 << 44).ok_or(WriteError::TooLarge)?;
+        self.pos = self
+            .pos
+            .checked_add(len)
+            .filter(|pos| *pos < 1 << 44)
+            .ok_or(WriteError::TooLarge)?;
         Ok(())
     }
 }
@@ -122,7 +136,11 @@ impl Sink for Measure {
         self.marks.0.insert(mark, self.pos);
     }
 
-    fn part(&mut self, len: u64, _: &dyn Fn(&Marks) -> Result<Vec<u8>, WriteError>) -> Result<(), WriteError> {
+    fn part(
+        &mut self,
+        len: u64,
+        _: &dyn Fn(&Marks) -> Result<Vec<u8>, WriteError>,
+    ) -> Result<(), WriteError> {
         self.advance(len)
     }
 
@@ -149,7 +167,13 @@ pub(super) struct Writer<'a, W> {
 
 impl<'a, W: Write> Writer<'a, W> {
     pub(super) fn new(out: &'a mut W, contents: &'a dyn Contents, marks: &'a Marks) -> Self {
-        Self { out, contents, marks, pos: 0, buffer: vec![0; 1 << 18] }
+        Self {
+            out,
+            contents,
+            marks,
+            pos: 0,
+            buffer: vec![0; 1 << 18],
+        }
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
@@ -159,11 +183,18 @@ impl<'a, W: Write> Writer<'a, W> {
     }
 
     fn open(&self, content: &Content, path: &[u8]) -> Result<Arc<dyn ReadAt + Send>, WriteError> {
-        let failed = |source| WriteError::Content { path: path.to_vec(), source };
+        let failed = |source| WriteError::Content {
+            path: path.to_vec(),
+            source,
+        };
         let source = self.contents.open(content).map_err(failed)?;
         let found = source.size().map_err(failed)?;
         if found != content.size {
-            return Err(WriteError::Size { path: path.to_vec(), expected: content.size, found });
+            return Err(WriteError::Size {
+                path: path.to_vec(),
+                expected: content.size,
+                found,
+            });
         }
         Ok(source)
     }
@@ -178,9 +209,17 @@ impl<W: Write> Sink for Writer<'_, W> {
         assert_eq!(self.marks.at(mark), self.pos, "{mark:?} moved between the passes");
     }
 
-    fn part(&mut self, len: u64, make: &dyn Fn(&Marks) -> Result<Vec<u8>, WriteError>) -> Result<(), WriteError> {
+    fn part(
+        &mut self,
+        len: u64,
+        make: &dyn Fn(&Marks) -> Result<Vec<u8>, WriteError>,
+    ) -> Result<(), WriteError> {
         let bytes = make(self.marks)?;
-        assert_eq!(wide(bytes.len()), len, "a part changed its length between the passes");
+        assert_eq!(
+            wide(bytes.len()),
+            len,
+            "a part changed its length between the passes"
+        );
         self.put(&bytes)
     }
 
@@ -196,7 +235,10 @@ impl<W: Write> Sink for Writer<'_, W> {
 
     fn content(&mut self, content: &Content, path: &[u8], patch: bool) -> Result<(), WriteError> {
         let source = self.open(content, path)?;
-        let failed = |source| WriteError::Content { path: path.to_vec(), source };
+        let failed = |source| WriteError::Content {
+            path: path.to_vec(),
+            source,
+        };
         if patch {
             let size = usize::try_from(content.size).map_err(|_| WriteError::BootImage(content.size))?;
             let mut bytes = vec![0; size];
@@ -209,7 +251,9 @@ impl<W: Write> Sink for Writer<'_, W> {
         let mut at = 0;
         while at < content.size {
             let mut buffer = std::mem::take(&mut self.buffer);
-            let take = usize::try_from(content.size - at).unwrap_or(usize::MAX).min(buffer.len());
+            let take = usize::try_from(content.size - at)
+                .unwrap_or(usize::MAX)
+                .min(buffer.len());
             source.read_exact_at(&mut buffer[..take], at).map_err(failed)?;
             let written = self.put(&buffer[..take]);
             self.buffer = buffer;
@@ -262,7 +306,15 @@ pub(super) fn emit(out: &mut impl Sink, iso: &Iso<'_>, plan: &Plan) -> Result<()
         catalog(out, iso, boot_file)?;
     }
     for id in views(iso) {
-        tables(out, if id.joliet { plan.joliet.as_ref() } else { Some(&plan.primary) }, id)?;
+        tables(
+            out,
+            if id.joliet {
+                plan.joliet.as_ref()
+            } else {
+                Some(&plan.primary)
+            },
+            id,
+        )?;
     }
     out.mark(Mark::Data);
     for (index, file) in plan.files.iter().enumerate() {
@@ -278,7 +330,9 @@ pub(super) fn emit(out: &mut impl Sink, iso: &Iso<'_>, plan: &Plan) -> Result<()
 fn views(iso: &Iso<'_>) -> impl Iterator<Item = ViewId> {
     let (joliet, hybrid) = (iso.joliet, iso.hybrid.is_some());
     let all = [(false, false), (true, false), (false, true), (true, true)];
-    let wanted = all.into_iter().filter(move |view| (joliet || !view.0) && (hybrid || !view.1));
+    let wanted = all
+        .into_iter()
+        .filter(move |view| (joliet || !view.0) && (hybrid || !view.1));
     wanted.map(|(joliet, partition)| ViewId { joliet, partition })
 }
 
@@ -299,13 +353,31 @@ fn system_area(out: &mut impl Sink, iso: &Iso<'_>, boot_file: Option<usize>) -> 
 }
 
 fn descriptors(out: &mut impl Sink, iso: &Iso<'_>, plan: &Plan, partition: bool) -> Result<(), WriteError> {
-    descriptor(out, iso, &plan.primary, ViewId { joliet: false, partition })?;
+    descriptor(
+        out,
+        iso,
+        &plan.primary,
+        ViewId {
+            joliet: false,
+            partition,
+        },
+    )?;
     // The catalog counts blocks of the medium, so the partition has no use for it.
     if (iso.bios.is_some() || iso.esp.is_some()) && !partition {
-        out.part(BLOCK, &|marks| Ok(eltorito::boot_record(marks.block(Mark::Catalog))))?;
+        out.part(BLOCK, &|marks| {
+            Ok(eltorito::boot_record(marks.block(Mark::Catalog)))
+        })?;
     }
     if let Some(joliet) = &plan.joliet {
-        descriptor(out, iso, joliet, ViewId { joliet: true, partition })?;
+        descriptor(
+            out,
+            iso,
+            joliet,
+            ViewId {
+                joliet: true,
+                partition,
+            },
+        )?;
     }
     out.part(BLOCK, &|_| Ok(volume::terminator()))
 }
@@ -317,7 +389,8 @@ fn descriptor(out: &mut impl Sink, iso: &Iso<'_>, space: &Space, id: ViewId) -> 
         let root = &space.dirs[0];
         let numbers = Numbers {
             blocks: view.relative(marks.block(if id.partition { Mark::DataEnd } else { Mark::End })),
-            path_table_size: u32::try_from(volume::path_table_size(space)).map_err(|_| WriteError::TooLarge)?,
+            path_table_size: u32::try_from(volume::path_table_size(space))
+                .map_err(|_| WriteError::TooLarge)?,
             path_table_l: table(false),
             path_table_m: table(true),
             root: view.dir(0),
@@ -334,11 +407,19 @@ fn catalog(out: &mut impl Sink, iso: &Iso<'_>, boot_file: Option<usize>) -> Resu
         let mut images = Vec::new();
         if let Some(index) = boot_file {
             let block = marks.block(Mark::File(index));
-            images.push(Bootable { platform: eltorito::X86, block, sectors: eltorito::BIOS_SECTORS });
+            images.push(Bootable {
+                platform: eltorito::X86,
+                block,
+                sectors: eltorito::BIOS_SECTORS,
+            });
         }
         if let Some(esp) = &iso.esp {
             let sectors = eltorito::esp_sectors(esp.size);
-            images.push(Bootable { platform: eltorito::UEFI, block: marks.block(Mark::Esp), sectors });
+            images.push(Bootable {
+                platform: eltorito::UEFI,
+                block: marks.block(Mark::Esp),
+                sectors,
+            });
         }
         Ok(eltorito::catalog(&images))
     })
@@ -354,7 +435,9 @@ fn tables(out: &mut impl Sink, space: Option<&Space>, id: ViewId) -> Result<(), 
     }
     for (index, dir) in space.dirs.iter().enumerate() {
         out.mark(Mark::Dir { view: id, index });
-        out.part(volume::directory_size(dir), &|marks| volume::directory(space, index, &View { id, marks }))?;
+        out.part(volume::directory_size(dir), &|marks| {
+            volume::directory(space, index, &View { id, marks })
+        })?;
     }
     Ok(())
 }

@@ -33,7 +33,10 @@ pub(super) struct Both32 {
 
 impl Both32 {
     pub(super) fn new(value: u32) -> Self {
-        Self { le: value.into(), be: value.into() }
+        Self {
+            le: value.into(),
+            be: value.into(),
+        }
     }
 
     /// The little-endian form: the one that every PC reads.
@@ -56,7 +59,10 @@ pub(super) struct Both16 {
 
 impl Both16 {
     pub(super) fn new(value: u16) -> Self {
-        Self { le: value.into(), be: value.into() }
+        Self {
+            le: value.into(),
+            be: value.into(),
+        }
     }
 
     pub(super) fn get(self) -> u16 {
@@ -70,13 +76,21 @@ impl Both16 {
 
 impl Show for Both32 {
     fn show(&self) -> String {
-        if self.agrees() { self.le.show() } else { format!("{} / {}", self.le, self.be) }
+        if self.agrees() {
+            self.le.show()
+        } else {
+            format!("{} / {}", self.le, self.be)
+        }
     }
 }
 
 impl Show for Both16 {
     fn show(&self) -> String {
-        if self.agrees() { self.le.show() } else { format!("{} / {}", self.le, self.be) }
+        if self.agrees() {
+            self.le.show()
+        } else {
+            format!("{} / {}", self.le, self.be)
+        }
     }
 }
 
@@ -117,8 +131,19 @@ pub(super) struct RawRoot {
 
 impl Show for RawRoot {
     fn show(&self) -> String {
-        let RawRecord { block, size, time, flags, .. } = &self.record;
-        format!("[block {} size {} time {} flags {flags:02x}]", block.show(), size.show(), time.show())
+        let RawRecord {
+            block,
+            size,
+            time,
+            flags,
+            ..
+        } = &self.record;
+        format!(
+            "[block {} size {} time {} flags {flags:02x}]",
+            block.show(),
+            size.show(),
+            time.show()
+        )
     }
 }
 

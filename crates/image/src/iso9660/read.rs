@@ -35,7 +35,9 @@ pub enum Corruption {
         size: u64,
     },
     /// A record that is too short for its own fields, or crosses its block.
-    #[error("directory record of {length} bytes with an identifier of {id} bytes, {left} bytes before the end")]
+    #[error(
+        "directory record of {length} bytes with an identifier of {id} bytes, {left} bytes before the end"
+    )]
     Record {
         /// Length of the record as stored.
         length: u8,
@@ -149,8 +151,16 @@ pub(super) struct Bytes<'a, R: ?Sized> {
 
 impl<'a, R: ReadAt + ?Sized> Bytes<'a, R> {
     pub(super) fn new(source: &'a R) -> Result<Self> {
-        let size = source.size().map_err(|source| ReadError::Io { at: 0, len: 0, source })?;
-        Ok(Self { source, size, left: Cell::new(size.saturating_mul(4)) })
+        let size = source.size().map_err(|source| ReadError::Io {
+            at: 0,
+            len: 0,
+            source,
+        })?;
+        Ok(Self {
+            source,
+            size,
+            left: Cell::new(size.saturating_mul(4)),
+        })
     }
 
     /// Refuses ranges outside of the image; `at` is where the range is asked for.
@@ -158,15 +168,31 @@ impl<'a, R: ReadAt + ?Sized> Bytes<'a, R> {
         if start.checked_add(len).is_some_and(|end| end <= self.size) {
             return Ok(());
         }
-        Err(ReadError::Corrupt { at, kind: Corruption::Outside { start, len, size: self.size } })
+        Err(ReadError::Corrupt {
+            at,
+            kind: Corruption::Outside {
+                start,
+                len,
+                size: self.size,
+            },
+        })
     }
 
     pub(super) fn fill(&self, buffer: &mut [u8], start: u64) -> Result<()> {
         let len = wide(buffer.len());
         self.inside(start, start, len)?;
         let left = self.left.get().checked_sub(len);
-        self.left.set(left.ok_or(ReadError::Corrupt { at: start, kind: Corruption::Flood })?);
-        self.source.read_exact_at(buffer, start).map_err(|source| ReadError::Io { at: start, len, source })
+        self.left.set(left.ok_or(ReadError::Corrupt {
+            at: start,
+            kind: Corruption::Flood,
+        })?);
+        self.source
+            .read_exact_at(buffer, start)
+            .map_err(|source| ReadError::Io {
+                at: start,
+                len,
+                source,
+            })
     }
 
     /// One block.
@@ -201,7 +227,9 @@ pub fn open(source: &(impl ReadAt + ?Sized)) -> Result<Volume> {
     let bytes = Bytes::new(source)?;
     let (mut primary, mut joliet, mut catalog) = (None, None, None);
     for (at, block) in bytes.descriptors()? {
-        let Ok(raw) = RawVolume::read_from_bytes(&block) else { continue };
+        let Ok(raw) = RawVolume::read_from_bytes(&block) else {
+            continue;
+        };
         match raw.kind {
             0 if block[7..].starts_with(b"EL TORITO SPECIFICATION") && catalog.is_none() => {
                 catalog = Some(u32::from_le_bytes([block[71], block[72], block[73], block[74]]));
@@ -211,19 +239,31 @@ pub fn open(source: &(impl ReadAt + ?Sized)) -> Result<Volume> {
             _ => {}
         }
     }
-    let (at, raw) =
-        primary.ok_or(ReadError::Corrupt { at: FIRST_DESCRIPTOR * BLOCK, kind: Corruption::NoPrimary })?;
+    let (at, raw) = primary.ok_or(ReadError::Corrupt {
+        at: FIRST_DESCRIPTOR * BLOCK,
+        kind: Corruption::NoPrimary,
+    })?;
     if raw.block_size.get() != 2048 {
-        return Err(ReadError::Unsupported { at, feature: "logical block size other than 2048" });
+        return Err(ReadError::Unsupported {
+            at,
+            feature: "logical block size other than 2048",
+        });
     }
-    let root = |raw: &RawVolume| RootAt { block: raw.root.record.block.get(), size: raw.root.record.size.get() };
+    let root = |raw: &RawVolume| RootAt {
+        block: raw.root.record.block.get(),
+        size: raw.root.record.size.get(),
+    };
     let supplementary = joliet.as_ref().map(|(_, raw)| root(raw));
     let mut volume = Volume {
         labels: labels(&raw),
         blocks: raw.blocks.get(),
         created: raw.created,
         modified: raw.modified,
-        names: if supplementary.is_some() { Names::Joliet } else { Names::Plain },
+        names: if supplementary.is_some() {
+            Names::Joliet
+        } else {
+            Names::Plain
+        },
         joliet: supplementary.is_some(),
         catalog,
         primary: root(&raw),
@@ -244,7 +284,11 @@ fn is_joliet(raw: &RawVolume) -> bool {
 }
 
 fn labels(raw: &RawVolume) -> super::Labels {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end_matches([' ', '\0']).to_owned();
+    let text = |bytes: &[u8]| {
+        String::from_utf8_lossy(bytes)
+            .trim_end_matches([' ', '\0'])
+            .to_owned()
+    };
     super::Labels {
         volume: text(&raw.volume),
         system: text(&raw.system),
@@ -259,7 +303,9 @@ fn labels(raw: &RawVolume) -> super::Labels {
 /// they are those of Rock Ridge.
 fn rock_ridge<R: ReadAt + ?Sized>(bytes: &Bytes<'_, R>, root: RootAt) -> Result<Option<u8>> {
     let block = bytes.block(root.block.into())?;
-    let Some(record) = Record::parse(&block, 0, u64::from(root.block) * BLOCK)? else { return Ok(None) };
+    let Some(record) = Record::parse(&block, 0, u64::from(root.block) * BLOCK)? else {
+        return Ok(None);
+    };
     match record.system_use {
         [b'S', b'P', 7, 1, 0xbe, 0xef, skip, ..] => {
             // Any Rock Ridge entry will do; some writers leave out the ER entry.
@@ -292,7 +338,11 @@ impl<'a> Record<'a> {
         let id_length = rest.get(32).copied().unwrap_or(0);
         let wrong = || ReadError::Corrupt {
             at,
-            kind: Corruption::Record { length, id: id_length, left: rest.len() },
+            kind: Corruption::Record {
+                length,
+                id: id_length,
+                left: rest.len(),
+            },
         };
         let whole = rest.get(..usize::from(length)).ok_or_else(wrong)?;
         let (raw, tail) = RawRecord::read_from_prefix(whole).map_err(|_| wrong())?;
@@ -301,8 +351,17 @@ impl<'a> Record<'a> {
             return Err(wrong());
         }
         // The identifier is padded so that what follows starts at an even byte.
-        let system_use = if id.len() % 2 == 0 { tail.get(1..).unwrap_or_default() } else { tail };
-        Ok(Some(Self { at, raw, id, system_use }))
+        let system_use = if id.len() % 2 == 0 {
+            tail.get(1..).unwrap_or_default()
+        } else {
+            tail
+        };
+        Ok(Some(Self {
+            at,
+            raw,
+            id,
+            system_use,
+        }))
     }
 
     pub(super) fn is_dir(&self) -> bool {
@@ -334,17 +393,31 @@ pub(super) fn records<R: ReadAt + ?Sized>(
 }
 
 /// Reads all directories. File contents are the places of their bytes: one range, or one for each 4 GiB.
-pub fn read_tree(source: &(impl ReadAt + ?Sized), volume: &Volume, names: Names) -> Result<Tree<Vec<Extent>>> {
+pub fn read_tree(
+    source: &(impl ReadAt + ?Sized),
+    volume: &Volume,
+    names: Names,
+) -> Result<Tree<Vec<Extent>>> {
     let bytes = Bytes::new(source)?;
     let root = match (names, volume.supplementary) {
         (Names::Joliet, Some(root)) => root,
         (Names::Joliet, None) => {
-            return Err(ReadError::Unsupported { at: FIRST_DESCRIPTOR * BLOCK, feature: "Joliet without descriptor" });
+            return Err(ReadError::Unsupported {
+                at: FIRST_DESCRIPTOR * BLOCK,
+                feature: "Joliet without descriptor",
+            });
         }
         _ => volume.primary,
     };
     let tree = Tree::new(Meta::root(0o555, 0));
-    let mut reader = Reader { bytes, names, skip: volume.skip, tree, seen: BTreeSet::new(), links: BTreeMap::new() };
+    let mut reader = Reader {
+        bytes,
+        names,
+        skip: volume.skip,
+        tree,
+        seen: BTreeSet::new(),
+        links: BTreeMap::new(),
+    };
     let mut dir = Dir::new(Meta::root(0o555, 0));
     reader.directory(&mut dir, root, 0, None)?;
     reader.tree.root = dir;
@@ -418,13 +491,18 @@ impl<R: ReadAt + ?Sized> Reader<'_, R> {
             Some(place) => {
                 let mut below = Dir::new(Meta::root(0o555, 0));
                 // What stands in for a relocated directory is a file without attributes of its own.
-                let meta = if item.attributes.child.is_some() { None } else { Some(item.meta()) };
+                let meta = if item.attributes.child.is_some() {
+                    None
+                } else {
+                    Some(item.meta())
+                };
                 self.directory(&mut below, place, depth + 1, meta)?;
                 Node::Dir(below)
             }
             None => Node::Leaf(self.leaf(item)?),
         };
-        dir.insert(name, node).map_err(|_| corrupt(Corruption::Twice(taken)))
+        dir.insert(name, node)
+            .map_err(|_| corrupt(Corruption::Twice(taken)))
     }
 
     /// A directory that lies elsewhere in the hierarchy (RRIP, CL entry); its size stands in its first record.
@@ -440,7 +518,10 @@ impl<R: ReadAt + ?Sized> Reader<'_, R> {
         for extent in &item.extents {
             self.bytes.inside(item.at, extent.at, extent.len)?;
         }
-        let leaf = Leaf { meta: item.meta(), kind: item.kind()? };
+        let leaf = Leaf {
+            meta: item.meta(),
+            kind: item.kind()?,
+        };
         let (serial, links) = (item.attributes.serial, item.attributes.links);
         if serial == 0 || links < 2 {
             return Ok(self.tree.add_leaf(leaf));
@@ -473,7 +554,10 @@ impl Item {
     fn new(record: &Record<'_>, mut attributes: Attributes, names: Names) -> Result<Self> {
         let (block, size) = (record.raw.block.get(), record.raw.size.get());
         if record.raw.xattr_blocks != 0 || record.raw.unit != 0 || record.raw.gap != 0 {
-            return Err(ReadError::Unsupported { at: record.at, feature: "extended attribute record or interleaving" });
+            return Err(ReadError::Unsupported {
+                at: record.at,
+                feature: "extended attribute record or interleaving",
+            });
         }
         let name = match names {
             Names::RockRidge => attributes.name.take().or_else(|| Some(plain(record))),
@@ -482,7 +566,10 @@ impl Item {
             Names::Plain => Some(plain(record)),
         };
         let has_bytes = size > 0 && !record.is_dir();
-        let extent = Extent { at: u64::from(block) * BLOCK, len: size.into() };
+        let extent = Extent {
+            at: u64::from(block) * BLOCK,
+            len: size.into(),
+        };
         Ok(Self {
             at: record.at,
             id: record.id.to_vec(),
@@ -499,7 +586,10 @@ impl Item {
     fn meta(&self) -> Meta {
         let found = &self.attributes;
         let mode = found.mode.map_or(0o555, |mode| mode & 0o7777);
-        let mut meta = Meta::root(u16::try_from(mode).unwrap_or(0), found.mtime.unwrap_or(self.mtime));
+        let mut meta = Meta::root(
+            u16::try_from(mode).unwrap_or(0),
+            found.mtime.unwrap_or(self.mtime),
+        );
         (meta.uid, meta.gid) = (found.uid, found.gid);
         meta
     }
@@ -534,9 +624,15 @@ fn plain(record: &Record<'_>) -> Vec<u8> {
 }
 
 fn joliet(record: &Record<'_>) -> Result<Vec<u8>> {
-    let units: Vec<u16> = record.id.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect();
+    let units: Vec<u16> = record
+        .id
+        .chunks_exact(2)
+        .map(|pair| u16::from_be_bytes([pair[0], pair[1]]))
+        .collect();
     let text = String::from_utf16(&units);
-    let text = text
-        .map_err(|_| ReadError::Corrupt { at: record.at, kind: Corruption::Name(record.id.to_vec()) })?;
+    let text = text.map_err(|_| ReadError::Corrupt {
+        at: record.at,
+        kind: Corruption::Name(record.id.to_vec()),
+    })?;
     Ok(text.strip_suffix(";1").unwrap_or(&text).as_bytes().to_vec())
 }

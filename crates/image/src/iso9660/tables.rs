@@ -31,11 +31,15 @@ pub struct BootImage {
 /// Reads the boot catalog; empty if the volume has none.
 pub fn boot_images(source: &(impl ReadAt + ?Sized), volume: &Volume) -> Result<Vec<BootImage>> {
     let bytes = Bytes::new(source)?;
-    let Some(block) = volume.catalog else { return Ok(Vec::new()) };
+    let Some(block) = volume.catalog else {
+        return Ok(Vec::new());
+    };
     let at = u64::from(block) * BLOCK;
     let catalog = bytes.block(block.into())?;
     let (validation, mut rest) = catalog.split_at(32);
-    let Ok(raw) = RawValidation::read_from_bytes(validation) else { return Ok(Vec::new()) };
+    let Ok(raw) = RawValidation::read_from_bytes(validation) else {
+        return Ok(Vec::new());
+    };
     if raw.header != 1 || raw.key != [0x55, 0xaa] || eltorito::word_sum(validation) != 0 {
         let kind = Corruption::Catalog([validation[0], validation[1], validation[28], validation[29]]);
         return Err(ReadError::Corrupt { at, kind });
@@ -87,21 +91,30 @@ pub(super) fn path_table<R: ReadAt + ?Sized>(
 ) -> Result<Option<Vec<PathEntry>>> {
     bytes.inside(place.at, place.at, place.len)?;
     if place.len > LARGEST_PATH_TABLE {
-        return Err(ReadError::Corrupt { at: place.at, kind: Corruption::PathTable(place.len) });
+        return Err(ReadError::Corrupt {
+            at: place.at,
+            kind: Corruption::PathTable(place.len),
+        });
     }
     let mut table = vec![0; usize::try_from(place.len).unwrap_or(0)];
     bytes.fill(&mut table, place.at)?;
     let (mut rest, mut entries) = (&table[..], Vec::new());
     while let [length, _, a, b, c, d, e, f, tail @ ..] = rest {
         let length = usize::from(*length);
-        let Some((id, tail)) = tail.split_at_checked(length) else { return Ok(None) };
+        let Some((id, tail)) = tail.split_at_checked(length) else {
+            return Ok(None);
+        };
         rest = tail.get(length % 2..).unwrap_or_default();
         let (block, parent) = if big {
             (u32::from_be_bytes([*a, *b, *c, *d]), u16::from_be_bytes([*e, *f]))
         } else {
             (u32::from_le_bytes([*a, *b, *c, *d]), u16::from_le_bytes([*e, *f]))
         };
-        entries.push(PathEntry { block, parent, id: id.to_vec() });
+        entries.push(PathEntry {
+            block,
+            parent,
+            id: id.to_vec(),
+        });
     }
     Ok(rest.is_empty().then_some(entries))
 }

@@ -32,7 +32,12 @@ pub(super) struct Numbers {
 }
 
 /// Primary or, with `joliet`, supplementary volume descriptor.
-pub(super) fn descriptor(labels: &Labels, epoch: Epoch, numbers: &Numbers, joliet: bool) -> Result<Vec<u8>, WriteError> {
+pub(super) fn descriptor(
+    labels: &Labels,
+    epoch: Epoch,
+    numbers: &Numbers,
+    joliet: bool,
+) -> Result<Vec<u8>, WriteError> {
     let mut escape = [0; 32];
     if joliet {
         escape[..3].copy_from_slice(&JOLIET_ESCAPE);
@@ -89,7 +94,11 @@ pub(super) fn descriptor(labels: &Labels, epoch: Epoch, numbers: &Numbers, jolie
 
 /// Printable ASCII padded by spaces; in Joliet big-endian UCS-2, cut to what fits.
 fn text<const N: usize>(field: &'static str, value: &str, joliet: bool) -> Result<[u8; N], WriteError> {
-    let wrong = || WriteError::Label { field, value: value.to_owned(), most: N };
+    let wrong = || WriteError::Label {
+        field,
+        value: value.to_owned(),
+        most: N,
+    };
     if value.len() > N || !value.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         return Err(wrong());
     }
@@ -118,14 +127,23 @@ pub(super) fn terminator() -> Vec<u8> {
 
 /// Bytes of a path table.
 pub(super) fn path_table_size(space: &Space) -> u64 {
-    space.dirs.iter().map(|dir| wide(8 + dir.id.len().next_multiple_of(2))).sum()
+    space
+        .dirs
+        .iter()
+        .map(|dir| wide(8 + dir.id.len().next_multiple_of(2)))
+        .sum()
 }
 
 /// The path table of `space`, little- or big-endian, padded to whole blocks.
-pub(super) fn path_table(space: &Space, big: bool, addresses: &impl Addresses) -> Result<Vec<u8>, WriteError> {
+pub(super) fn path_table(
+    space: &Space,
+    big: bool,
+    addresses: &impl Addresses,
+) -> Result<Vec<u8>, WriteError> {
     let mut bytes = Vec::new();
     for (index, dir) in space.dirs.iter().enumerate() {
-        let parent = u16::try_from(dir.parent + 1).map_err(|_| WriteError::TooManyDirectories(space.dirs.len()))?;
+        let parent =
+            u16::try_from(dir.parent + 1).map_err(|_| WriteError::TooManyDirectories(space.dirs.len()))?;
         bytes.extend_from_slice(&[id_length(&dir.id)?, 0]);
         if big {
             bytes.extend_from_slice(U32::<BE>::new(addresses.dir(index)).as_bytes());
@@ -142,7 +160,11 @@ pub(super) fn path_table(space: &Space, big: bool, addresses: &impl Addresses) -
 }
 
 /// The records of a directory and the continuation area behind them.
-pub(super) fn directory(space: &Space, index: usize, addresses: &impl Addresses) -> Result<Vec<u8>, WriteError> {
+pub(super) fn directory(
+    space: &Space,
+    index: usize,
+    addresses: &impl Addresses,
+) -> Result<Vec<u8>, WriteError> {
     let dir: &SpaceDir = &space.dirs[index];
     let area = addresses.dir(index).saturating_add(dir.size / 2048);
     let mut bytes = Vec::new();

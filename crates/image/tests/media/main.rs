@@ -1,4 +1,7 @@
 //! Partition tables, boot file systems and hybrid images, held against the reference programs for each.
 
+mod fat;
 mod gpt;
+mod iso;
+mod iso_peers;
 mod support;

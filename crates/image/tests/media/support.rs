@@ -2,6 +2,10 @@
 
 use std::path::Path;
 
+use selfsame_image::Epoch;
+use selfsame_image::iso9660::Extent;
+use selfsame_image::tree::{Kind, Leaf, LeafId, Memory, Meta, Tree, TreeError};
+
 /// A directory that is gone when the test ends.
 pub(crate) fn scratch() -> selfsame_testkit::tempfile::TempDir {
     selfsame_testkit::tempfile::tempdir().expect("a temporary directory can be made")
@@ -48,4 +52,52 @@ pub(crate) fn mutations(good: &[u8], count: u32, mut try_it: impl FnMut(&[u8])) 
         }
         try_it(&bad);
     }
+}
+
+/// Time of all fixtures: 2023-11-14T22:13:20Z.
+pub(crate) const EPOCH: Epoch = Epoch(1_700_000_000);
+
+/// A tree of regular files with directories made as needed, and what they hold.
+pub(crate) fn tree(files: &[(&str, &[u8])]) -> (Tree, Memory) {
+    let (mut tree, mut memory) = (Tree::new(Meta::root(0o755, i64::from(EPOCH.0))), Memory::new());
+    for (path, bytes) in files {
+        let content = memory.add(*bytes);
+        put(&mut tree, path, Kind::File(content));
+    }
+    (tree, memory)
+}
+
+/// Adds a leaf, and the directories on the way to it.
+pub(crate) fn put(tree: &mut Tree, path: &str, kind: Kind) -> LeafId {
+    for (slash, _) in path.match_indices('/') {
+        match tree.insert_dir(
+            &path.as_bytes()[..slash],
+            Meta::root(0o755, i64::from(EPOCH.0) - 60),
+        ) {
+            Ok(()) | Err(TreeError::Exists(_)) => {}
+            Err(error) => panic!("{path}: {error}"),
+        }
+    }
+    let meta = Meta::root(0o644, i64::from(EPOCH.0) - 3600);
+    tree.insert(path.as_bytes(), Leaf { meta, kind })
+        .expect("fixtures name each file once")
+}
+
+/// Bytes that repeat only after a long while.
+pub(crate) fn noise(len: usize) -> Vec<u8> {
+    let mut state = 1_u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state.to_be_bytes()[0]
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+/// Joins ranges of an image.
+pub(crate) fn join(image: &[u8], extents: &[Extent]) -> Vec<u8> {
+    let range = |extent: &Extent| {
+        let at = usize::try_from(extent.at).unwrap();
+        &image[at..at + usize::try_from(extent.len).unwrap()]
+    };
+    extents.iter().flat_map(range).copied().collect()
 }
