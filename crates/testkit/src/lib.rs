@@ -12,5 +12,5 @@ pub mod vm;
 
 pub use environment::{Run, TestEnvironment};
 pub use oracle::{is_root, may_skip, oracle, oracle_text, which};
-pub use vm::Vm;
 pub use tempfile;
+pub use vm::Vm;
