@@ -130,6 +130,22 @@ mod tests {
     }
 
     #[test]
+    fn changed_bytes_never_panic_and_rarely_pass() {
+        let good = "Sat, 11 Jul 2026 10:16:37 UTC";
+        let mut passed = 0;
+        for at in 0..good.len() {
+            assert!(parse(&good[..at]).is_err());
+            for byte in b' '..=b'~' {
+                let mut bad = good.as_bytes().to_vec();
+                bad[at] = byte;
+                passed += usize::from(parse(std::str::from_utf8(&bad).unwrap()).is_ok());
+            }
+        }
+        // The digits of the time of day (3 + 6 + 6 tens, 10 each of ones; hour 1x and x0 to 2x) and the byte itself.
+        assert!((29..100).contains(&passed), "{passed}");
+    }
+
+    #[test]
     fn other_texts_are_refused() {
         for text in [
             "",

@@ -136,6 +136,29 @@ fn other_suites_keys_and_changed_files_are_refused() {
     }
 }
 
+#[test]
+fn flipped_bits_of_real_files_are_refused() {
+    let keys = Keyring::debian();
+    for (path, codename) in lists() {
+        let good = std::fs::read(&path).unwrap();
+        let policy = policy(&codename, 1, &good);
+        let text = verify_inrelease(&good, &keys, &policy).unwrap().text;
+        let mut at = 0x2545_f491usize;
+        for _ in 0..100 {
+            at = at
+                .wrapping_mul(0x5851_f42d_4c95_7f2d)
+                .wrapping_add(0x1405_7b7e_f767_814f);
+            let mut bad = good.clone();
+            let position = (at >> 16) % bad.len();
+            bad[position] ^= 1 << (at >> 8 & 7);
+            // What passes says the same: a bit of the Hash header, of an issuer that is not signed.
+            if let Ok(verified) = verify_inrelease(&bad, &keys, &policy) {
+                assert!(verified.text == text, "{codename}: bit of byte {position}");
+            }
+        }
+    }
+}
+
 /// The plain text of a suite's `main` index for amd64, as apt keeps it (re-packed with lz4).
 fn packages(in_release: &Path) -> Option<Vec<u8>> {
     let name = in_release

@@ -66,112 +66,7 @@ fn with_subkey(change: impl Fn(&mut SubkeySpec)) -> KeySpec {
 
 const NONE_OF_1: &str = "0 of 1 needed signatures by trusted keys; ";
 
-#[test]
-fn a_key_must_have_been_valid_when_it_signed() {
-    let cases: Vec<(&str, KeySpec, &str)> = vec![
-        ("subkey", key(), ""),
-        (
-            "primary only",
-            KeySpec {
-                subkey: None,
-                ..key()
-            },
-            "",
-        ),
-        (
-            "expired since",
-            KeySpec {
-                lifetime: Some(day(366)),
-                ..key()
-            },
-            "",
-        ),
-        (
-            "never expires",
-            KeySpec {
-                lifetime: None,
-                ..key()
-            },
-            "",
-        ),
-        (
-            "expired before",
-            KeySpec {
-                lifetime: Some(day(365)),
-                ..key()
-            },
-            "K had expired at 20260115T120000Z",
-        ),
-        (
-            "expired, then extended",
-            KeySpec {
-                lifetime: Some(day(100)),
-                extended: Some((NOW - 300 * DAY, day(500))),
-                ..key()
-            },
-            "",
-        ),
-        (
-            "lasting, then shortened",
-            KeySpec {
-                extended: Some((NOW - 300 * DAY, day(100))),
-                ..key()
-            },
-            "K had expired at 20250425T120000Z",
-        ),
-        (
-            "made later",
-            KeySpec {
-                created: NOW + 1,
-                ..key()
-            },
-            "K did not exist before 20260115T120001Z",
-        ),
-        (
-            "without user id",
-            KeySpec {
-                bound: false,
-                ..key()
-            },
-            "K has no valid binding to a primary key",
-        ),
-        (
-            "subkey expired since",
-            with_subkey(|sub| sub.lifetime = Some(day(366))),
-            "",
-        ),
-        (
-            "subkey expired before",
-            with_subkey(|sub| sub.lifetime = Some(day(364))),
-            "K had expired at 20260114T120000Z",
-        ),
-        (
-            "subkey made later",
-            with_subkey(|sub| sub.created = NOW + 2),
-            "K did not exist before 20260115T120002Z",
-        ),
-        (
-            "subkey not for signing",
-            with_subkey(|sub| sub.may_sign = false),
-            "K is not a signing key",
-        ),
-        (
-            "back signature hashed",
-            with_subkey(|sub| sub.back_signature = BackSignature::Hashed),
-            "",
-        ),
-        (
-            "no back signature",
-            with_subkey(|sub| sub.back_signature = BackSignature::None),
-            "K is not a signing key",
-        ),
-        // The subkey could be somebody else's, taken over to be credited with their signatures.
-        (
-            "back signature forged",
-            with_subkey(|sub| sub.back_signature = BackSignature::Forged),
-            "K is not a signing key",
-        ),
-    ];
+fn expect(cases: Vec<(&str, KeySpec, &str)>) {
     for (name, spec, reason) in cases {
         let expected = if reason.is_empty() {
             String::new()
@@ -180,6 +75,43 @@ fn a_key_must_have_been_valid_when_it_signed() {
         };
         assert_eq!(refused(spec, same), expected, "{name}");
     }
+}
+
+#[rustfmt::skip]
+#[test]
+fn a_primary_key_must_have_been_valid_when_its_subkey_signed() {
+    let extended = |lifetime, again| KeySpec {
+        lifetime: Some(day(lifetime)),
+        extended: Some((NOW - 300 * DAY, day(again))),
+        ..key()
+    };
+    expect(vec![
+        ("with subkey", key(), ""),
+        ("primary only", KeySpec { subkey: None, ..key() }, ""),
+        ("expired since", KeySpec { lifetime: Some(day(366)), ..key() }, ""),
+        ("never expires", KeySpec { lifetime: None, ..key() }, ""),
+        ("expired before", KeySpec { lifetime: Some(day(365)), ..key() }, "K had expired at 20260115T120000Z"),
+        ("expired, then extended", extended(100, 500), ""),
+        ("lasting, then shortened", extended(5000, 100), "K had expired at 20250425T120000Z"),
+        ("made later", KeySpec { created: NOW + 1, ..key() }, "K did not exist before 20260115T120001Z"),
+        ("without user id", KeySpec { bound: false, ..key() }, "K has no valid binding to a primary key"),
+    ]);
+}
+
+#[rustfmt::skip]
+#[test]
+fn a_subkey_must_have_been_valid_when_it_signed() {
+    let back = |back| with_subkey(move |sub| sub.back_signature = back);
+    expect(vec![
+        ("expired since", with_subkey(|sub| sub.lifetime = Some(day(366))), ""),
+        ("expired before", with_subkey(|sub| sub.lifetime = Some(day(364))), "K had expired at 20260114T120000Z"),
+        ("made later", with_subkey(|sub| sub.created = NOW + 2), "K did not exist before 20260115T120002Z"),
+        ("not for signing", with_subkey(|sub| sub.may_sign = false), "K is not a signing key"),
+        ("back signature hashed", back(BackSignature::Hashed), ""),
+        ("no back signature", back(BackSignature::None), "K is not a signing key"),
+        // The subkey could be somebody else's, taken over to be credited with their signatures.
+        ("back signature forged", back(BackSignature::Forged), "K is not a signing key"),
+    ]);
 }
 
 #[test]

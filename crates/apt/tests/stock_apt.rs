@@ -77,6 +77,7 @@ fn a_partial_snapshot_with_the_original_signature_is_enough() {
         suites: vec!["trixie".to_owned()],
         components: vec!["main".to_owned()],
         architectures: vec!["amd64".to_owned()],
+        keyring: None,
         fingerprints: vec![fingerprint(&key)],
         threshold: 1,
     };

@@ -64,7 +64,7 @@ fn ours(a: &str, b: &str) -> Ordering {
 
 #[test]
 fn dpkg_compares_the_same() {
-    for (a, b) in Chance(0x9e37_79b9_7f4a_7c15).pairs(300) {
+    for (a, b) in Chance(0x9e37_79b9_7f4a_7c15).pairs(150) {
         let relation = match ours(&a, &b) {
             Ordering::Less => "lt-nl",
             Ordering::Equal => "eq",
@@ -134,7 +134,7 @@ fn dpkg_refuses_what_we_refuse() {
         assert!(!output.status.success(), "{text}");
     }
     let mut chance = Chance(88_172_645_463_325_252);
-    for _ in 0..150 {
+    for _ in 0..80 {
         let text = chance.version();
         let Some(output) = oracle(Command::new("dpkg").args(["--validate-version", &text]), b"") else {
             return;

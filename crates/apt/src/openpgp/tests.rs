@@ -58,81 +58,29 @@ fn debians_keys_live_as_long_as_a_second_judge_says() {
     }
 }
 
+#[rustfmt::skip]
+fn kinds_of_keys() -> Vec<(&'static str, KeySpec)> {
+    let retired = Some(Revocation { reason: Some(3), at: NOW });
+    let revoked = Some(Revocation { reason: Some(2), at: NOW });
+    let spec = || KeySpec::new("a");
+    let sub = |subkey| KeySpec { subkey: Some(subkey), ..spec() };
+    vec![
+        ("plain", spec()),
+        ("no subkey", KeySpec { subkey: None, ..spec() }),
+        ("short", KeySpec { lifetime: Some(86_400 * 400), ..spec() }),
+        ("endless", KeySpec { lifetime: None, ..spec() }),
+        ("retired", KeySpec { revoked: retired, ..spec() }),
+        ("revoked", KeySpec { revoked, ..spec() }),
+        ("short subkey", sub(SubkeySpec { lifetime: Some(86_400 * 400), ..SubkeySpec::default() })),
+        ("late subkey", sub(SubkeySpec { created: NOW, ..SubkeySpec::default() })),
+        ("retired subkey", sub(SubkeySpec { revoked: retired, ..SubkeySpec::default() })),
+        ("revoked subkey", sub(SubkeySpec { revoked, ..SubkeySpec::default() })),
+    ]
+}
+
 #[test]
 fn fixture_keys_live_as_long_as_a_second_judge_says() {
-    let retired = Some(Revocation {
-        reason: Some(3),
-        at: NOW,
-    });
-    let revoked = Some(Revocation {
-        reason: Some(2),
-        at: NOW,
-    });
-    let spec = || KeySpec::new("a");
-    let sub = |subkey| KeySpec {
-        subkey: Some(subkey),
-        ..spec()
-    };
-    for (name, spec) in [
-        ("plain", spec()),
-        (
-            "no subkey",
-            KeySpec {
-                subkey: None,
-                ..spec()
-            },
-        ),
-        (
-            "short",
-            KeySpec {
-                lifetime: Some(86_400 * 400),
-                ..spec()
-            },
-        ),
-        (
-            "endless",
-            KeySpec {
-                lifetime: None,
-                ..spec()
-            },
-        ),
-        (
-            "retired",
-            KeySpec {
-                revoked: retired,
-                ..spec()
-            },
-        ),
-        ("revoked", KeySpec { revoked, ..spec() }),
-        (
-            "short subkey",
-            sub(SubkeySpec {
-                lifetime: Some(86_400 * 400),
-                ..SubkeySpec::default()
-            }),
-        ),
-        (
-            "late subkey",
-            sub(SubkeySpec {
-                created: NOW,
-                ..SubkeySpec::default()
-            }),
-        ),
-        (
-            "retired subkey",
-            sub(SubkeySpec {
-                revoked: retired,
-                ..SubkeySpec::default()
-            }),
-        ),
-        (
-            "revoked subkey",
-            sub(SubkeySpec {
-                revoked,
-                ..SubkeySpec::default()
-            }),
-        ),
-    ] {
+    for (name, spec) in kinds_of_keys() {
         let bytes = certificate(&[&Key::from_spec(&spec)]);
         for days in [-400, -366, -364, -1, 1, 34, 36, 400] {
             let at = NOW + days * 86_400 + 1;

@@ -80,81 +80,84 @@ fn error(text: &str) -> String {
     }
 }
 
+/// What is replaced in a good stanza, by what, and the message.
+const CHANGES: &[(&str, &str, &str)] = &[
+    ("Package: a\n", "", "stanza at byte 0: no field Package"),
+    (
+        "Package: a",
+        "Package:",
+        "byte 0: field Package: \"\" is not a value on one line",
+    ),
+    (
+        "Package: a",
+        "Package: a b",
+        "byte 0: field Package: \"a b\" is not a package name",
+    ),
+    (
+        "Package: a",
+        "Package: ../a",
+        "byte 0: field Package: \"../a\" is not a package name",
+    ),
+    (
+        "Package: a",
+        "Package: é",
+        "byte 0: field Package: \"é\" is not a package name",
+    ),
+    (
+        "Version: 1",
+        "Version: x",
+        "byte 11: field Version: \"x\" is not a version: upstream part does not start with a digit",
+    ),
+    (
+        "amd64",
+        "amd64 i386",
+        "byte 22: field Architecture: \"amd64 i386\" is not an architecture",
+    ),
+    (
+        "Essential: no",
+        "Essential: maybe",
+        "byte 42: field Essential: \"maybe\" is not yes or no",
+    ),
+    (
+        "Filename: pool",
+        "Filename: ../pool",
+        "byte 56: field Filename: \"../pool/main/a_1.deb\" is not a path inside an archive: an empty, . or .. component",
+    ),
+    (
+        "Filename: pool",
+        "Filename: /pool",
+        "byte 56: field Filename: \"/pool/main/a_1.deb\" is not a path inside an archive: an empty, . or .. component",
+    ),
+    (
+        "Size: 12",
+        "Size: -12",
+        "byte 84: field Size: \"-12\" is not a size in bytes",
+    ),
+    (
+        "Size: 12",
+        "Size: 99999999999999999999",
+        "byte 84: field Size: \"99999999999999999999\" is not a size in bytes",
+    ),
+    ("SHA256:", "SHA1:", "stanza at byte 0: no field SHA256"),
+    (
+        "SHA256: e3",
+        "SHA256: zz",
+        "byte 93: field SHA256: \"zzb0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\" is not a SHA-256 digest of 64 hexadecimal digits",
+    ),
+    (
+        "Size: 12\n",
+        "Size: 12\nsize: 13\n",
+        "package index is malformed: line 7 (byte 93): field size is given twice",
+    ),
+];
+
 #[test]
 fn one_change_one_refusal() {
     let good = stanza("a", "1", "Essential: no\n");
-    for (from, to, message) in [
-        ("Package: a\n", "", "stanza at byte 0: no field Package"),
-        (
-            "Package: a",
-            "Package:",
-            "byte 0: field Package: \"\" is not a value on one line",
-        ),
-        (
-            "Package: a",
-            "Package: a b",
-            "byte 0: field Package: \"a b\" is not a package name",
-        ),
-        (
-            "Package: a",
-            "Package: ../a",
-            "byte 0: field Package: \"../a\" is not a package name",
-        ),
-        (
-            "Package: a",
-            "Package: é",
-            "byte 0: field Package: \"é\" is not a package name",
-        ),
-        (
-            "Version: 1",
-            "Version: x",
-            "byte 11: field Version: \"x\" is not a version: upstream part does not start with a digit",
-        ),
-        (
-            "amd64",
-            "amd64 i386",
-            "byte 22: field Architecture: \"amd64 i386\" is not an architecture",
-        ),
-        (
-            "Essential: no",
-            "Essential: maybe",
-            "byte 42: field Essential: \"maybe\" is not yes or no",
-        ),
-        (
-            "Filename: pool",
-            "Filename: ../pool",
-            "byte 56: field Filename: \"../pool/main/a_1.deb\" is not a path inside an archive: an empty, . or .. component",
-        ),
-        (
-            "Filename: pool",
-            "Filename: /pool",
-            "byte 56: field Filename: \"/pool/main/a_1.deb\" is not a path inside an archive: an empty, . or .. component",
-        ),
-        (
-            "Size: 12",
-            "Size: -12",
-            "byte 84: field Size: \"-12\" is not a size in bytes",
-        ),
-        (
-            "Size: 12",
-            "Size: 99999999999999999999",
-            "byte 84: field Size: \"99999999999999999999\" is not a size in bytes",
-        ),
-        ("SHA256:", "SHA1:", "stanza at byte 0: no field SHA256"),
-        (
-            "SHA256: e3",
-            "SHA256: zz",
-            "byte 93: field SHA256: \"zzb0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\" is not a SHA-256 digest of 64 hexadecimal digits",
-        ),
-        (
-            "Size: 12\n",
-            "Size: 12\nsize: 13\n",
-            "package index is malformed: line 7 (byte 93): field size is given twice",
-        ),
-    ] {
+    for (from, to, message) in CHANGES {
         let bad = good.replacen(from, to, 1);
         assert_ne!(bad, good);
-        assert_eq!(error(&bad), message);
+        assert_eq!(error(&bad), *message);
     }
 }
 

@@ -73,89 +73,92 @@ fn error(text: &str) -> String {
     format!("{error}{}", source.unwrap_or_default())
 }
 
+/// What is replaced in the good text, by what, and the message.
+const CHANGES: &[(&str, &str, &str)] = &[
+    (
+        "Date: Sat, 11 Jul 2026 10:16:37 UTC\n",
+        "",
+        "Release file has no field Date",
+    ),
+    (
+        "Date: Sat",
+        "Date: Sun",
+        "field Date: \"Sun, 11 Jul 2026 10:16:37 UTC\" is not a date like \"Sat, 11 Jul 2026 10:16:37 UTC\"",
+    ),
+    (
+        "Valid-Until: Sat, 18",
+        "Valid-Until: soon, 18",
+        "field Valid-Until: \"soon, 18 Jul 2026 10:16:37 UTC\" is not a date like \"Sat, 11 Jul 2026 10:16:37 UTC\"",
+    ),
+    (
+        "Codename: bookworm\n",
+        "Codename: bookworm\nCodename: sid\n",
+        "Release file is malformed: line 6 (byte 80): field Codename is given twice",
+    ),
+    (
+        "Suite: oldstable\nVersion: 12.15\nCodename: bookworm\n",
+        "",
+        "Release file has no field Codename",
+    ),
+    (
+        "SHA256:",
+        "SHA1:",
+        "Release file has only weak digests (MD5Sum, SHA1); SHA256 is needed",
+    ),
+    (
+        "By-Hash: yes",
+        "By-Hash: maybe",
+        "field Acquire-By-Hash at byte 159: \"maybe\" is not yes or no",
+    ),
+    (
+        "Label: Debian\n",
+        "Label: Debian\n more\n",
+        "field Label at byte 15: \"Debian\\n more\" is not one line of UTF-8",
+    ),
+    ("MD5Sum:", "\nMD5Sum:", "Release file is not one paragraph"),
+    (
+        "       0 main/x\n",
+        "  0 ../main/x\n",
+        "line 1 of SHA256: \"../main/x\" is not a path inside an archive: an empty, . or .. component",
+    ),
+    (
+        "       0 main/x\n",
+        "  0 /main/x\n",
+        "line 1 of SHA256: \"/main/x\" is not a path inside an archive: an empty, . or .. component",
+    ),
+    (
+        "       0 main/x\n",
+        "  -1 main/x\n",
+        "line 1 of SHA256: \"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855   -1 main/x\" is not digest, size and name",
+    ),
+    (
+        "       0 main/x\n",
+        "  +1 main/x\n",
+        "line 1 of SHA256: \"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855   +1 main/x\" is not digest, size and name",
+    ),
+    (
+        "       0 main/x\n",
+        "  18446744073709551616 x\n",
+        "line 1 of SHA256: \"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855   1844674407370\" is not digest, size and name",
+    ),
+    (
+        " 17 main/binary-amd64/Packages.xz",
+        " 17",
+        "line 2 of SHA256: \"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 17\" is not digest, size and name",
+    ),
+    (
+        " 17 main/binary-amd64/Packages.xz",
+        " 17 main/x",
+        "main/x is listed as Content { size: 0, digest: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 } and as Content { size: 17, digest: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 }",
+    ),
+];
+
 #[test]
 fn one_change_one_refusal() {
-    for (from, to, message) in [
-        (
-            "Date: Sat, 11 Jul 2026 10:16:37 UTC\n",
-            "",
-            "Release file has no field Date",
-        ),
-        (
-            "Date: Sat",
-            "Date: Sun",
-            "field Date: \"Sun, 11 Jul 2026 10:16:37 UTC\" is not a date like \"Sat, 11 Jul 2026 10:16:37 UTC\"",
-        ),
-        (
-            "Valid-Until: Sat, 18",
-            "Valid-Until: soon, 18",
-            "field Valid-Until: \"soon, 18 Jul 2026 10:16:37 UTC\" is not a date like \"Sat, 11 Jul 2026 10:16:37 UTC\"",
-        ),
-        (
-            "Codename: bookworm\n",
-            "Codename: bookworm\nCodename: sid\n",
-            "Release file is malformed: line 6 (byte 80): field Codename is given twice",
-        ),
-        (
-            "Suite: oldstable\nVersion: 12.15\nCodename: bookworm\n",
-            "",
-            "Release file has no field Codename",
-        ),
-        (
-            "SHA256:",
-            "SHA1:",
-            "Release file has only weak digests (MD5Sum, SHA1); SHA256 is needed",
-        ),
-        (
-            "By-Hash: yes",
-            "By-Hash: maybe",
-            "field Acquire-By-Hash at byte 159: \"maybe\" is not yes or no",
-        ),
-        (
-            "Label: Debian\n",
-            "Label: Debian\n more\n",
-            "field Label at byte 15: \"Debian\\n more\" is not one line of UTF-8",
-        ),
-        ("MD5Sum:", "\nMD5Sum:", "Release file is not one paragraph"),
-        (
-            "       0 main/x\n",
-            "  0 ../main/x\n",
-            "line 1 of SHA256: \"../main/x\" is not a path inside an archive: an empty, . or .. component",
-        ),
-        (
-            "       0 main/x\n",
-            "  0 /main/x\n",
-            "line 1 of SHA256: \"/main/x\" is not a path inside an archive: an empty, . or .. component",
-        ),
-        (
-            "       0 main/x\n",
-            "  -1 main/x\n",
-            "line 1 of SHA256: \"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855   -1 main/x\" is not digest, size and name",
-        ),
-        (
-            "       0 main/x\n",
-            "  +1 main/x\n",
-            "line 1 of SHA256: \"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855   +1 main/x\" is not digest, size and name",
-        ),
-        (
-            "       0 main/x\n",
-            "  18446744073709551616 x\n",
-            "line 1 of SHA256: \"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855   1844674407370\" is not digest, size and name",
-        ),
-        (
-            " 17 main/binary-amd64/Packages.xz",
-            " 17",
-            "line 2 of SHA256: \"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 17\" is not digest, size and name",
-        ),
-        (
-            " 17 main/binary-amd64/Packages.xz",
-            " 17 main/x",
-            "main/x is listed as Content { size: 0, digest: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 } and as Content { size: 17, digest: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 }",
-        ),
-    ] {
+    for (from, to, message) in CHANGES {
         let text = good().replacen(from, to, 1);
         assert_ne!(text, good(), "{from}");
-        assert_eq!(error(&text), message);
+        assert_eq!(error(&text), *message);
     }
     let short = good().replacen(&format!("{EMPTY} 17"), "abc 17", 1);
     assert_eq!(

@@ -130,6 +130,14 @@ impl std::fmt::Display for FromSource {
     }
 }
 
+/// An acceptable `InRelease` file of one source.
+struct Candidate {
+    position: usize,
+    source: String,
+    bytes: Vec<u8>,
+    accepted: Accepted,
+}
+
 /// The `InRelease` file that was chosen for a suite.
 struct Chosen {
     source: usize,
@@ -257,28 +265,8 @@ impl Taking<'_> {
 
     /// Asks the sources for a suite and takes the newest state that is acceptable.
     fn choose(&self, suite: &str) -> Result<Chosen, SnapshotError> {
-        let (mut good, mut others) = (Vec::new(), Vec::new());
-        let sources: Vec<_> = self
-            .transport
-            .sources()
-            .into_iter()
-            .take(self.terms.asked.max(1))
-            .collect();
-        let asked = sources.len();
-        for (position, source) in sources.into_iter().enumerate() {
-            match self.transport.in_release(position, &path(suite), MAX_SIZE) {
-                Err(reason) => others.push(FromSource::Nothing { source, reason }),
-                Ok(bytes) => match accept(&bytes, self.spec, suite, self.keys, self.terms.at) {
-                    Ok(accepted) => good.push((position, source, bytes, accepted)),
-                    Err(reason) => others.push(FromSource::Refused {
-                        source,
-                        reason: Box::new(reason),
-                    }),
-                },
-            }
-        }
-        let newest = good.iter().map(|(.., accepted)| accepted.release.date).max();
-        let Some(newest) = newest else {
+        let (asked, good, mut others) = self.ask(suite);
+        let Some(newest) = good.iter().map(|candidate| candidate.accepted.release.date).max() else {
             return Err(SnapshotError::NoSource {
                 suite: suite.to_owned(),
                 failures: others,
@@ -286,12 +274,16 @@ impl Taking<'_> {
         };
         let mut taken: Option<(usize, Content, Accepted)> = None;
         let mut agreeing = 0;
-        for (position, source, bytes, accepted) in good {
-            if accepted.release.date < newest {
-                others.push(FromSource::Stale {
-                    source,
-                    date: accepted.release.date,
-                });
+        for Candidate {
+            position,
+            source,
+            bytes,
+            accepted,
+        } in good
+        {
+            let date = accepted.release.date;
+            if date < newest {
+                others.push(FromSource::Stale { source, date });
                 continue;
             }
             self.store.put(&bytes)?;
@@ -299,12 +291,12 @@ impl Taking<'_> {
             agreeing += 1;
             match &taken {
                 Some((_, first, _)) if *first != content => {
-                    let (first, second) = (*first, content);
+                    let (suite, first) = (suite.to_owned(), *first);
                     return Err(SnapshotError::Equivocation {
-                        suite: suite.to_owned(),
-                        date: newest,
+                        suite,
+                        date,
                         first,
-                        second,
+                        second: content,
                     });
                 }
                 Some(_) => {}
@@ -326,6 +318,36 @@ impl Taking<'_> {
             accepted,
             evidence,
         })
+    }
+
+    /// How many sources were asked, what was acceptable, and what was not.
+    fn ask(&self, suite: &str) -> (usize, Vec<Candidate>, Vec<FromSource>) {
+        let (mut good, mut others) = (Vec::new(), Vec::new());
+        let sources: Vec<_> = self
+            .transport
+            .sources()
+            .into_iter()
+            .take(self.terms.asked.max(1))
+            .collect();
+        let asked = sources.len();
+        for (position, source) in sources.into_iter().enumerate() {
+            match self.transport.in_release(position, &path(suite), MAX_SIZE) {
+                Err(reason) => others.push(FromSource::Nothing { source, reason }),
+                Ok(bytes) => match accept(&bytes, self.spec, suite, self.keys, self.terms.at) {
+                    Ok(accepted) => good.push(Candidate {
+                        position,
+                        source,
+                        bytes,
+                        accepted,
+                    }),
+                    Err(reason) => others.push(FromSource::Refused {
+                        source,
+                        reason: Box::new(reason),
+                    }),
+                },
+            }
+        }
+        (asked, good, others)
     }
 
     /// Whether the newest state that was found is new enough, and agreed on.
@@ -398,13 +420,18 @@ pub(super) fn read_index(
             content: index.packed,
         })?;
     match unpack(&packed, &index.packed, index.plain.as_ref()) {
-        Err(source) => Err(SnapshotError::Unpack { suite, path, source }),
+        Err(source) => {
+            let source = Box::new(source);
+            Err(SnapshotError::Unpack { suite, path, source })
+        }
         Ok(text) => {
             let plain = index.plain.unwrap_or_else(|| Content::of(&text));
-            let index = Index::parse(text);
-            index
-                .map(|index| (plain, index))
-                .map_err(|source| SnapshotError::Index { suite, path, source })
+            let unusable = |source| SnapshotError::Index {
+                suite,
+                path,
+                source: Box::new(source),
+            };
+            Ok((plain, Index::parse(text).map_err(unusable)?))
         }
     }
 }

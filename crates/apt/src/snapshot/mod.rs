@@ -5,6 +5,7 @@
 //! mirrors, not the store, not the lock that holds the [`Snapshot`].
 
 mod accept;
+mod content;
 mod fetch;
 mod history;
 mod load;
@@ -24,6 +25,7 @@ use selfsame_image::tree::Content;
 use selfsame_store::StoreError;
 
 use crate::date;
+use crate::openpgp::KeyringError;
 use crate::packages::{IndexError, UnpackError};
 
 /// Why there is no snapshot.
@@ -37,6 +39,14 @@ pub enum SnapshotError {
         archive: String,
         /// What is wrong with it.
         source: BadSpec,
+    },
+    /// The keyring of the archive cannot be used.
+    #[error("keyring of {archive}")]
+    Keyring {
+        /// Name of the archive.
+        archive: String,
+        /// What is wrong with it.
+        source: KeyringError,
     },
     /// No source gave an acceptable `InRelease` file.
     #[error("no source has an acceptable InRelease of {suite}{}", FromSource::list(.failures))]
@@ -159,7 +169,7 @@ pub enum SnapshotError {
         /// Path of the index.
         path: String,
         /// What is wrong.
-        source: UnpackError,
+        source: Box<UnpackError>,
     },
     /// An index is signed, but cannot be used.
     #[error("index {path} of {suite}")]
@@ -169,7 +179,7 @@ pub enum SnapshotError {
         /// Path of the index.
         path: String,
         /// What is wrong.
-        source: IndexError,
+        source: Box<IndexError>,
     },
     /// A recorded `InRelease` file is not acceptable as of the recorded time.
     #[error("InRelease of {suite} as of {}", date::serial(*.at))]

@@ -1,8 +1,11 @@
 //! What a user says about an archive.
 
+use selfsame_image::tree::Content;
+use selfsame_store::Store;
 use serde::{Deserialize, Serialize};
 
-use crate::openpgp::{Fingerprint, Policy, debian_fingerprints};
+use super::{SnapshotError, content};
+use crate::openpgp::{Fingerprint, Keyring, Policy, debian_fingerprints};
 use crate::release::check_path;
 
 /// One APT archive: where it is, which part of it is wanted, and whose signatures count.
@@ -19,6 +22,10 @@ pub struct ArchiveSpec {
     pub components: Vec<String>,
     /// Architectures besides `all`.
     pub architectures: Vec<String>,
+    /// Certificates that signatures are checked against, as a blob of the store. Absent: those of Debian that are built
+    /// into this program.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "content::optional")]
+    pub keyring: Option<Content>,
     /// Primary keys whose signatures count. Empty: those that Debian uses for the codename.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fingerprints: Vec<Fingerprint>,
@@ -114,6 +121,25 @@ impl ArchiveSpec {
             }
         }
         Ok(())
+    }
+
+    /// The certificates that signatures are checked against.
+    pub fn read_keyring(&self, store: &Store) -> Result<Keyring, SnapshotError> {
+        let Some(content) = self.keyring else {
+            return Ok(Keyring::debian());
+        };
+        let bytes = store
+            .read(&content.digest)?
+            .filter(|bytes| bytes.len() as u64 == content.size);
+        let missing = || SnapshotError::NotStored {
+            what: format!("keyring of {}", self.name),
+            content,
+        };
+        let keyring = Keyring::from_bytes(&bytes.ok_or_else(missing)?);
+        keyring.map_err(|source| SnapshotError::Keyring {
+            archive: self.name.clone(),
+            source,
+        })
     }
 
     /// Keys that may sign `suite`.

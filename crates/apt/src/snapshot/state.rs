@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use selfsame_image::digest::Digest;
 use selfsame_image::tree::Content;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
-use super::{ArchiveSpec, SnapshotError};
+use super::{ArchiveSpec, SnapshotError, content};
 use crate::date;
 use crate::openpgp::Fingerprint;
 use crate::release::Release;
@@ -152,30 +151,4 @@ pub(super) fn by_hash(dists: &str, path: &str, content: &Content) -> String {
         .map(|(directory, _)| format!("{directory}/"))
         .unwrap_or_default();
     format!("{dists}/{directory}by-hash/SHA256/{}", content.digest)
-}
-
-/// `{ size = 151075, sha256 = "..." }`
-mod content {
-    use super::{Content, Deserialize, Deserializer, Digest, Serialize, Serializer};
-
-    #[derive(Serialize, Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Wire {
-        size: u64,
-        sha256: String,
-    }
-
-    pub(super) fn serialize<S: Serializer>(content: &Content, serializer: S) -> Result<S::Ok, S::Error> {
-        Wire {
-            size: content.size,
-            sha256: content.digest.to_string(),
-        }
-        .serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Content, D::Error> {
-        let Wire { size, sha256 } = Wire::deserialize(deserializer)?;
-        let digest: Digest = sha256.parse().map_err(serde::de::Error::custom)?;
-        Ok(Content { size, digest })
-    }
 }

@@ -78,6 +78,7 @@ fn spec() -> ArchiveSpec {
         suites: vec!["trixie".to_owned()],
         components: vec!["main".to_owned()],
         architectures: vec!["amd64".to_owned()],
+        keyring: None,
         fingerprints: vec![key().fingerprint().parse().unwrap()],
         threshold: 1,
     }
@@ -252,86 +253,47 @@ fn an_index_of_its_own_for_all_is_used_where_there_is_one() {
     );
 }
 
+/// A change to a suite, and the end of the message that refuses it.
+#[rustfmt::skip]
+const WRONG: &[(fn(&mut Suite<'_>), &str)] = &[
+    (|suite| suite.codename = "sid".to_owned(), "; mirror 0: it is the file of codename sid and suite stable"),
+    (|suite| suite.date = None, "its text is refused: Release file has no field Date"),
+    (|suite| suite.date = Some(NOW + 3600), "it is not current: Release file is dated 20260115T130000Z, which is after 20260115T120005Z"),
+    (|suite| suite.valid_until = Some(NOW + 4), "it is not current: Release file was valid until 20260115T120004Z, which is before 20260115T120005Z"),
+    (|suite| suite.digests = Digests::WeakOnly, "Release file has only weak digests (MD5Sum); SHA256 is needed"),
+    (|suite| suite.digests = Digests::None, "its text is refused: Release file has no field SHA256"),
+    (|suite| suite.extra = "Codename: trixie\n".to_owned(), "Release file is malformed: line 9 (byte 157): field Codename is given twice"),
+    (|suite| suite.extra = "\nOrigin: Other\n".to_owned(), "its text is refused: Release file is not one paragraph"),
+    (|suite| suite.signatures.clear(), ": not a cleartext-signed file as archives publish them: line 19: base64 is malformed"),
+    (|suite| suite.components = Some("contrib".to_owned()), "trixie has no component main; it has contrib"),
+    (|suite| suite.architectures = "arm64 i386".to_owned(), "trixie has no architecture amd64; it has arm64, i386"),
+    (|suite| suite.forms = vec![], "trixie lists no index main/binary-amd64/Packages in a known form"),
+    (|suite| suite.packages.clear(), "trixie has no component main; it has "),
+    (|suite| suite.packages.get_mut("main").unwrap()[0] = Deb::new("hello", "x"), "index main/binary-amd64/Packages.xz of trixie: byte 15: field Version: \"x\" is not a version: upstream part does not start with a digit"),
+];
+
 #[test]
 fn one_thing_wrong_one_refusal() {
-    let no_source =
-        |reason: &str| format!("no source has an acceptable InRelease of trixie; mirror 0: {reason}");
     assert_eq!(refused(|_| ()), "");
-    for (change, expected) in [
-        (
-            (|suite: &mut Suite<'_>| suite.codename = "sid".to_owned()) as fn(&mut Suite<'_>),
-            no_source("it is the file of codename sid and suite stable"),
-        ),
-        (
-            |suite| suite.date = None,
-            no_source("its text is refused: Release file has no field Date"),
-        ),
-        (
-            |suite| suite.date = Some(NOW + 3600),
-            no_source("it is not current: Release file is dated 20260115T130000Z, which is after 20260115T120005Z"),
-        ),
-        (
-            |suite| suite.valid_until = Some(NOW + 4),
-            no_source("it is not current: Release file was valid until 20260115T120004Z, which is before 20260115T120005Z"),
-        ),
-        (
-            |suite| suite.digests = Digests::WeakOnly,
-            no_source("its text is refused: Release file has only weak digests (MD5Sum); SHA256 is needed"),
-        ),
-        (
-            |suite| suite.digests = Digests::None,
-            no_source("its text is refused: Release file has no field SHA256"),
-        ),
-        (
-            |suite| suite.extra = "Codename: trixie\n".to_owned(),
-            no_source("its text is refused: Release file is malformed: line 9 (byte 157): field Codename is given twice"),
-        ),
-        (
-            |suite| suite.extra = "\nOrigin: Other\n".to_owned(),
-            no_source("its text is refused: Release file is not one paragraph"),
-        ),
-        (
-            |suite| suite.components = Some("contrib".to_owned()),
-            "trixie has no component main; it has contrib".to_owned(),
-        ),
-        (
-            |suite| suite.architectures = "arm64 i386".to_owned(),
-            "trixie has no architecture amd64; it has arm64, i386".to_owned(),
-        ),
-        (
-            |suite| suite.forms = vec![],
-            "trixie lists no index main/binary-amd64/Packages in a known form".to_owned(),
-        ),
-        (
-            |suite| drop(std::mem::take(&mut suite.packages).insert("main".to_owned(), vec![])),
-            "trixie has no component main; it has ".to_owned(),
-        ),
-        (
-            |suite| suite.packages.get_mut("main").unwrap()[0] = Deb::new("hello", "x"),
-            "index main/binary-amd64/Packages.xz of trixie: byte 15: field Version: \"x\" is not a version: upstream \
-             part does not start with a digit"
-                .to_owned(),
-        ),
-    ] {
-        assert_eq!(refused(change), expected);
+    for (change, expected) in WRONG {
+        let message = refused(change);
+        assert!(message.ends_with(expected), "{message}");
     }
+}
+
+#[test]
+fn a_suite_may_be_asked_for_by_its_role() {
     let stable = ArchiveSpec {
         suites: vec!["stable".to_owned()],
         ..spec()
     };
     let key = key();
-    let suite = Suite {
+    let mirror = written(vec![Suite {
         path: "stable".to_owned(),
         ..hello(&key)
-    };
-    assert_eq!(
-        fetch(&[&written(vec![suite])], &stable, &terms())
-            .unwrap()
-            .snapshot
-            .suites[0]
-            .codename,
-        "trixie"
-    );
+    }]);
+    let fetched = fetch(&[&mirror], &stable, &terms()).unwrap();
+    assert_eq!(fetched.snapshot.suites[0].codename, "trixie");
 }
 
 #[test]
@@ -589,6 +551,26 @@ fn an_archive_that_changes_is_read_anew() {
     );
 }
 
+/// A change to a lock, and the start of the message that refuses it.
+#[rustfmt::skip]
+const CHANGED: &[(fn(&mut Snapshot), &str)] = &[
+    (|lock| lock.archive.push('x'), "recorded archive of fixture is fixturex, the signed files say fixture"),
+    (|lock| lock.serial.replace_range(14..15, "1"), "recorded serial of fixture is 20260115T115901Z, the signed files say 20260115T115900Z"),
+    (|lock| lock.at -= 3600, "InRelease of trixie as of 20260115T110005Z: its signatures are refused: "),
+    (|lock| lock.suites[0].date += 1, "recorded date of trixie is 20260115T115901Z, "),
+    (|lock| lock.suites[0].codename.push('x'), "recorded codename of trixie is trixiex, "),
+    (|lock| lock.suites[0].signers.clear(), "recorded signers of trixie is [], "),
+    (|lock| lock.suites[0].in_release.size += 1, "recorded size of InRelease of trixie is "),
+    (|lock| lock.suites[0].in_release.digest.0[0] ^= 1, "InRelease of trixie (Content "),
+    (|lock| lock.suites[0].in_release = lock.suites[1].in_release, "InRelease of trixie as of 20260115T120005Z: it is the file of codename sid and suite stable"),
+    (|lock| lock.suites.swap(0, 1), "recorded list of suites of fixture is "),
+    (|lock| drop(lock.suites.pop()), "recorded list of suites of fixture is "),
+    (|lock| drop(lock.suites[0].indexes.pop()), "recorded list of indexes of trixie is , "),
+    (|lock| lock.suites[0].indexes[0].path.push('x'), "recorded list of indexes of trixie is "),
+    (|lock| lock.suites[0].indexes = lock.suites[1].indexes.clone(), "recorded list of indexes of trixie is "),
+    (|lock| lock.suites[0].indexes[0].plain.size += 1, "recorded plain form of an index of trixie is "),
+];
+
 #[test]
 fn a_changed_lock_is_noticed() {
     let key = key();
@@ -597,85 +579,15 @@ fn a_changed_lock_is_noticed() {
         suites: vec!["trixie".to_owned(), "sid".to_owned()],
         ..spec()
     };
-    let setup = setup();
-    let good = fetch_snapshot(
-        &spec,
-        &keyring(),
-        &Directories::new(&[&mirror]),
-        &setup.store,
-        &terms(),
-    )
-    .unwrap()
-    .snapshot;
-    let check = |change: &dyn Fn(&mut Snapshot)| {
+    let (setup, transport) = (setup(), Directories::new(&[&mirror]));
+    let good = fetch_snapshot(&spec, &keyring(), &transport, &setup.store, &terms())
+        .unwrap()
+        .snapshot;
+    for (change, expected) in CHANGED {
         let mut snapshot = good.clone();
         change(&mut snapshot);
         assert_ne!(snapshot, good);
-        message(&load_snapshot(&spec, &snapshot, &keyring(), &setup.store).unwrap_err())
-    };
-    for (change, expected) in [
-        (
-            (|lock: &mut Snapshot| lock.archive.push('x')) as fn(&mut Snapshot),
-            "recorded archive of fixture is fixturex, the signed files say fixture",
-        ),
-        (
-            |lock| lock.serial = "20260115T115901Z".to_owned(),
-            "recorded serial of fixture is 20260115T115901Z, the signed files say 20260115T115900Z",
-        ),
-        (
-            |lock| lock.at -= 3600,
-            "InRelease of trixie as of 20260115T110005Z: its signatures are refused: ",
-        ),
-        (
-            |lock| lock.suites[0].date += 1,
-            "recorded date of trixie is 20260115T115901Z, ",
-        ),
-        (
-            |lock| lock.suites[0].codename.push('x'),
-            "recorded codename of trixie is trixiex, ",
-        ),
-        (
-            |lock| lock.suites[0].signers.clear(),
-            "recorded signers of trixie is [], ",
-        ),
-        (
-            |lock| lock.suites[0].in_release.size += 1,
-            "recorded size of InRelease of trixie is ",
-        ),
-        (
-            |lock| lock.suites[0].in_release.digest.0[0] ^= 1,
-            "InRelease of trixie (Content ",
-        ),
-        (
-            |lock| lock.suites[0].in_release = lock.suites[1].in_release,
-            "InRelease of trixie as of 20260115T120005Z: it is the file of codename sid and suite stable",
-        ),
-        (
-            |lock| lock.suites.swap(0, 1),
-            "recorded list of suites of fixture is ",
-        ),
-        (
-            |lock| drop(lock.suites.pop()),
-            "recorded list of suites of fixture is ",
-        ),
-        (
-            |lock| drop(lock.suites[0].indexes.pop()),
-            "recorded list of indexes of trixie is , ",
-        ),
-        (
-            |lock| lock.suites[0].indexes[0].path.push('x'),
-            "recorded list of indexes of trixie is ",
-        ),
-        (
-            |lock| lock.suites[0].indexes = lock.suites[1].indexes.clone(),
-            "recorded list of indexes of trixie is ",
-        ),
-        (
-            |lock| lock.suites[0].indexes[0].plain.size += 1,
-            "recorded plain form of an index of trixie is ",
-        ),
-    ] {
-        let message = check(&change);
+        let message = message(&load_snapshot(&spec, &snapshot, &keyring(), &setup.store).unwrap_err());
         assert!(message.starts_with(expected), "{message}");
     }
     // The keyring learned since that the key was compromised.
@@ -690,6 +602,42 @@ fn a_changed_lock_is_noticed() {
     let keys = Keyring::from_bytes(certificate(&[&revoked]).as_bytes()).unwrap();
     let message = message(&load_snapshot(&spec, &good, &keys, &setup.store).unwrap_err());
     assert!(message.ends_with(" is revoked"), "{message}");
+}
+
+#[test]
+fn keyrings_come_from_the_store_or_from_debian() {
+    let setup = setup();
+    assert_eq!(
+        spec().read_keyring(&setup.store).unwrap().fingerprints().len(),
+        12
+    );
+    let bytes = certificate(&[&key()]).into_bytes();
+    let content = Content::of(&bytes);
+    let own = ArchiveSpec {
+        keyring: Some(content),
+        ..spec()
+    };
+    let missing = own.read_keyring(&setup.store).unwrap_err().to_string();
+    assert_eq!(
+        missing,
+        format!("keyring of fixture ({content:?}) is not in the store")
+    );
+    setup.store.put(&bytes).unwrap();
+    assert_eq!(
+        own.read_keyring(&setup.store).unwrap().fingerprints(),
+        own.fingerprints
+    );
+    setup.store.put(b"no keyring").unwrap();
+    let bad = ArchiveSpec {
+        keyring: Some(Content::of(b"no keyring")),
+        ..spec()
+    };
+    assert!(
+        message(&bad.read_keyring(&setup.store).unwrap_err())
+            .starts_with("keyring of fixture: keyring packet 1")
+    );
+    let text = serde_json::to_string(&own).unwrap();
+    assert_eq!(serde_json::from_str::<ArchiveSpec>(&text).unwrap(), own);
 }
 
 #[test]

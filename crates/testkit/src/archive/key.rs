@@ -179,7 +179,10 @@ impl<'a> Sign<'a> {
 /// not signed.
 pub fn clearsign(text: &str, signatures: &[Sign<'_>]) -> String {
     let text = text.strip_suffix('\n').unwrap_or(text);
-    let lines: Vec<&str> = text.split('\n').map(|line| line.trim_end_matches([' ', '\t'])).collect();
+    let lines: Vec<&str> = text
+        .split('\n')
+        .map(|line| line.trim_end_matches([' ', '\t']))
+        .collect();
     let text = &lines.join("\n");
     let packets: Vec<Packet> = signatures.iter().map(|sign| sign.packet(text).into()).collect();
     let escaped: Vec<String> = text

@@ -206,48 +206,49 @@ fn answer(
             let retry = retry_after
                 .map(|wait| format!("Retry-After: {wait}\r\n"))
                 .unwrap_or_default();
-            write!(out, "HTTP/1.1 {code} Special\r\n{retry}Content-Length: 0\r\n\r\n")?;
-            return Ok(true);
+            empty(out, &format!("{code} Special\r\n{retry}"))
         }
-        Some(Behaviour::Redirect(to)) => {
-            write!(
-                out,
-                "HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n"
-            )?;
-            return Ok(true);
-        }
-        Some(Behaviour::Hangup) => return Ok(false),
+        Some(Behaviour::Redirect(to)) => empty(out, &format!("302 Found\r\nLocation: {to}\r\n")),
+        Some(Behaviour::Hangup) => Ok(false),
         Some(Behaviour::Endless) => {
             write!(out, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")?;
             while !stop.load(Ordering::SeqCst) {
                 out.write_all(&[0; 65_536])?;
             }
-            return Ok(false);
+            Ok(false)
         }
-        _ => {}
+        Some(Behaviour::Lie(ref body)) => send(out, body, request, special.as_ref(), stop),
+        _ => match local(root, &request.path).and_then(|path| std::fs::read(path).ok()) {
+            Some(body) => send(out, &body, request, special.as_ref(), stop),
+            None => empty(out, "404 Not Found\r\n"),
+        },
     }
-    let body = match &special {
-        Some(Behaviour::Lie(bytes)) => Some(bytes.clone()),
-        _ => local(root, &request.path).and_then(|path| std::fs::read(path).ok()),
-    };
-    let Some(body) = body else {
-        write!(out, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")?;
-        return Ok(true);
-    };
-    let from = request
+}
+
+/// An answer without a body; `head` is its status line and headers.
+fn empty(out: &mut TcpStream, head: &str) -> io::Result<bool> {
+    write!(out, "HTTP/1.1 {head}Content-Length: 0\r\n\r\n")?;
+    Ok(true)
+}
+
+/// Sends a body, or the part that is asked for.
+fn send(
+    out: &mut TcpStream,
+    body: &[u8],
+    request: &Request,
+    special: Option<&Behaviour>,
+    stop: &AtomicBool,
+) -> io::Result<bool> {
+    let all = body.len();
+    let part = match request
         .from
-        .filter(|_| !matches!(special, Some(Behaviour::NoRange)));
-    let part = match from {
-        Some(from) if from >= body.len() => {
-            write!(
-                out,
-                "HTTP/1.1 416 Range\r\nContent-Range: bytes */{}\r\nContent-Length: 0\r\n\r\n",
-                body.len()
-            )?;
-            return Ok(true);
+        .filter(|_| !matches!(special, Some(Behaviour::NoRange)))
+    {
+        Some(from) if from >= all => {
+            return empty(out, &format!("416 Range\r\nContent-Range: bytes */{all}\r\n"));
         }
         Some(from) => {
-            let (last, all) = (body.len() - 1, body.len());
+            let last = all - 1;
             write!(
                 out,
                 "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes {from}-{last}/{all}\r\n"
@@ -256,7 +257,7 @@ fn answer(
         }
         None => {
             write!(out, "HTTP/1.1 200 OK\r\n")?;
-            &body[..]
+            body
         }
     };
     write!(
@@ -267,12 +268,12 @@ fn answer(
     if request.method == "HEAD" {
         return Ok(true);
     }
-    match special {
-        Some(Behaviour::Truncate(after)) => {
+    match *special.unwrap_or(&Behaviour::NoRange) {
+        Behaviour::Truncate(after) => {
             out.write_all(&part[..after.min(part.len())])?;
             return Ok(after >= part.len());
         }
-        Some(Behaviour::Slow { piece, pause }) => {
+        Behaviour::Slow { piece, pause } => {
             for piece in part.chunks(piece.max(1)) {
                 if stop.load(Ordering::SeqCst) {
                     return Ok(false);

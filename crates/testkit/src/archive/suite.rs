@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::Path;
 
 use selfsame_image::Digest;
@@ -43,14 +42,24 @@ impl Index {
         }
         .compress(&plain)
         .unwrap();
-        let mut gz = flate2::GzBuilder::new().write(Vec::new(), flate2::Compression::fast());
-        gz.write_all(&plain).unwrap();
-        Self {
-            plain,
-            xz,
-            gz: gz.finish().unwrap(),
-        }
+        let gz = gzip(&plain);
+        Self { plain, xz, gz }
     }
+}
+
+/// A gzip member (RFC 1952) around the deflate stream of a zlib stream (RFC 1950), whose header has 2 bytes and whose
+/// checksum has 4.
+fn gzip(plain: &[u8]) -> Vec<u8> {
+    let zlib = Codec::Gzip { level: 1 }.compress(plain).unwrap();
+    let crc = plain.iter().fold(u32::MAX, |crc, &byte| {
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| {
+            crc >> 1 ^ if crc & 1 == 1 { 0xedb8_8320 } else { 0 }
+        })
+    });
+    let size = u32::try_from(plain.len()).expect("fixtures are small");
+    let header = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
+    let deflate = &zlib[2..zlib.len() - 4];
+    [&header[..], deflate, &(!crc).to_le_bytes(), &size.to_le_bytes()].concat()
 }
 
 /// One suite of an archive. All fields may be changed before it is written.
