@@ -248,7 +248,10 @@ impl<'a, 'w> Run<'a, 'w> {
             if !due(job.not_before) {
                 continue;
             }
-            usable.sort_by_key(|mirror| job.tries[*mirror].times);
+            match usable.iter().copied().find(|mirror| job.sticks_to(*mirror)) {
+                Some(mirror) => usable = vec![mirror],
+                None => usable.sort_by_key(|mirror| job.tries[*mirror].times),
+            }
             for mirror in usable {
                 let standing = &state.mirrors[mirror];
                 let crowded = self.is_suspect(standing) && standing.in_flight > 0;

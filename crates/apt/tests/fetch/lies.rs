@@ -198,6 +198,41 @@ fn a_liar_among_cutters_is_found_out() {
 }
 
 #[test]
+fn two_cutters_after_a_bad_beginning_still_make_a_file() {
+    let world = World::new(&[1_000_000]);
+    let content = selfsame_image::tree::Content::of(world.file());
+    world
+        .store
+        .partial(&content)
+        .unwrap()
+        .unwrap()
+        .append(&[7; 10])
+        .unwrap();
+    let [a, b] = [300_000, 450_000].map(|limit| {
+        let files = world.files.clone();
+        Server::start(move |request, conn| conn.serve_up_to(request, &files, limit))
+    });
+    world.fetch(&[a.mirror(), b.mirror()]).unwrap();
+    world.assert_complete();
+}
+
+#[test]
+fn cutters_that_know_no_ranges_do_not_keep_us_for_ever() {
+    let world = World::new(&[1_000_000]);
+    let [a, b] = [100_000, 600_000].map(|limit| {
+        let files = world.files.clone();
+        Server::start(move |request, conn| {
+            let mut request = request.clone();
+            request.headers.remove("range");
+            conn.serve_up_to(&request, &files, limit);
+        })
+    });
+    let error = world.fetch(&[a.mirror(), b.mirror()]).unwrap_err();
+    assert_eq!(World::reasons(&error).len(), 2, "{error}");
+    assert!(a.requests().len() + b.requests().len() <= 10);
+}
+
+#[test]
 fn the_message_names_every_mirror_and_its_reason() {
     let mut world = World::new(&[30_000, 20_000]);
     world.wants[0].what = "linux-image-amd64 6.1.170-1".to_owned();
