@@ -217,6 +217,36 @@ fn two_cutters_after_a_bad_beginning_still_make_a_file() {
 }
 
 #[test]
+fn bytes_that_did_not_fit_once_are_not_joined_to_others_again() {
+    let world = World::new(&[1_000_000]);
+    let content = selfsame_image::tree::Content::of(world.file());
+    world
+        .store
+        .partial(&content)
+        .unwrap()
+        .unwrap()
+        .append(&[7; 10])
+        .unwrap();
+    let files = world.files.clone();
+    let gone = Server::start(move |request, conn| match request.number {
+        0 => conn.serve(request, &files),
+        1 => conn.serve_up_to(request, &files, 600_000),
+        _ => conn.status(404, &[]),
+    });
+    let files = world.files.clone();
+    let honest = Server::start(move |request, conn| match request.number {
+        0 => conn.status(503, &[("Retry-After", "0".to_owned())]),
+        _ => conn.serve(request, &files),
+    });
+    world.fetch(&[gone.mirror(), honest.mirror()]).unwrap();
+    world.assert_complete();
+    let from: Vec<_> = gone.asked().into_iter().map(|(_, from)| from).collect();
+    assert_eq!(from, [Some(10), None, Some(600_000)]);
+    let from: Vec<_> = honest.asked().into_iter().map(|(_, from)| from).collect();
+    assert_eq!(from, [None, None]);
+}
+
+#[test]
 fn cutters_that_know_no_ranges_do_not_keep_us_for_ever() {
     let world = World::new(&[1_000_000]);
     let [a, b] = [100_000, 600_000].map(|limit| {
