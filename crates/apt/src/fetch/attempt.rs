@@ -34,6 +34,10 @@ pub(crate) struct Job<'w> {
     fed_by: BTreeSet<Feeder>,
     /// Bytes of different mirrors must not be joined: they did not fit once.
     unmixed: bool,
+    /// How many bytes the last attempt left.
+    left: u64,
+    /// The most bytes that were there, since mixing was given up if it was.
+    most: u64,
     /// Bytes that progress has been told of.
     told: u64,
 }
@@ -118,6 +122,8 @@ impl<'w> Job<'w> {
             not_before: None,
             fed_by: BTreeSet::new(),
             unmixed: false,
+            left: 0,
+            most: 0,
             told: 0,
         }
     }
@@ -131,10 +137,16 @@ impl<'w> Job<'w> {
 
     /// Tells how many bytes are there, if they were never that many.
     pub(crate) fn tell(&mut self, run: &Run, have: u64) {
+        self.most = self.most.max(have);
         if have > self.told {
             run.progress.advanced(have - self.told);
             self.told = have;
         }
+    }
+
+    /// Whether the bytes that are there can only be completed by this mirror.
+    pub(crate) fn sticks_to(&self, mirror: usize) -> bool {
+        self.unmixed && self.fed_by.contains(&Feeder::Mirror(mirror))
     }
 
     /// Notes that mirror number `at` sent some of the bytes.
@@ -166,7 +178,8 @@ pub(crate) fn attempt<'a>(
     }
     if partial.have() == 0 {
         job.fed_by.clear();
-    } else if job.fed_by.is_empty() {
+    } else if partial.have() != job.left {
+        // Somebody else was at it before, or in between.
         job.fed_by.insert(Feeder::EarlierRun);
     }
     if job.unmixed && job.fed_by.iter().any(|feeder| *feeder != Feeder::Mirror(at)) {
@@ -176,15 +189,16 @@ pub(crate) fn attempt<'a>(
     if partial.have() == content.size && content.size > 0 {
         return seal(job, partial).map(|()| Got::Already);
     }
-    let before = partial.have();
+    let before = job.most;
     job.tries[at].times += 1;
-    let body = open(run, job, at, permit, &mut partial)?;
-    let result = transfer(run, job, at, body, &mut partial);
-    let gained = partial.have().saturating_sub(before);
+    let result = open(run, job, at, permit, &mut partial)
+        .and_then(|source| transfer(run, job, at, source, &mut partial));
+    job.left = partial.have();
     match result {
         Ok(()) => seal(job, partial).map(|()| Got::Delivered),
         Err(Stop::Failed { reason, .. }) => {
-            let progressed = gained >= (content.size / 20).max(1 << 16);
+            // Measured from the most that was there before, so that this cannot go on for ever.
+            let progressed = job.most - before >= (content.size / 20).max(1 << 16);
             Err(Stop::Failed { reason, progressed })
         }
         Err(other) => Err(other),
@@ -199,7 +213,9 @@ fn seal(job: &mut Job, partial: Partial) -> Result<(), Stop> {
         Err(StoreError::Mismatch { found, .. }) => {
             let feeders = std::mem::take(&mut job.fed_by);
             if feeders.len() > 1 || feeders.contains(&Feeder::EarlierRun) {
-                job.unmixed = true;
+                if !job.unmixed {
+                    (job.unmixed, job.most) = (true, 0);
+                }
                 return Err(Stop::Mixed { bytes });
             }
             Err(Reason::WrongDigest { found: found.digest }.into())

@@ -56,7 +56,7 @@ pub enum Warning {
     Paused {
         /// The mirror.
         mirror: Mirror,
-        /// For how long.
+        /// For how long it asked, or the usual pause.
         pause: Duration,
     },
     /// Bytes from several mirrors, or from an earlier run, did not fit together, and nobody can say whose fault it was.

@@ -109,7 +109,10 @@ impl<'a, 'w> Run<'a, 'w> {
             store,
             mirrors,
             progress,
-            deadline: fetcher.config.deadline_total.map(|limit| Instant::now() + limit),
+            deadline: fetcher
+                .config
+                .deadline_total
+                .and_then(|limit| Instant::now().checked_add(limit)),
             state: Mutex::new(state),
             changed: Condvar::new(),
             aborted: AtomicBool::new(false),
@@ -248,7 +251,10 @@ impl<'a, 'w> Run<'a, 'w> {
             if !due(job.not_before) {
                 continue;
             }
-            usable.sort_by_key(|mirror| job.tries[*mirror].times);
+            match usable.iter().copied().find(|mirror| job.sticks_to(*mirror)) {
+                Some(mirror) => usable = vec![mirror],
+                None => usable.sort_by_key(|mirror| job.tries[*mirror].times),
+            }
             for mirror in usable {
                 let standing = &state.mirrors[mirror];
                 let crowded = self.is_suspect(standing) && standing.in_flight > 0;
@@ -326,6 +332,7 @@ impl<'a, 'w> Run<'a, 'w> {
         warnings
     }
 
+    /// Books a failure on the file and on the mirror.
     fn blame(
         &self,
         state: &mut State,
@@ -386,18 +393,24 @@ impl<'a, 'w> Run<'a, 'w> {
             reason,
             again,
         });
+        warnings.extend(self.drop_if_hopeless(state, mirror));
+    }
+
+    /// Drops a mirror that has failed too often.
+    fn drop_if_hopeless(&self, state: &mut State, mirror: usize) -> Option<Warning> {
+        let config = &self.fetcher.config;
         let others = (0..self.mirrors.len()).any(|other| other != mirror && self.is_candidate(state, other));
         let standing = &mut state.mirrors[mirror];
         let limit = config.offences.max(1);
         let hopeless = standing.lies >= limit || standing.probes > config.retries;
-        if !standing.dropped && (hopeless || (others && standing.offences() >= limit)) {
-            standing.dropped = true;
-            let offences = standing.offences();
-            warnings.push(Warning::Dropped {
-                mirror: self.mirrors[mirror].clone(),
-                offences,
-            });
+        if standing.dropped || !(hopeless || (others && standing.offences() >= limit)) {
+            return None;
         }
+        standing.dropped = true;
+        Some(Warning::Dropped {
+            mirror: self.mirrors[mirror].clone(),
+            offences: standing.offences(),
+        })
     }
 
     /// Whether a mirror has failed so often that it is asked for one file at a time only.

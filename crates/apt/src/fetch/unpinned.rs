@@ -21,7 +21,10 @@ impl Fetcher {
     /// [`FetchError::Unpinned`] with the reason.
     pub fn fetch_unpinned(&self, path: &str, mirror: &Mirror, max_bytes: u64) -> Result<Vec<u8>, FetchError> {
         check_paths(path, &[path.to_owned()])?;
-        let deadline = self.config.deadline_total.map(|limit| Instant::now() + limit);
+        let deadline = self
+            .config
+            .deadline_total
+            .and_then(|limit| Instant::now().checked_add(limit));
         let mut times = 0;
         loop {
             let reason = if self.config.offline && mirror.scheme() != Scheme::File {

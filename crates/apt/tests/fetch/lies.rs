@@ -198,6 +198,71 @@ fn a_liar_among_cutters_is_found_out() {
 }
 
 #[test]
+fn two_cutters_after_a_bad_beginning_still_make_a_file() {
+    let world = World::new(&[1_000_000]);
+    let content = selfsame_image::tree::Content::of(world.file());
+    world
+        .store
+        .partial(&content)
+        .unwrap()
+        .unwrap()
+        .append(&[7; 10])
+        .unwrap();
+    let [a, b] = [300_000, 450_000].map(|limit| {
+        let files = world.files.clone();
+        Server::start(move |request, conn| conn.serve_up_to(request, &files, limit))
+    });
+    world.fetch(&[a.mirror(), b.mirror()]).unwrap();
+    world.assert_complete();
+}
+
+#[test]
+fn bytes_that_did_not_fit_once_are_not_joined_to_others_again() {
+    let world = World::new(&[1_000_000]);
+    let content = selfsame_image::tree::Content::of(world.file());
+    world
+        .store
+        .partial(&content)
+        .unwrap()
+        .unwrap()
+        .append(&[7; 10])
+        .unwrap();
+    let files = world.files.clone();
+    let gone = Server::start(move |request, conn| match request.number {
+        0 => conn.serve(request, &files),
+        1 => conn.serve_up_to(request, &files, 600_000),
+        _ => conn.status(404, &[]),
+    });
+    let files = world.files.clone();
+    let honest = Server::start(move |request, conn| match request.number {
+        0 => conn.status(503, &[("Retry-After", "0".to_owned())]),
+        _ => conn.serve(request, &files),
+    });
+    world.fetch(&[gone.mirror(), honest.mirror()]).unwrap();
+    world.assert_complete();
+    let from: Vec<_> = gone.asked().into_iter().map(|(_, from)| from).collect();
+    assert_eq!(from, [Some(10), None, Some(600_000)]);
+    let from: Vec<_> = honest.asked().into_iter().map(|(_, from)| from).collect();
+    assert_eq!(from, [None, None]);
+}
+
+#[test]
+fn cutters_that_know_no_ranges_do_not_keep_us_for_ever() {
+    let world = World::new(&[1_000_000]);
+    let [a, b] = [100_000, 600_000].map(|limit| {
+        let files = world.files.clone();
+        Server::start(move |request, conn| {
+            let mut request = request.clone();
+            request.headers.remove("range");
+            conn.serve_up_to(&request, &files, limit);
+        })
+    });
+    let error = world.fetch(&[a.mirror(), b.mirror()]).unwrap_err();
+    assert_eq!(World::reasons(&error).len(), 2, "{error}");
+    assert!(a.requests().len() + b.requests().len() <= 10);
+}
+
+#[test]
 fn the_message_names_every_mirror_and_its_reason() {
     let mut world = World::new(&[30_000, 20_000]);
     world.wants[0].what = "linux-image-amd64 6.1.170-1".to_owned();
@@ -253,13 +318,12 @@ fn the_message_names_every_mirror_and_its_reason() {
     );
 }
 
-#[test]
-fn any_answer_is_survived_and_never_believed() {
-    let world = World::new(&[300]);
+/// Answers that are odd, and a good one with this body that is changed here and there.
+fn odd_answers(body: &[u8]) -> Vec<Vec<u8>> {
     let good = {
         let head = "HTTP/1.1 200 OK\r\nServer: x\r\nContent-Length: 300\r\nETag: \"a\"\r\nRetry-After: 0\r\nLocation: /x\r\n\
                     Content-Range: bytes 0-299/300\r\nTransfer-Encoding: identity\r\nConnection: keep-alive\r\n\r\n";
-        [head.as_bytes(), world.file()].concat()
+        [head.as_bytes(), body].concat()
     };
     let mut numbers = Numbers(9);
     let mut answers: Vec<Vec<u8>> = [
@@ -309,6 +373,13 @@ fn any_answer_is_survived_and_never_believed() {
         }
         answers.push(bytes);
     }
+    answers
+}
+
+#[test]
+fn any_answer_is_survived_and_never_believed() {
+    let world = World::new(&[300]);
+    let answers = odd_answers(world.file());
     let count = answers.len();
     let state = std::sync::Mutex::new(answers.into_iter());
     let server = Server::start(move |_, conn| {
