@@ -20,25 +20,14 @@ fn fixture() -> (Tree, Memory) {
     ]);
     for number in 0..70 {
         let content = memory.add(format!("{number}\n"));
-        put(
-            &mut tree,
-            &format!("many/file number {number}.txt"),
-            Kind::File(content),
-        );
+        put(&mut tree, &format!("many/file number {number}.txt"), Kind::File(content));
     }
     (tree, memory)
 }
 
 fn options(tree: &Tree, size: Size) -> Fat<'_> {
     let serial = fat::serial(tree, EPOCH);
-    Fat {
-        tree,
-        epoch: EPOCH,
-        label: "SELFSAMEESP".into(),
-        serial,
-        size,
-        hidden_sectors: 0,
-    }
+    Fat { tree, epoch: EPOCH, label: "SELFSAMEESP".into(), serial, size, hidden_sectors: 0 }
 }
 
 fn image(tree: &Tree, memory: &Memory, size: Size) -> (Vec<u8>, fat::Written) {
@@ -50,11 +39,8 @@ fn image(tree: &Tree, memory: &Memory, size: Size) -> (Vec<u8>, fat::Written) {
 
 const FIT: Size = Size::Fit { free: 0 };
 /// One size for each width.
-const SIZES: [(Size, Width); 3] = [
-    (FIT, Width::Fat12),
-    (Size::Exact(9_000_448), Width::Fat16),
-    (Size::Exact(40 << 20), Width::Fat32),
-];
+const SIZES: [(Size, Width); 3] =
+    [(FIT, Width::Fat12), (Size::Exact(9_000_448), Width::Fat16), (Size::Exact(40 << 20), Width::Fat32)];
 /// Clusters have 4 KiB from 260 MiB on.
 const LARGE: Size = Size::Exact(261 << 20);
 
@@ -63,10 +49,7 @@ fn files(image: &[u8], tree: &Tree<Chain>) -> Vec<(String, Vec<u8>)> {
     let mut files = Vec::new();
     let walked = tree.walk(|path, entry| {
         if let Item::Leaf(_, Kind::File(chain)) = entry.item {
-            files.push((
-                String::from_utf8(path.to_vec()).unwrap(),
-                join(image, &chain.extents),
-            ));
+            files.push((String::from_utf8(path.to_vec()).unwrap(), join(image, &chain.extents)));
         }
         Ok::<(), std::convert::Infallible>(())
     });
@@ -81,16 +64,11 @@ fn what_was_written_is_read_in_every_width() {
         let (image, written) = image(&tree, &memory, size);
         let volume = fat::open(&image).unwrap();
         assert_eq!((written.width, volume.width), (width, width), "{size:?}");
-        assert_eq!(
-            (volume.serial, &*volume.label),
-            (fat::serial(&tree, EPOCH), "SELFSAMEESP")
-        );
+        assert_eq!((volume.serial, &*volume.label), (fat::serial(&tree, EPOCH), "SELFSAMEESP"));
         let read = fat::read_tree(&image, &volume).unwrap();
         // FAT has neither owners nor permissions but keeps times, here even ones, to the second.
-        let found = read
-            .clone()
-            .try_map(|chain| Ok::<_, ()>(Content::of(&join(&image, &chain.extents))))
-            .unwrap();
+        let found =
+            read.clone().try_map(|chain| Ok::<_, ()>(Content::of(&join(&image, &chain.extents)))).unwrap();
         let (mut found, mut expected) = (found, tree.clone());
         found.compact();
         expected.compact();
@@ -101,10 +79,7 @@ fn what_was_written_is_read_in_every_width() {
         for (path, extent) in &written.files {
             assert_eq!(extent.at % 512, 0);
             let path = String::from_utf8(path.clone()).unwrap();
-            let (_, bytes) = files(&image, &read)
-                .into_iter()
-                .find(|(name, _)| *name == path)
-                .unwrap();
+            let (_, bytes) = files(&image, &read).into_iter().find(|(name, _)| *name == path).unwrap();
             assert_eq!(join(&image, &[*extent]), bytes, "{path}");
         }
     }
@@ -127,10 +102,7 @@ fn fsck_finds_nothing_to_mend() {
         assert!(text.contains(&format!("{bits} bit entries")), "{text}");
         assert!(text.contains(" 83 files, "), "{text}");
         for word in ["differ", "dirty", "orphan", "wrong", "Reclaim", "bad", "lost"] {
-            assert!(
-                !text.to_lowercase().contains(&word.to_lowercase()),
-                "{size:?} {word}: {text}"
-            );
+            assert!(!text.to_lowercase().contains(&word.to_lowercase()), "{size:?} {word}: {text}");
         }
     }
 }
@@ -147,26 +119,15 @@ fn mtools_list_and_copy_the_same() {
         };
         assert!(text.contains("is SELFSAMEESP"), "{text}");
         let serial = format!("{:08X}", fat::serial(&tree, EPOCH));
-        assert!(
-            text.contains(&format!("{}-{}", &serial[..4], &serial[4..])),
-            "{text}"
-        );
-        assert!(
-            text.contains("BOOTX64  EFI     70001 2023-11-14  21:13 \n"),
-            "{text}"
-        );
-        assert!(
-            text.contains("GRUBX6~1 EFI      1024 2023-11-14  21:13  grubx64.efi\n"),
-            "{text}"
-        );
+        assert!(text.contains(&format!("{}-{}", &serial[..4], &serial[4..])), "{text}");
+        assert!(text.contains("BOOTX64  EFI     70001 2023-11-14  21:13 \n"), "{text}");
+        assert!(text.contains("GRUBX6~1 EFI      1024 2023-11-14  21:13  grubx64.efi\n"), "{text}");
         assert!(text.contains("Directory for ::/EFI/BOOT"), "{text}");
         let target = scratch();
         let to = target.path().to_str().unwrap();
         // mtools translates names into the character set of the locale.
         let mut copy = Command::new("env");
-        copy.args(["LC_ALL=C.UTF-8", "mcopy", "-s", "-n", "-i"])
-            .arg(&path)
-            .args(["::/*", to]);
+        copy.args(["LC_ALL=C.UTF-8", "mcopy", "-s", "-n", "-i"]).arg(&path).args(["::/*", to]);
         oracle_text(&mut copy).unwrap();
         let read = fat::read_tree(&bytes, &fat::open(&bytes).unwrap()).unwrap();
         let files = files(&bytes, &read);
@@ -189,10 +150,7 @@ fn bytes_are_pinned() {
         "104883104221ae08c82da276dcfad625932b192b4691db9fc95d5ec302c0639b",
         "74496eaf44afa398ae5105f4d4c0a584fafa1f52b4405aaf68ad16f55de0644b",
     ];
-    assert_eq!(
-        digests, expected,
-        "bytes changed: if intended, update and say why in the commit"
-    );
+    assert_eq!(digests, expected, "bytes changed: if intended, update and say why in the commit");
 }
 
 #[test]
@@ -210,20 +168,14 @@ fn dump_shows_every_field_with_its_place() {
     let (tree, memory) = tree(&[("EFI/BOOT/BOOTX64.EFI", &noise(3000)), ("EFI/grub.cfg", b"x")]);
     insta::assert_snapshot!("fat_12", fat::dump(&image(&tree, &memory, FIT).0).unwrap());
     let (small, memory) = crate::support::tree(&[("a-long-name.txt", &noise(700))]);
-    insta::assert_snapshot!(
-        "fat_32",
-        fat::dump(&image(&small, &memory, Size::Exact(36 << 20)).0).unwrap()
-    );
+    insta::assert_snapshot!("fat_32", fat::dump(&image(&small, &memory, Size::Exact(36 << 20)).0).unwrap());
 }
 
 #[test]
 fn room_is_found_for_what_shall_stay_free() {
     let (tree, memory) = fixture();
     let size = |free| image(&tree, &memory, Size::Fit { free }).1.size;
-    assert_eq!(
-        (size(0), size(1 << 20), size(100 << 20)),
-        (1 << 20, 2 << 20, 102 << 20)
-    );
+    assert_eq!((size(0), size(1 << 20), size(100 << 20)), (1 << 20, 2 << 20, 102 << 20));
 }
 
 #[test]
@@ -231,52 +183,22 @@ fn what_fat_cannot_hold_is_refused() {
     let refused = |path: &str, kind: Kind| {
         let (mut tree, memory) = tree(&[("GRUB", b"x")]);
         put(&mut tree, path, kind);
-        fat::write(&options(&tree, FIT), &memory, &mut std::io::sink())
-            .unwrap_err()
-            .to_string()
+        fat::write(&options(&tree, FIT), &memory, &mut std::io::sink()).unwrap_err().to_string()
     };
     let empty = || Kind::File(Content::of(b""));
-    assert_eq!(
-        refused("link", Kind::Symlink((*b"x").into())),
-        "link is neither a file nor a directory"
-    );
-    assert_eq!(
-        refused("a/fifo", Kind::Fifo),
-        "a/fifo is neither a file nor a directory"
-    );
-    assert_eq!(
-        refused("grub", empty()),
-        "grub differs from another name in case only"
-    );
+    assert_eq!(refused("link", Kind::Symlink((*b"x").into())), "link is neither a file nor a directory");
+    assert_eq!(refused("a/fifo", Kind::Fifo), "a/fifo is neither a file nor a directory");
+    assert_eq!(refused("grub", empty()), "grub differs from another name in case only");
     assert_eq!(refused("a:b", empty()), "a:b cannot be a name in FAT");
-    let big = Content {
-        size: 1 << 32,
-        ..Content::of(b"")
-    };
-    assert_eq!(
-        refused("big", Kind::File(big)),
-        "big is larger than a file in FAT can be"
-    );
+    let big = Content { size: 1 << 32, ..Content::of(b"") };
+    assert_eq!(refused("big", Kind::File(big)), "big is larger than a file in FAT can be");
     let (mut tree, memory) = fixture();
-    let full = fat::write(
-        &options(&tree, Size::Exact(100 << 10)),
-        &memory,
-        &mut std::io::sink(),
-    );
+    let full = fat::write(&options(&tree, Size::Exact(100 << 10)), &memory, &mut std::io::sink());
     assert!(matches!(full, Err(WriteError::Full { .. })), "{full:?}");
-    let odd = fat::write(
-        &options(&tree, Size::Exact(1_000_000)),
-        &memory,
-        &mut std::io::sink(),
-    );
+    let odd = fat::write(&options(&tree, Size::Exact(1_000_000)), &memory, &mut std::io::sink());
     assert!(matches!(odd, Err(WriteError::Size(1_000_000))), "{odd:?}");
-    tree.leaves_mut()[0]
-        .meta
-        .xattrs
-        .insert((*b"user.x").into(), (*b"").into());
-    let error = fat::write(&options(&tree, FIT), &memory, &mut std::io::sink())
-        .unwrap_err()
-        .to_string();
+    tree.leaves_mut()[0].meta.xattrs.insert((*b"user.x").into(), (*b"").into());
+    let error = fat::write(&options(&tree, FIT), &memory, &mut std::io::sink()).unwrap_err().to_string();
     assert_eq!(error, "EFI/BOOT/BOOTX64.EFI has extended attributes");
 }
 
@@ -284,15 +206,7 @@ fn what_fat_cannot_hold_is_refused() {
 fn times_before_1980_become_its_first_day() {
     let (tree, memory) = tree(&[("A", b"x")]);
     let mut out = Vec::new();
-    fat::write(
-        &Fat {
-            epoch: Epoch(5),
-            ..options(&tree, FIT)
-        },
-        &memory,
-        &mut out,
-    )
-    .unwrap();
+    fat::write(&Fat { epoch: Epoch(5), ..options(&tree, FIT) }, &memory, &mut out).unwrap();
     let read = fat::read_tree(&out, &fat::open(&out).unwrap()).unwrap();
     assert_eq!(read.get(b"A").unwrap().meta.mtime, 315_532_800);
 }
@@ -304,11 +218,7 @@ fn check_names_each_damage() {
         let mut image = image(&tree, &memory, size).0;
         let volume = fat::open(&image).unwrap();
         change(&mut image, &volume);
-        fat::check(&image)
-            .unwrap()
-            .iter()
-            .map(Problem::to_string)
-            .collect()
+        fat::check(&image).unwrap().iter().map(Problem::to_string).collect()
     };
     let at = |value: u64| usize::try_from(value).unwrap();
     let large = Size::Exact(40 << 20);
@@ -318,15 +228,10 @@ fn check_names_each_damage() {
         ["corrupt at byte 0x0: sector 0 does not end in 55 aa"]
     );
     assert_eq!(
-        problems(FIT, &|image, volume| image
-            [at(volume.table_at + volume.table_len) + 200] ^=
-            0x10),
+        problems(FIT, &|image, volume| image[at(volume.table_at + volume.table_len) + 200] ^= 0x10),
         ["allocation tables differ at cluster 133"]
     );
-    assert_eq!(
-        problems(large, &|image, _| image[6 * 512 + 100] ^= 1),
-        ["copy of the boot sector differs"]
-    );
+    assert_eq!(problems(large, &|image, _| image[6 * 512 + 100] ^= 1), ["copy of the boot sector differs"]);
     let free = problems(large, &|image, _| image[512 + 488] ^= 1);
     assert!(free.len() == 1 && free[0].ends_with(" are"), "{free:?}");
     let lost = problems(large, &|image, volume| {
@@ -345,9 +250,7 @@ fn check_names_each_damage() {
     // The first file's chain leads back to its own first cluster.
     let looped = problems(Size::Exact(9_000_448), &|image, volume| {
         let (tree, file) = (fat::read_tree(&*image, volume).unwrap(), b"EFI/BOOT/BOOTX64.EFI");
-        let Some(Item::Leaf(_, Kind::File(chain))) = tree.get(file).map(|entry| entry.item) else {
-            panic!()
-        };
+        let Some(Item::Leaf(_, Kind::File(chain))) = tree.get(file).map(|entry| entry.item) else { panic!() };
         let cluster = u16::try_from((chain.extents[0].at - volume.data_at) / volume.cluster + 2).unwrap();
         for table in [0, 1] {
             let entry = at(volume.table_at + table * volume.table_len) + usize::from(cluster) * 2;
@@ -359,10 +262,7 @@ fn check_names_each_damage() {
 
 #[test]
 fn no_damage_makes_a_reader_panic() {
-    let (tree, memory) = tree(&[
-        ("EFI/BOOT/BOOTX64.EFI", &noise(3000)),
-        ("EFI/a long name.cfg", b"x"),
-    ]);
+    let (tree, memory) = tree(&[("EFI/BOOT/BOOTX64.EFI", &noise(3000)), ("EFI/a long name.cfg", b"x")]);
     let good = image(&tree, &memory, Size::Exact(64 << 10)).0;
     let mut read = 0;
     mutations(&good, 4000, |bad| {
@@ -371,8 +271,5 @@ fn no_damage_makes_a_reader_panic() {
         }
         let _ = (fat::check(bad), fat::dump(bad));
     });
-    assert!(
-        (1..4000).contains(&read),
-        "{read} of 4000 damaged file systems were read"
-    );
+    assert!((1..4000).contains(&read), "{read} of 4000 damaged file systems were read");
 }

@@ -27,19 +27,11 @@ pub(crate) fn fixture() -> (Tree, Memory) {
     ]);
     let deep: Vec<String> = (1..=14).map(|level| format!("level-{level}")).collect();
     let content = memory.add("deep\n");
-    let deep = put(
-        &mut tree,
-        &format!("{}/bottom.txt", deep.join("/")),
-        Kind::File(content),
-    );
+    let deep = put(&mut tree, &format!("{}/bottom.txt", deep.join("/")), Kind::File(content));
     tree.link(b"hard link", deep).unwrap();
     for number in 0..200 {
         let content = memory.add(format!("{number}\n"));
-        put(
-            &mut tree,
-            &format!("many/a file with a long name, number {number}.txt"),
-            Kind::File(content),
-        );
+        put(&mut tree, &format!("many/a file with a long name, number {number}.txt"), Kind::File(content));
     }
     let long = "n".repeat(255);
     put(&mut tree, &long, Kind::File(memory.add("long\n")));
@@ -60,18 +52,10 @@ pub(crate) fn fixture() -> (Tree, Memory) {
 
 /// Owners, modes and times that are not the usual ones; the last is after the epoch.
 fn owners(tree: &mut Tree) {
-    let meta = |mode, uid, gid, mtime| Meta {
-        uid,
-        gid,
-        ..Meta::root(mode, mtime)
-    };
-    let Some(Item::Leaf(id, _)) = tree.get(b"README").map(|entry| entry.item) else {
-        panic!()
-    };
+    let meta = |mode, uid, gid, mtime| Meta { uid, gid, ..Meta::root(mode, mtime) };
+    let Some(Item::Leaf(id, _)) = tree.get(b"README").map(|entry| entry.item) else { panic!() };
     tree.leaves_mut()[id.index()].meta = meta(0o4755, 1000, 4_000_000_000, 0);
-    let Some(Item::Leaf(id, _)) = tree.get(b"readme").map(|entry| entry.item) else {
-        panic!()
-    };
+    let Some(Item::Leaf(id, _)) = tree.get(b"readme").map(|entry| entry.item) else { panic!() };
     tree.leaves_mut()[id.index()].meta = meta(0o000, 65_534, 5, i64::from(EPOCH.0) + 5);
     tree.dir_mut(b"live").unwrap().meta = meta(0o1777, 7, 8, 86_400);
 }
@@ -79,14 +63,7 @@ fn owners(tree: &mut Tree) {
 /// Devices and the like, which only root can unpack.
 fn devices(tree: &mut Tree) {
     put(tree, "dev/null", Kind::Char { major: 1, minor: 3 });
-    put(
-        tree,
-        "dev/vda",
-        Kind::Block {
-            major: 254,
-            minor: 1_048_575,
-        },
-    );
+    put(tree, "dev/vda", Kind::Block { major: 254, minor: 1_048_575 });
     put(tree, "dev/fifo", Kind::Fifo);
     put(tree, "dev/socket", Kind::Socket);
 }
@@ -95,14 +72,7 @@ fn devices(tree: &mut Tree) {
 fn esp(memory: &mut Memory) -> Content {
     let (tree, files) = tree(&[("EFI/BOOT/BOOTX64.EFI", b"MZ")]);
     let size = Size::Fit { free: 0 };
-    let fat = Fat {
-        tree: &tree,
-        epoch: EPOCH,
-        label: "ESP".into(),
-        serial: 1,
-        size,
-        hidden_sectors: 0,
-    };
+    let fat = Fat { tree: &tree, epoch: EPOCH, label: "ESP".into(), serial: 1, size, hidden_sectors: 0 };
     let mut bytes = Vec::new();
     fat::write(&fat, &files, &mut bytes).unwrap();
     memory.add(bytes)
@@ -134,10 +104,7 @@ pub(crate) fn hybrid(tree: &Tree, memory: &mut Memory) -> (Vec<u8>, Written) {
         epoch: EPOCH,
         labels: labels(),
         joliet: true,
-        bios: Some(BiosBoot {
-            image: b"isolinux/isolinux.bin",
-            info_table: true,
-        }),
+        bios: Some(BiosBoot { image: b"isolinux/isolinux.bin", info_table: true }),
         esp: Some(esp(memory)),
         hybrid: None,
         last: Some(b"live/filesystem.squashfs"),
@@ -206,15 +173,9 @@ fn rock_ridge_gives_back_the_whole_tree() {
     devices(&mut tree);
     let (image, written) = hybrid(&tree, &mut memory);
     let boot = content_of(&tree, b"isolinux/isolinux.bin");
-    assert_eq!(
-        contents(&image, Names::RockRidge, Some((&written, boot))),
-        expected(&tree)
-    );
+    assert_eq!(contents(&image, Names::RockRidge, Some((&written, boot))), expected(&tree));
     let volume = iso9660::open(&image).unwrap();
-    assert_eq!(
-        (volume.names, volume.joliet, volume.labels),
-        (Names::RockRidge, true, labels())
-    );
+    assert_eq!((volume.names, volume.joliet, volume.labels), (Names::RockRidge, true, labels()));
     assert_eq!(u64::from(volume.blocks) * 2048, written.size);
     let problems = iso9660::check(&image).unwrap();
     assert!(problems.is_empty(), "{problems:?}");
@@ -228,15 +189,9 @@ fn the_partition_is_a_volume_of_its_own() {
     let boot = content_of(&tree, b"isolinux/isolinux.bin");
     let whole = contents(&image, Names::RockRidge, Some((&written, boot)));
     let mut moved = written.clone();
-    moved
-        .files
-        .iter_mut()
-        .for_each(|placed| placed.extent.at -= 32_768);
+    moved.files.iter_mut().for_each(|placed| placed.extent.at -= 32_768);
     assert_eq!(contents(partition, Names::RockRidge, Some((&moved, boot))), whole);
-    assert_eq!(
-        contents(partition, Names::Joliet, None),
-        contents(&image, Names::Joliet, None)
-    );
+    assert_eq!(contents(partition, Names::Joliet, None), contents(&image, Names::Joliet, None));
     let volume = iso9660::open(partition).unwrap();
     assert_eq!(usize::try_from(volume.blocks).unwrap() * 2048, partition.len());
     assert_eq!(volume.catalog, None);
@@ -252,21 +207,13 @@ fn joliet_and_plain_names_are_what_the_rules_make_of_them() {
         ("readme", b"5"),
         ("a;b", b"6"),
     ]);
-    let (image, _) = write(
-        &Iso {
-            joliet: true,
-            ..plain(&tree)
-        },
-        &memory,
-    );
+    let (image, _) = write(&Iso { joliet: true, ..plain(&tree) }, &memory);
     let names = |names| {
         let mut paths = Vec::new();
         let tree = contents(&image, names, None);
         let walked = tree.walk(|path, entry| {
             if let Item::Leaf(_, Kind::File(content)) = entry.item {
-                let number = ('1'..='6')
-                    .find(|n| Content::of(n.to_string().as_bytes()) == *content)
-                    .unwrap();
+                let number = ('1'..='6').find(|n| Content::of(n.to_string().as_bytes()) == *content).unwrap();
                 paths.push(format!("{} {number}", String::from_utf8_lossy(path)));
             }
             Ok::<(), std::convert::Infallible>(())
@@ -276,25 +223,11 @@ fn joliet_and_plain_names_are_what_the_rules_make_of_them() {
     };
     assert_eq!(
         names(Names::Joliet),
-        [
-            "Grüße.txt 3",
-            "README 4",
-            "a_b 6",
-            "isolinux/isolinux.cfg 1",
-            "live/vmlinuz 2",
-            "readme000 5"
-        ]
+        ["Grüße.txt 3", "README 4", "a_b 6", "isolinux/isolinux.cfg 1", "live/vmlinuz 2", "readme000 5"]
     );
     assert_eq!(
         names(Names::Plain),
-        [
-            "A_B 6",
-            "GR__E.TXT 3",
-            "ISOLINUX/ISOLINUX.CFG 1",
-            "LIVE/VMLINUZ 2",
-            "README 4",
-            "README000 5"
-        ]
+        ["A_B 6", "GR__E.TXT 3", "ISOLINUX/ISOLINUX.CFG 1", "LIVE/VMLINUZ 2", "README 4", "README000 5"]
     );
 }
 
@@ -305,37 +238,18 @@ fn equal_bytes_lie_in_the_image_once() {
     let paths: Vec<Vec<&str>> = written
         .files
         .iter()
-        .map(|placed| {
-            placed
-                .paths
-                .iter()
-                .map(|path| std::str::from_utf8(path).unwrap())
-                .collect()
-        })
+        .map(|placed| placed.paths.iter().map(|path| std::str::from_utf8(path).unwrap()).collect())
         .collect();
     assert!(paths.contains(&vec!["copy of readme", "readme"]), "{paths:?}");
-    assert!(
-        paths
-            .iter()
-            .any(|paths| paths.len() == 2 && paths[0] == "hard link"),
-        "{paths:?}"
-    );
+    assert!(paths.iter().any(|paths| paths.len() == 2 && paths[0] == "hard link"), "{paths:?}");
     // In the order of the image, which is that of the tree but for the file that shall be last.
-    assert!(
-        written
-            .files
-            .windows(2)
-            .all(|pair| pair[0].extent.at < pair[1].extent.at)
-    );
+    assert!(written.files.windows(2).all(|pair| pair[0].extent.at < pair[1].extent.at));
     assert_eq!(paths.last().unwrap(), &["live/filesystem.squashfs"]);
     let rest = &paths[..paths.len() - 1];
     assert!(rest.windows(2).all(|pair| pair[0] < pair[1]), "{rest:?}");
     for placed in &written.files {
         let content = content_of(&tree, &placed.paths[0]);
-        assert_eq!(
-            Content::of(&join(&image, &[placed.extent])) == content,
-            !placed.patched
-        );
+        assert_eq!(Content::of(&join(&image, &[placed.extent])) == content, !placed.patched);
     }
 }
 
@@ -343,23 +257,15 @@ fn equal_bytes_lie_in_the_image_once() {
 fn a_boot_image_with_a_twin_is_patched_alone() {
     let boot = noise(3000);
     let (tree, memory) = tree(&[("isolinux.bin", &boot), ("twin", &boot)]);
-    let bios = Some(BiosBoot {
-        image: b"isolinux.bin",
-        info_table: true,
-    });
+    let bios = Some(BiosBoot { image: b"isolinux.bin", info_table: true });
     let (image, written) = write(&Iso { bios, ..plain(&tree) }, &memory);
-    let [patched, twin] = &written.files[..] else {
-        panic!("{written:?}")
-    };
+    let [patched, twin] = &written.files[..] else { panic!("{written:?}") };
     assert_eq!((patched.patched, twin.patched), (true, false));
     assert_eq!(join(&image, &[twin.extent]), boot);
     let bytes = join(&image, &[patched.extent]);
     assert_eq!((&bytes[..8], &bytes[64..]), (&boot[..8], &boot[64..]));
     let block = u32::try_from(patched.extent.at / 2048).unwrap();
-    assert_eq!(
-        bytes[8..20],
-        [16_u32.to_le_bytes(), block.to_le_bytes(), 3000_u32.to_le_bytes()].concat()
-    );
+    assert_eq!(bytes[8..20], [16_u32.to_le_bytes(), block.to_le_bytes(), 3000_u32.to_le_bytes()].concat());
 }
 
 #[test]
@@ -368,14 +274,8 @@ fn boot_images_are_found_in_the_catalog() {
     let (image, written) = hybrid(&tree, &mut memory);
     let images = iso9660::boot_images(&image, &iso9660::open(&image).unwrap()).unwrap();
     let isolinux = written.files.iter().find(|placed| placed.patched).unwrap();
-    let short: Vec<_> = images
-        .iter()
-        .map(|image| (image.platform, image.at, image.sectors))
-        .collect();
-    assert_eq!(
-        short,
-        [(0, isolinux.extent.at, 4), (0xef, written.esp.unwrap().at, 2048)]
-    );
+    let short: Vec<_> = images.iter().map(|image| (image.platform, image.at, image.sectors)).collect();
+    assert_eq!(short, [(0, isolinux.extent.at, 4), (0xef, written.esp.unwrap().at, 2048)]);
     assert!(images.iter().all(|image| image.bootable && image.media == 0));
     // What the boot code reads: the sector of isolinux.bin.
     assert_eq!(image[432..440], (isolinux.extent.at / 512).to_le_bytes());
@@ -396,39 +296,19 @@ fn bytes_are_pinned() {
 
 #[test]
 fn the_order_of_insertion_changes_nothing() {
-    let files: [(&str, &[u8]); 4] = [
-        ("b/x", b"1"),
-        ("a", b"2"),
-        ("isolinux/isolinux.bin", &[7; 99]),
-        ("b/a", b"2"),
-    ];
+    let files: [(&str, &[u8]); 4] =
+        [("b/x", b"1"), ("a", b"2"), ("isolinux/isolinux.bin", &[7; 99]), ("b/a", b"2")];
     let mut reversed = files;
     reversed.reverse();
     let image = |files: &[(&str, &[u8])]| {
         let (mut tree, mut memory) = tree(files);
         // A leaf that no name refers to any more.
-        tree.insert(
-            b"gone",
-            Leaf {
-                meta: Meta::root(0o644, 0),
-                kind: Kind::File(Content::of(b"gone")),
-            },
-        )
-        .unwrap();
+        tree.insert(b"gone", Leaf { meta: Meta::root(0o644, 0), kind: Kind::File(Content::of(b"gone")) })
+            .unwrap();
         tree.remove(b"gone");
-        tree.insert(
-            b"live",
-            Leaf {
-                meta: Meta::root(0o644, 0),
-                kind: Kind::Fifo,
-            },
-        )
-        .unwrap();
+        tree.insert(b"live", Leaf { meta: Meta::root(0o644, 0), kind: Kind::Fifo }).unwrap();
         let mut iso = Iso {
-            bios: Some(BiosBoot {
-                image: b"isolinux/isolinux.bin",
-                info_table: true,
-            }),
+            bios: Some(BiosBoot { image: b"isolinux/isolinux.bin", info_table: true }),
             ..plain(&tree)
         };
         iso.esp = Some(esp(&mut memory));
@@ -457,10 +337,7 @@ fn dump_shows_every_structure_with_its_place() {
     put(&mut tree, "link", Kind::Symlink((*b"/a name.txt").into()));
     let mut iso = Iso {
         joliet: true,
-        bios: Some(BiosBoot {
-            image: b"isolinux/isolinux.bin",
-            info_table: true,
-        }),
+        bios: Some(BiosBoot { image: b"isolinux/isolinux.bin", info_table: true }),
         esp: Some(esp(&mut memory)),
         ..plain(&tree)
     };
@@ -471,65 +348,28 @@ fn dump_shows_every_structure_with_its_place() {
 #[test]
 fn what_cannot_be_written_is_refused() {
     let (tree, memory) = tree(&[("a", b"1"), ("boot.bin", &noise(63))]);
-    let refused = |iso: Iso<'_>| {
-        iso9660::write(&iso, &memory, &mut std::io::sink())
-            .unwrap_err()
-            .to_string()
-    };
+    let refused = |iso: Iso<'_>| iso9660::write(&iso, &memory, &mut std::io::sink()).unwrap_err().to_string();
     let bios = |image, info_table| Some(BiosBoot { image, info_table });
     let iso = || plain(&tree);
+    assert_eq!(refused(Iso { bios: bios(b"b", false), ..iso() }), "boot image b is not a file of the tree");
+    assert_eq!(refused(Iso { last: Some(b"x/y"), ..iso() }), "last file x/y is not a file of the tree");
     assert_eq!(
-        refused(Iso {
-            bios: bios(b"b", false),
-            ..iso()
-        }),
-        "boot image b is not a file of the tree"
-    );
-    assert_eq!(
-        refused(Iso {
-            last: Some(b"x/y"),
-            ..iso()
-        }),
-        "last file x/y is not a file of the tree"
-    );
-    assert_eq!(
-        refused(Iso {
-            bios: bios(b"boot.bin", true),
-            ..iso()
-        }),
+        refused(Iso { bios: bios(b"boot.bin", true), ..iso() }),
         "boot image of 63 bytes is not between 64 bytes and 16 MiB"
     );
-    let labels = Labels {
-        volume: "x".repeat(33),
-        ..Labels::default()
-    };
+    let labels = Labels { volume: "x".repeat(33), ..Labels::default() };
     assert!(refused(Iso { labels, ..iso() }).ends_with("is not at most 32 characters of printable ASCII"));
     let hybrid = Some(Hybrid::derived(&[1; 433], &iso()));
-    assert_eq!(
-        refused(Iso { hybrid, ..iso() }),
-        "boot code of 433 bytes does not fit into 432 bytes"
-    );
+    assert_eq!(refused(Iso { hybrid, ..iso() }), "boot code of 433 bytes does not fit into 432 bytes");
     let hybrid = Some(Hybrid::derived(&[1], &iso()));
-    assert_eq!(
-        refused(Iso { hybrid, ..iso() }),
-        "boot code without a boot image for BIOSes"
-    );
+    assert_eq!(refused(Iso { hybrid, ..iso() }), "boot code without a boot image for BIOSes");
     let mut other = tree.clone();
-    other.leaves_mut()[0]
-        .meta
-        .xattrs
-        .insert((*b"user.x").into(), (*b"").into());
+    other.leaves_mut()[0].meta.xattrs.insert((*b"user.x").into(), (*b"").into());
     assert_eq!(refused(plain(&other)), "a has extended attributes");
-    let huge = Content {
-        size: 1 << 45,
-        ..Content::of(b"")
-    };
+    let huge = Content { size: 1 << 45, ..Content::of(b"") };
     put(&mut other, "b", Kind::File(huge));
     other.leaves_mut()[0].meta.xattrs.clear();
-    assert_eq!(
-        refused(plain(&other)),
-        "image is larger than ISO 9660 can address"
-    );
+    assert_eq!(refused(plain(&other)), "image is larger than ISO 9660 can address");
 }
 
 #[test]
@@ -557,29 +397,16 @@ fn check_names_each_damage() {
         let mut bad = good.clone();
         let at = usize::try_from(at).unwrap();
         bad[at..at + bytes.len()].copy_from_slice(bytes);
-        iso9660::check(&bad)
-            .unwrap()
-            .iter()
-            .map(|problem: &Problem| problem.to_string() + "\n")
-            .collect()
+        iso9660::check(&bad).unwrap().iter().map(|problem: &Problem| problem.to_string() + "\n").collect()
     };
     let isolinux = written.files.iter().find(|placed| placed.patched).unwrap().extent;
     assert_eq!(
-        problems(
-            isolinux.at + 100,
-            &[good[usize::try_from(isolinux.at).unwrap() + 100] ^ 1]
-        ),
-        format!(
-            "boot info table at byte {:#x} does not describe its image\n",
-            isolinux.at + 8
-        )
+        problems(isolinux.at + 100, &[good[usize::try_from(isolinux.at).unwrap() + 100] ^ 1]),
+        format!("boot info table at byte {:#x} does not describe its image\n", isolinux.at + 8)
     );
     assert_eq!(
         problems(432, &513_u64.to_le_bytes()),
-        format!(
-            "boot code starts sector 513, the boot image is in sector {}\n",
-            isolinux.at / 512
-        )
+        format!("boot code starts sector 513, the boot image is in sector {}\n", isolinux.at / 512)
     );
     assert!(problems(512 + 20, &[1]).starts_with("partition tables\n"));
     assert!(
@@ -604,18 +431,11 @@ fn no_damage_makes_a_reader_panic() {
         ("a name.txt", b"x"),
         (&*format!("d/{}", "n".repeat(255)), b"y"),
     ]);
-    put(
-        &mut tree,
-        "link",
-        Kind::Symlink("../".repeat(200).into_bytes().into()),
-    );
+    put(&mut tree, "link", Kind::Symlink("../".repeat(200).into_bytes().into()));
     devices(&mut tree);
     let mut iso = Iso {
         joliet: true,
-        bios: Some(BiosBoot {
-            image: b"isolinux/isolinux.bin",
-            info_table: true,
-        }),
+        bios: Some(BiosBoot { image: b"isolinux/isolinux.bin", info_table: true }),
         esp: Some(memory.add("esp")),
         ..plain(&tree)
     };
@@ -631,8 +451,5 @@ fn no_damage_makes_a_reader_panic() {
         }
         let _ = (iso9660::check(bad), iso9660::dump(bad));
     });
-    assert!(
-        (1..9000).contains(&read),
-        "{read} of 9000 damaged trees were read"
-    );
+    assert!((1..9000).contains(&read), "{read} of 9000 damaged trees were read");
 }

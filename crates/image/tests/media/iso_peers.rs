@@ -10,14 +10,12 @@ use selfsame_image::tree::{Content, Item, Kind, Tree};
 use selfsame_testkit::{oracle, oracle_text};
 
 use crate::iso::{contents, fixture, hybrid};
-use crate::support::{EPOCH, noise, save, scratch};
+use crate::support::{EPOCH, load, noise, save, scratch};
 
 /// Runs xorriso quietly; its own words go to standard error.
 fn xorriso(arguments: &[&str]) -> Option<String> {
     oracle_text(
-        Command::new("xorriso")
-            .args(["-abort_on", "FAILURE", "-report_about", "SORRY"])
-            .args(arguments),
+        Command::new("xorriso").args(["-abort_on", "FAILURE", "-report_about", "SORRY"]).args(arguments),
     )
 }
 
@@ -32,16 +30,9 @@ fn lines(tree: &Tree) -> BTreeSet<String> {
             Item::Leaf(_, Kind::Symlink(target)) => format!("link {}", String::from_utf8_lossy(target)),
             Item::Leaf(_, other) => format!("{other:?}"),
         };
-        let mode = if kind.starts_with("link") {
-            0o777
-        } else {
-            meta.mode
-        };
+        let mode = if kind.starts_with("link") { 0o777 } else { meta.mode };
         let mtime = EPOCH.clamp(meta.mtime);
-        lines.insert(format!(
-            "{:?} {mode:o} {mtime} {kind}",
-            String::from_utf8_lossy(path)
-        ));
+        lines.insert(format!("{:?} {mode:o} {mtime} {kind}", String::from_utf8_lossy(path)));
         Ok::<(), std::convert::Infallible>(())
     });
     let Ok(()) = walked;
@@ -78,8 +69,7 @@ fn lines_of_directory(root: &Path) -> BTreeSet<String> {
 /// Drops what an unprivileged user cannot read or keep, and what other programs do not represent.
 fn simplified() -> (Tree, selfsame_image::tree::Memory) {
     let (mut tree, memory) = fixture();
-    tree.root
-        .for_each_dir_mut(&mut |meta| (meta.mode, meta.uid, meta.gid) = (0o755, 0, 0));
+    tree.root.for_each_dir_mut(&mut |meta| (meta.mode, meta.uid, meta.gid) = (0o755, 0, 0));
     for leaf in tree.leaves_mut() {
         (leaf.meta.mode, leaf.meta.uid, leaf.meta.gid) = (0o644, 0, 0);
     }
@@ -145,44 +135,18 @@ fn xorriso_sees_owners_and_boot_equipment() {
     let Some(text) = xorriso(&["-indev", from, "-find", "/", "-maxdepth", "1", "-exec", "lsdl"]) else {
         return;
     };
-    assert!(
-        text.contains("-rwsr-xr-x    1 1000     4000000000        6 Jan  1  1970 '/README'"),
-        "{text}"
-    );
-    assert!(
-        text.contains("----------    1 65534    5               6 Nov 14  2023 '/readme'"),
-        "{text}"
-    );
-    assert!(
-        text.contains("drwxrwxrwt    1 7        8               0 Jan  2  1970 '/live'"),
-        "{text}"
-    );
-    let isolinux = written
-        .files
-        .iter()
-        .find(|placed| placed.patched)
-        .unwrap()
-        .extent
-        .at
-        / 2048;
+    assert!(text.contains("-rwsr-xr-x    1 1000     4000000000        6 Jan  1  1970 '/README'"), "{text}");
+    assert!(text.contains("----------    1 65534    5               6 Nov 14  2023 '/readme'"), "{text}");
+    assert!(text.contains("drwxrwxrwt    1 7        8               0 Jan  2  1970 '/live'"), "{text}");
+    let isolinux = written.files.iter().find(|placed| placed.patched).unwrap().extent.at / 2048;
     let esp = written.esp.unwrap();
-    let text = xorriso(&[
-        "-indev",
-        from,
-        "-report_el_torito",
-        "plain",
-        "-report_system_area",
-        "plain",
-    ])
-    .unwrap();
+    let text =
+        xorriso(&["-indev", from, "-report_el_torito", "plain", "-report_system_area", "plain"]).unwrap();
     let squeezed = text.split_whitespace().collect::<Vec<_>>().join(" ");
     for expected in [
         &format!("El Torito catalog : {} 1", written.catalog.unwrap().at / 2048),
         &format!("El Torito boot img : 1 BIOS y none 0x0000 0x00 4 {isolinux}"),
-        &format!(
-            "El Torito boot img : 2 UEFI y none 0x0000 0x00 2048 {}",
-            esp.at / 2048
-        ),
+        &format!("El Torito boot img : 2 UEFI y none 0x0000 0x00 2048 {}", esp.at / 2048),
         "El Torito img path : 1 /isolinux/isolinux.bin",
         "El Torito img opts : 1 boot-info-table isohybrid-suitable",
         "cyl-align-off GPT",
@@ -206,11 +170,7 @@ fn isoinfo_lists_both_trees() {
     let iso = save(dir.path(), "image.iso", &hybrid(&tree, &mut memory).0);
     let list = |option: &str| {
         let text = oracle_text(Command::new("isoinfo").args(["-f", option, "-i"]).arg(&iso))?;
-        Some(
-            text.lines()
-                .map(|line| line.trim_start_matches('/').to_owned())
-                .collect::<BTreeSet<_>>(),
-        )
+        Some(text.lines().map(|line| line.trim_start_matches('/').to_owned()).collect::<BTreeSet<_>>())
     };
     let Some(rock_ridge) = list("-R") else { return };
     let paths = |tree: &Tree, keep: fn(&Kind) -> bool| {
@@ -230,21 +190,14 @@ fn isoinfo_lists_both_trees() {
     };
     // isoinfo cuts names of 255 bytes, and writes Joliet names in the character set of the locale.
     let cut = |paths: BTreeSet<String>| -> BTreeSet<String> {
-        paths
-            .into_iter()
-            .filter(|path| !path.contains("nnnn") && !path.starts_with("Gr"))
-            .collect()
+        paths.into_iter().filter(|path| !path.contains("nnnn") && !path.starts_with("Gr")).collect()
     };
     assert_eq!(cut(rock_ridge), cut(paths(&tree, |_| true)));
     let image = hybrid(&tree, &mut memory).0;
     let joliet = list("-J").unwrap();
-    let joliet = joliet
-        .into_iter()
-        .map(|path| path.trim_end_matches(";1").to_owned())
-        .collect::<BTreeSet<_>>();
-    let ours = paths(&contents(&image, Names::Joliet, None), |kind| {
-        matches!(kind, Kind::File(_))
-    });
+    let joliet =
+        joliet.into_iter().map(|path| path.trim_end_matches(";1").to_owned()).collect::<BTreeSet<_>>();
+    let ours = paths(&contents(&image, Names::Joliet, None), |kind| matches!(kind, Kind::File(_)));
     assert_eq!(cut(joliet), cut(ours));
 }
 
@@ -261,16 +214,9 @@ fn sgdisk_and_fdisk_find_a_valid_table() {
     if let Some(output) = oracle(Command::new("fdisk").arg("-l").arg(&iso)) {
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
-        assert!(
-            text.contains("Disklabel type: gpt") && text.contains("EFI System"),
-            "{text}"
-        );
+        assert!(text.contains("Disklabel type: gpt") && text.contains("EFI System"), "{text}");
     }
-    let esp = save(
-        dir.path(),
-        "esp",
-        &crate::support::join(&image, &[written.esp.unwrap()]),
-    );
+    let esp = save(dir.path(), "esp", &crate::support::join(&image, &[written.esp.unwrap()]));
     if let Some(text) = oracle_text(Command::new("fsck.fat").arg("-n").arg(esp)) {
         assert!(text.contains("4 files, 3/1004 clusters"), "{text}");
     }
@@ -291,10 +237,7 @@ fn sources(root: &Path) {
     write("README", b"upper\n");
     write("empty", b"");
     for number in 0..100 {
-        write(
-            &format!("many/a file with a long name, number {number}"),
-            format!("{number}\n").as_bytes(),
-        );
+        write(&format!("many/a file with a long name, number {number}"), format!("{number}\n").as_bytes());
     }
     std::os::unix::fs::symlink("../../etc/./passwd", root.join("link")).unwrap();
     std::os::unix::fs::symlink("/", root.join("a/root")).unwrap();
@@ -332,24 +275,9 @@ fn xorriso_as_mkisofs(code: &Path, esp: &Path, root: &Path, iso: &Path) -> Comma
         "-boot-load-size",
         "4",
     ]);
-    command
-        .args([
-            "-boot-info-table",
-            "-eltorito-alt-boot",
-            "-append_partition",
-            "2",
-            "0xef",
-        ])
-        .arg(esp);
-    command.args([
-        "-appended_part_as_gpt",
-        "-e",
-        "--interval:appended_partition_2:all::",
-        "-no-emul-boot",
-    ]);
-    command
-        .args(["-partition_offset", "16", "-partition_cyl_align", "off"])
-        .arg(root);
+    command.args(["-boot-info-table", "-eltorito-alt-boot", "-append_partition", "2", "0xef"]).arg(esp);
+    command.args(["-appended_part_as_gpt", "-e", "--interval:appended_partition_2:all::", "-no-emul-boot"]);
+    command.args(["-partition_offset", "16", "-partition_cyl_align", "off"]).arg(root);
     command
 }
 
@@ -369,27 +297,19 @@ fn an_image_of_xorriso_is_read() {
     }
     let image = load(&iso);
     let volume = iso9660::open(&image).unwrap();
-    assert_eq!(
-        (&*volume.labels.volume, volume.names, volume.joliet),
-        ("PEER", Names::RockRidge, true)
-    );
+    assert_eq!((&*volume.labels.volume, volume.names, volume.joliet), ("PEER", Names::RockRidge, true));
     let mut read = contents(&image, Names::RockRidge, None);
     read.remove(b"isolinux/boot.cat");
     assert_eq!(comparable(lines(&read)), comparable(lines_of_directory(&root)));
     let images = iso9660::boot_images(&image, &volume).unwrap();
     assert_eq!(
-        images
-            .iter()
-            .map(|image| (image.platform, image.sectors))
-            .collect::<Vec<_>>(),
+        images.iter().map(|image| (image.platform, image.sectors)).collect::<Vec<_>>(),
         [(0, 4), (0xef, 2048)]
     );
     // In the Joliet tree of libisofs 1.5.4 every .. leads to its own directory. Nobody looks, but it is wrong.
     let problems = iso9660::check(&image).unwrap();
-    let others: Vec<_> = problems
-        .iter()
-        .filter(|problem| !matches!(problem, Problem::Special { .. }))
-        .collect();
+    let others: Vec<_> =
+        problems.iter().filter(|problem| !matches!(problem, Problem::Special { .. })).collect();
     assert!(others.is_empty(), "{others:?}");
     let joliet = contents(&image, Names::Joliet, None);
     assert!(joliet.get(b"README").is_some() && joliet.get(b"link").is_none());
@@ -402,41 +322,22 @@ fn relocated_directories_of_genisoimage_are_put_back() {
     sources(&root);
     let iso = dir.path().join("out.iso");
     let mut command = Command::new("genisoimage");
-    command
-        .args(["-quiet", "-R", "-V", "PEER", "-o"])
-        .arg(&iso)
-        .arg(&root);
+    command.args(["-quiet", "-R", "-V", "PEER", "-o"]).arg(&iso).arg(&root);
     if oracle_text(&mut command).is_none() {
         return;
     }
     let image = load(&iso);
     let mut read = contents(&image, Names::RockRidge, None);
     // It keeps the empty place from which it moved the directories.
-    let Some(Item::Dir(moved)) = read.get(b"rr_moved").map(|entry| entry.item) else {
-        panic!()
-    };
+    let Some(Item::Dir(moved)) = read.get(b"rr_moved").map(|entry| entry.item) else { panic!() };
     assert_eq!(moved.entries().len(), 0);
     read.remove(b"rr_moved");
     let plain = |lines: BTreeSet<String>| -> BTreeSet<String> {
         // It writes modes without write permission.
-        lines
-            .into_iter()
-            .filter(|line| !line.starts_with("\"\" "))
-            .collect()
+        lines.into_iter().filter(|line| !line.starts_with("\"\" ")).collect()
     };
-    assert_eq!(
-        plain(comparable(lines(&read))),
-        plain(comparable(lines_of_directory(&root)))
-    );
-    let problems: Vec<String> = iso9660::check(&image)
-        .unwrap()
-        .iter()
-        .map(|problem| problem.to_string())
-        .collect();
+    assert_eq!(plain(comparable(lines(&read))), plain(comparable(lines_of_directory(&root))));
+    let problems: Vec<String> =
+        iso9660::check(&image).unwrap().iter().map(|problem| problem.to_string()).collect();
     assert_eq!(problems, [""; 0]);
-}
-
-#[allow(clippy::disallowed_methods)]
-fn load(path: &Path) -> Vec<u8> {
-    std::fs::read(path).unwrap()
 }

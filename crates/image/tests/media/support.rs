@@ -54,6 +54,12 @@ pub(crate) fn mutations(good: &[u8], count: u32, mut try_it: impl FnMut(&[u8])) 
     }
 }
 
+/// What another program left as a file.
+#[allow(clippy::disallowed_methods)] // As above.
+pub(crate) fn load(path: &Path) -> Vec<u8> {
+    std::fs::read(path).unwrap()
+}
+
 /// Time of all fixtures: 2023-11-14T22:13:20Z.
 pub(crate) const EPOCH: Epoch = Epoch(1_700_000_000);
 
@@ -70,17 +76,13 @@ pub(crate) fn tree(files: &[(&str, &[u8])]) -> (Tree, Memory) {
 /// Adds a leaf, and the directories on the way to it.
 pub(crate) fn put(tree: &mut Tree, path: &str, kind: Kind) -> LeafId {
     for (slash, _) in path.match_indices('/') {
-        match tree.insert_dir(
-            &path.as_bytes()[..slash],
-            Meta::root(0o755, i64::from(EPOCH.0) - 60),
-        ) {
+        match tree.insert_dir(&path.as_bytes()[..slash], Meta::root(0o755, i64::from(EPOCH.0) - 60)) {
             Ok(()) | Err(TreeError::Exists(_)) => {}
             Err(error) => panic!("{path}: {error}"),
         }
     }
     let meta = Meta::root(0o644, i64::from(EPOCH.0) - 3600);
-    tree.insert(path.as_bytes(), Leaf { meta, kind })
-        .expect("fixtures name each file once")
+    tree.insert(path.as_bytes(), Leaf { meta, kind }).expect("fixtures name each file once")
 }
 
 /// Bytes that repeat only after a long while.
