@@ -5,6 +5,7 @@
 
 pub mod stream;
 
+use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, Read};
 use std::str::FromStr;
@@ -137,7 +138,7 @@ impl Codec {
                 liblzma::read::XzEncoder::new_stream(block, stream).read_to_end(&mut out)?;
                 Ok(out)
             }
-            Self::Zstd { level } => zstd::bulk::compress(block, i32::from(level)),
+            Self::Zstd { level } => zstd_compress(block, level),
         }
     }
 
@@ -158,10 +159,22 @@ impl Codec {
 
     /// Decompresses one block that may not be longer than `limit` bytes; a longer one is an error.
     pub fn decompress(self, packed: &[u8], limit: usize) -> io::Result<Vec<u8>> {
+        // A frame that says how long its content is, as ours do, needs no window beside the output.
+        if let Self::Zstd { .. } = self
+            && let Ok(Some(size)) = zstd::zstd_safe::get_frame_content_size(packed)
+        {
+            let Some(size) = usize::try_from(size).ok().filter(|size| *size <= limit) else {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, Oversized { limit }));
+            };
+            return zstd_decompress(packed, size);
+        }
         let mut out = Vec::new();
         let mut reader: Box<dyn Read + '_> = match self {
             Self::Gzip { .. } => Box::new(flate2::read::ZlibDecoder::new(packed)),
-            Self::Xz { .. } => Box::new(liblzma::read::XzDecoder::new(packed)),
+            Self::Xz { .. } => {
+                let stream = liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, 0)?;
+                Box::new(liblzma::read::XzDecoder::new_stream(packed, stream))
+            }
             Self::Zstd { .. } => Box::new(zstd::stream::read::Decoder::new(packed)?.single_frame()),
         };
         let cap = limit.saturating_add(1) as u64;
@@ -171,6 +184,41 @@ impl Codec {
         }
         Ok(out)
     }
+}
+
+/// Most memory that a block of xz may ask for: the largest dictionary of [`Codec::Xz`] and what goes with it.
+const XZ_MEMORY: u64 = 80 << 20;
+
+thread_local! {
+    /// The level and tables of the last compression on this thread. Setting up new tables costs a small block of a
+    /// low level as much as compressing it. What they held before does not change bytes: a test holds that.
+    static ZSTD: RefCell<Option<(u8, zstd::bulk::Compressor<'static>)>> = const { RefCell::new(None) };
+}
+
+fn zstd_decompress(packed: &[u8], size: usize) -> io::Result<Vec<u8>> {
+    thread_local! {
+        static TABLES: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
+    }
+    TABLES.with_borrow_mut(|kept| {
+        let mut tables = kept.take().map_or_else(zstd::bulk::Decompressor::new, Ok)?;
+        // One frame and nothing else: the buffer has no room for more.
+        let out = tables.decompress(packed, size)?;
+        *kept = Some(tables);
+        Ok(out)
+    })
+}
+
+fn zstd_compress(block: &[u8], level: u8) -> io::Result<Vec<u8>> {
+    ZSTD.with_borrow_mut(|kept| {
+        let mut tables = match kept.take() {
+            Some((old, tables)) if old == level => tables,
+            _ => zstd::bulk::Compressor::new(i32::from(level))?,
+        };
+        // After an error the tables are dropped.
+        let packed = tables.compress(block)?;
+        *kept = Some((level, tables));
+        Ok(packed)
+    })
 }
 
 /// A block decompresses to more than it may.
@@ -248,6 +296,48 @@ mod tests {
             assert_eq!(codec.decompress(&packed, block.len()).unwrap(), block, "{codec}");
             assert!(codec.decompress(&packed, block.len() - 1).is_err(), "{codec}");
         }
+    }
+
+    #[test]
+    fn what_was_compressed_before_changes_no_bytes() {
+        let text = sample();
+        let mut noise = 1u32;
+        let mixed: Vec<u8> = text
+            .chunks(50)
+            .flat_map(|part| {
+                noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                [part, &noise.to_le_bytes()].concat()
+            })
+            .collect();
+        let blocks: Vec<&[u8]> =
+            [1, 100, 8192, 131_072, 70_000].iter().flat_map(|size| mixed.chunks(*size).take(6)).collect();
+        for level in [1, 2, 3, 5, 7, 9, 12, 15, 18, 22] {
+            let fresh = |block: &&[u8]| zstd::bulk::compress(block, i32::from(level)).unwrap();
+            let expected: Vec<_> = blocks.iter().map(fresh).collect();
+            let codec = Codec::Zstd { level };
+            for (block, expected) in blocks.iter().zip(&expected).chain(blocks.iter().zip(&expected).rev()) {
+                assert_eq!(codec.compress(block).unwrap(), *expected, "{codec}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_xz_block_cannot_ask_for_gigabytes() {
+        let mut packed = Codec::Xz { preset: 0, x86: false, dict_size: 4096 }.compress(b"abc").unwrap();
+        // The dictionary byte of the block header, set to 1.5 GiB, and the header's checksum.
+        assert_eq!(packed[12..18], [2, 0, 0x21, 1, 0, 0]);
+        packed[16] = 37;
+        let checksum = crc32(&packed[12..20]).to_le_bytes();
+        packed[20..24].copy_from_slice(&checksum);
+        let limit =
+            Codec::Xz { preset: 0, x86: false, dict_size: 4096 }.decompress(&packed, 100).unwrap_err();
+        assert!(limit.to_string().contains("memory"), "{limit}");
+    }
+
+    fn crc32(bytes: &[u8]) -> u32 {
+        let mut crc = flate2::Crc::new();
+        crc.update(bytes);
+        crc.sum()
     }
 
     #[test]

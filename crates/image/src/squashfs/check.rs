@@ -5,8 +5,8 @@ use std::fmt;
 
 use super::error::{Corruption, Error, Path};
 use super::layout::{
-    ABSENT, DATA_RAW, DirIndex, Fragment, Id, META_BLOCK, PADDING, Position, SuperBlock, XattrHeader, XattrSet,
-    XzOptions, flag, kind, narrow, wide,
+    ABSENT, DATA_RAW, DirIndex, Fragment, Id, META_BLOCK, PADDING, Position, SuperBlock, XattrHeader,
+    XattrSet, XzOptions, flag, kind, narrow, wide,
 };
 use super::read::{Body, DirBody, FileRef, Image, Inner, Region};
 use super::scan::{Found, scan};
@@ -207,10 +207,14 @@ impl<R: ReadAt> Checker<'_, R> {
         let mut last: Option<(u32, Vec<u8>)> = None;
         let mut failures = Vec::new();
         let inner = self.inner;
-        scan(inner, |found| self.name(&found, &mut last), |error| {
-            failures.push(error);
-            Ok(())
-        })?;
+        scan(
+            inner,
+            |found| self.name(&found, &mut last),
+            |error| {
+                failures.push(error);
+                Ok(())
+            },
+        )?;
         failures.into_iter().try_for_each(|error| self.note_error(None, error))?;
         self.links();
         self.export()?;
@@ -221,7 +225,7 @@ impl<R: ReadAt> Checker<'_, R> {
 
     fn padding(&mut self, size: u64) -> Result<(), Error> {
         let used = self.inner.head.bytes_used.get();
-        if size % PADDING != 0 {
+        if !size.is_multiple_of(PADDING) {
             self.note(size, None, ProblemKind::Size { size });
         }
         let mut padding = vec![0; narrow(u32::try_from(PADDING).expect("4096 fits"))];
@@ -325,7 +329,8 @@ impl<R: ReadAt> Checker<'_, R> {
         let (inode, reference) = (found.inode, found.reference);
         let (at, number, count) = (inode.at, inode.number, self.inner.head.inode_count.get());
         if !(1..=count).contains(&number) {
-            let kind = Corruption::Index { table: "inode", index: u64::from(number), count: u64::from(count) };
+            let kind =
+                Corruption::Index { table: "inode", index: u64::from(number), count: u64::from(count) };
             self.note(at, Some(&path), ProblemKind::Corrupt(kind));
         }
         if let Some(known) = self.inodes.get_mut(&number) {

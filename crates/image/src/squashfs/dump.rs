@@ -5,9 +5,10 @@ use std::fmt::{self, Write};
 
 use super::error::Error;
 use super::layout::{
-    BasicDir, BasicFile, DATA_RAW, Device, DirEntry, DirHeader, DirIndex, ExtendedDir, ExtendedFile, Fragment,
-    GzipOptions, Id, InodeHead, NONE, OnDisk, Pipe, Position, SuperBlock, Symlink, XATTR_ELSEWHERE, XattrHeader,
-    XattrKey, XattrNumber, XattrSet, XattrValue, XzOptions, ZstdOptions, codec, flag, kind, narrow, wide,
+    BasicDir, BasicFile, DATA_RAW, Device, DirEntry, DirHeader, DirIndex, ExtendedDir, ExtendedFile,
+    Fragment, GzipOptions, Id, InodeHead, NONE, OnDisk, Pipe, Position, SuperBlock, Symlink, XATTR_ELSEWHERE,
+    XattrHeader, XattrKey, XattrNumber, XattrSet, XattrValue, XzOptions, ZstdOptions, codec, flag, kind,
+    narrow, wide,
 };
 use super::read::{Body, Cursor, Image, Inner, Region};
 use super::scan::scan;
@@ -169,10 +170,16 @@ impl<R: ReadAt> Dumper<'_, R> {
 
     fn words(&mut self, cursor: &mut Cursor<'_, R>, reference: u64) -> Result<(), Error> {
         let address = address(cursor);
-        let Body::Leaf(crate::tree::Kind::File(file)) = self.inner.inode(reference)?.body else { return Ok(()) };
+        let Body::Leaf(crate::tree::Kind::File(file)) = self.inner.inode(reference)?.body else {
+            return Ok(());
+        };
         for (index, word) in self.inner.words(&file)?.into_iter().enumerate() {
             let raw = if word & DATA_RAW == 0 { "" } else { ", as they are" };
-            self.line(format_args!("{address}+{:x} block {index}: {} bytes{raw}", index * 4, word & !DATA_RAW));
+            self.line(format_args!(
+                "{address}+{:x} block {index}: {} bytes{raw}",
+                index * 4,
+                word & !DATA_RAW
+            ));
         }
         Ok(())
     }
@@ -204,7 +211,9 @@ impl<R: ReadAt> Dumper<'_, R> {
             self.table::<Position>("export", head.export_table.get(), inodes)?;
         }
         self.table::<Id>("id", head.id_table.get(), u64::from(head.id_count.get()))?;
-        let Some(header) = self.inner.xattrs else { return Ok(()) };
+        let Some(header) = self.inner.xattrs else {
+            return Ok(());
+        };
         let count = header.count.get();
         for index in (0..count).take_while(|index| *index != NONE) {
             let (_, set) = self.inner.xattr_set(index)?;

@@ -279,7 +279,9 @@ pub enum OptionsError {
     #[error("block size {0} is no power of two from 4096 to 1048576")]
     BlockSize(u32),
     /// The kernel knows only two shapes of dictionary, and no more than a block can be of use.
-    #[error("xz dictionary of {dict_size} bytes: it must be 8192 to {block_size} bytes and 2^n or 2^n + 2^(n+1)")]
+    #[error(
+        "xz dictionary of {dict_size} bytes: it must be 8192 to {block_size} bytes and 2^n or 2^n + 2^(n+1)"
+    )]
     Dictionary {
         /// Bytes asked for.
         dict_size: u32,

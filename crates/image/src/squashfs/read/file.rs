@@ -133,6 +133,9 @@ impl<R: ReadAt> Image<R> {
     }
 }
 
+/// A plain block or fragment, and where in it the bytes of the file begin.
+type Part = (Arc<Vec<u8>>, usize);
+
 impl<R: ReadAt> File<R> {
     /// Reads everything in order: `each` gets the bytes block by block.
     ///
@@ -160,7 +163,7 @@ impl<R: ReadAt> File<R> {
     }
 
     /// The block `index`, which has `length` plain bytes, and where in it these begin; `None` if they are zeros.
-    fn block(&self, index: usize, length: usize) -> Result<Option<(Arc<Vec<u8>>, usize)>, Error> {
+    fn block(&self, index: usize, length: usize) -> Result<Option<Part>, Error> {
         let expected = wide(length);
         match (self.words.get(index), self.fragment) {
             (Some(0), _) => Ok(None),
@@ -190,7 +193,7 @@ impl<R: ReadAt> File<R> {
         }
     }
 
-    fn cached(&self, index: usize, length: usize) -> Result<Option<(Arc<Vec<u8>>, usize)>, Error> {
+    fn cached(&self, index: usize, length: usize) -> Result<Option<Part>, Error> {
         let lock = || self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((held, block)) = &*lock()
             && *held == index

@@ -14,8 +14,11 @@ use crate::squashfs::layout::{META_BLOCK, META_RAW, wide};
 #[derive(Debug)]
 pub(super) struct Cache<T> {
     room: usize,
-    held: Mutex<(BTreeMap<u64, Arc<T>>, VecDeque<u64>)>,
+    held: Mutex<Held<T>>,
 }
+
+/// The values, and their keys in the order in which they came.
+type Held<T> = (BTreeMap<u64, Arc<T>>, VecDeque<u64>);
 
 impl<T> Cache<T> {
     pub(super) fn new(room: usize) -> Self {
@@ -76,7 +79,10 @@ impl<R: ReadAt> Inner<R> {
     pub(in crate::squashfs) fn meta_block(&self, at: u64, region: Region) -> Result<Arc<MetaBlock>, Error> {
         if !(region.start..region.end).contains(&at) {
             let reference = at.wrapping_sub(region.start) << 16;
-            return Err(Error::Corrupt { at, kind: Corruption::Reference { reference, table: region.table } });
+            return Err(Error::Corrupt {
+                at,
+                kind: Corruption::Reference { reference, table: region.table },
+            });
         }
         self.meta.get(at, || {
             let mut header = [0; 2];
@@ -135,7 +141,10 @@ impl<R: ReadAt> Cursor<'_, R> {
             };
             let here = block.plain.get(self.offset..).filter(|rest| !rest.is_empty()).ok_or_else(|| {
                 let reference = self.at.wrapping_sub(self.region.start) << 16 | wide(self.offset);
-                Error::Corrupt { at: self.at, kind: Corruption::Reference { reference, table: self.region.table } }
+                Error::Corrupt {
+                    at: self.at,
+                    kind: Corruption::Reference { reference, table: self.region.table },
+                }
             })?;
             let (now, later) = buf.split_at_mut(buf.len().min(here.len()));
             now.copy_from_slice(&here[..now.len()]);

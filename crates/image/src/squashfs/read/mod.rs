@@ -22,11 +22,12 @@ use super::layout::{
 use crate::codec::Codec;
 use crate::io::ReadAt;
 
-pub use self::file::{File, FileRef, Files};
 pub(super) use self::dir::Listed;
+pub use self::file::{File, FileRef, Files};
 pub(super) use self::inode::{Body, DirBody, Inode};
-pub(super) use self::meta::{Cursor, Region};
 use self::meta::MetaBlock;
+pub(super) use self::meta::{Cursor, Region};
+pub(super) use self::xattr::Xattrs;
 
 /// Plain metadata blocks that are kept: 2 MiB.
 const META_ROOM: usize = 256;
@@ -216,8 +217,11 @@ impl<R: ReadAt> Inner<R> {
         let region = Region { table, start: 0, end: self.head.bytes_used.get() };
         let block = position.position.get();
         if block >= region.end {
-            return Err(Error::Corrupt { at, kind: Corruption::Table { table, at: block, have: region.end } });
+            return Err(Error::Corrupt {
+                at,
+                kind: Corruption::Table { table, at: block, have: region.end },
+            });
         }
-        self.cursor(region, block << 16 | byte % wide(META_BLOCK)).raw()
+        self.cursor(region, (block << 16) | (byte % wide(META_BLOCK))).raw()
     }
 }

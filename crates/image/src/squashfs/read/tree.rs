@@ -111,7 +111,9 @@ impl<R: ReadAt> Builder<'_, R> {
     fn dir(&mut self, inode: Inode, depth: usize) -> Result<Dir, Error> {
         let corrupt = |at, kind| Err(Error::Corrupt { at, kind });
         let mut dir = Dir::new(self.meta(&inode)?);
-        let Inode { at, number, body: Body::Dir(body), .. } = inode else { return Ok(dir) };
+        let Inode { at, number, body: Body::Dir(body), .. } = inode else {
+            return Ok(dir);
+        };
         if depth > MAX_DEPTH {
             return Err(Error::Unsupported { at, feature: "directories nested more than 512 deep" });
         }

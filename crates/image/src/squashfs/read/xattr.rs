@@ -10,6 +10,9 @@ use crate::squashfs::layout::{
     MAX_XATTR, XATTR_ELSEWHERE, XATTR_PREFIXES, XattrHeader, XattrKey, XattrSet, XattrValue,
 };
 
+/// Attributes by full name.
+pub(in crate::squashfs) type Xattrs = BTreeMap<Box<[u8]>, Box<[u8]>>;
+
 /// Most bytes of one set: no more can come out of `listxattr` and nothing needs them.
 const MAX_SET: usize = 16 << 20;
 
@@ -32,7 +35,7 @@ impl<R: ReadAt> Inner<R> {
     }
 
     /// The attributes of the set `index`.
-    pub(in crate::squashfs) fn xattrs(&self, index: u32) -> Result<BTreeMap<Box<[u8]>, Box<[u8]>>, Error> {
+    pub(in crate::squashfs) fn xattrs(&self, index: u32) -> Result<Xattrs, Error> {
         let (header, set) = self.xattr_set(index)?;
         let region = self.xattr_region(&header);
         let mut cursor = self.cursor(region, set.reference.get());

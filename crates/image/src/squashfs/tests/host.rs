@@ -24,7 +24,9 @@ pub(super) fn oracle(command: &mut Command) -> Option<Output> {
             String::from_utf8_lossy(&output.stdout),
             String::from_utf8_lossy(&output.stderr)
         ),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && std::env::var_os("CI").is_none() => None,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && std::env::var_os("CI").is_none() => {
+            None
+        }
         Err(error) => panic!("{command:?}: {error}"),
     }
 }

@@ -49,7 +49,9 @@ fn every_codec_and_block_size_mounts_as_the_same_tree() {
         tree.insert(b"program", super::file(&mut memory, program)).unwrap();
         for options in codecs(block_size) {
             let image = image(&tree, &memory, &options);
-            let Some(mounted) = Mounted::new(&image) else { return };
+            let Some(mounted) = Mounted::new(&image) else {
+                return;
+            };
             assert_same(&mounted.tree(), &as_read(&tree));
         }
     }
@@ -60,11 +62,12 @@ fn other_parameters_of_the_codecs_mount_too() {
     let mut memory = Memory::new();
     let mut tree = super::empty();
     tree.insert(b"prose", super::file(&mut memory, prose(1, 500_000))).unwrap();
-    for codec in
-        ["zstd:1", "zstd:22", "gzip:1", "xz:0:dict=8192", "xz:9:dict=131072", "xz:6:dict=98304:x86"]
+    for codec in ["zstd:1", "zstd:22", "gzip:1", "xz:0:dict=8192", "xz:9:dict=131072", "xz:6:dict=98304:x86"]
     {
         let image = image(&tree, &memory, &options(codec, 128 << 10));
-        let Some(mounted) = Mounted::new(&image) else { return };
+        let Some(mounted) = Mounted::new(&image) else {
+            return;
+        };
         assert_same(&mounted.tree(), &as_read(&tree));
     }
 }
@@ -73,7 +76,9 @@ fn other_parameters_of_the_codecs_mount_too() {
 fn every_name_of_a_large_directory_is_found() {
     let tree = crowd(5000);
     let image = image(&tree, &Memory::new(), &options("zstd:3", 128 << 10));
-    let Some(mounted) = Mounted::new(&image) else { return };
+    let Some(mounted) = Mounted::new(&image) else {
+        return;
+    };
     // The capture asks for every name, so each goes through the directory index.
     assert_same(&mounted.tree(), &as_read(&tree));
     let crowd = mounted.directory.path().join("root/crowd");

@@ -52,7 +52,9 @@ fn images_of_mksquashfs_read_as_their_source() {
         &["-comp", "zstd", "-always-use-fragments", "-b", "4096", "-nopad"],
     ] {
         if arguments.contains(&"-nopad") {
-            let Some(image) = mksquashfs(directory.path(), arguments) else { return };
+            let Some(image) = mksquashfs(directory.path(), arguments) else {
+                return;
+            };
             assert_eq!(check(&image).unwrap().len(), 1, "only the padding is missing");
         } else if assert_reads(directory.path(), arguments, &expected).is_none() {
             return;
@@ -69,7 +71,9 @@ fn other_codecs_are_refused_by_name() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("file"), "x").unwrap();
     for codec in ["lz4", "lzo", "lzma"] {
-        let Some(image) = mksquashfs(directory.path(), &["-comp", codec]) else { return };
+        let Some(image) = mksquashfs(directory.path(), &["-comp", codec]) else {
+            return;
+        };
         let error = Image::open(image).unwrap_err();
         assert_eq!(error.to_string(), format!("unsupported feature at byte 0x14: codec {codec}"));
     }

@@ -130,7 +130,10 @@ fn noise(seed: u64, length: usize) -> Vec<u8> {
 
 /// A name that does not compress.
 fn noisy_name(seed: u64, length: usize) -> Vec<u8> {
-    noise(seed, length).into_iter().map(|byte| if matches!(byte, 0 | b'/') { byte + 1 } else { byte }).collect()
+    noise(seed, length)
+        .into_iter()
+        .map(|byte| if matches!(byte, 0 | b'/') { byte + 1 } else { byte })
+        .collect()
 }
 
 /// Bytes that compress by about a half, and quickly if they are many.

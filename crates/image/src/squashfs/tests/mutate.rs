@@ -20,7 +20,7 @@ fn mutations(good: &[u8], used: usize, count: u64) {
             .map(|six| six.iter().fold(0, |all, byte| all << 8 | usize::from(*byte)))
             .collect();
         // Half of the changes hit the superblock, whose fields lead everywhere.
-        let range = if dice[0] % 8 == 0 { 96 } else { used };
+        let range = if dice[0].is_multiple_of(8) { 96 } else { used };
         let at = dice[1] % range;
         match dice[2] % 4 {
             0 => bytes[at] ^= 1 << (dice[3] % 8),
@@ -36,7 +36,7 @@ fn mutations(good: &[u8], used: usize, count: u64) {
         }
         try_all(&bytes);
         // Changes add up for a while, then everything is good again.
-        if dice[3] % 3 != 0 {
+        if !dice[3].is_multiple_of(3) {
             bytes.copy_from_slice(good);
         }
     }

@@ -42,8 +42,13 @@ fn meta() -> impl Strategy<Value = Meta> {
     );
     let xattrs = prop_oneof![3 => Just(BTreeMap::new()), 1 => xattrs];
     let id = prop_oneof![Just(0), Just(1000), any::<u32>()];
-    (0..0o10000u16, id.clone(), id, any::<i64>(), xattrs)
-        .prop_map(|(mode, uid, gid, mtime, xattrs)| Meta { mode, uid, gid, mtime, xattrs })
+    (0..0o10000u16, id.clone(), id, any::<i64>(), xattrs).prop_map(|(mode, uid, gid, mtime, xattrs)| Meta {
+        mode,
+        uid,
+        gid,
+        mtime,
+        xattrs,
+    })
 }
 
 /// Names of directories to go through, as far as they exist, and the new name.

@@ -2,7 +2,10 @@
 
 use std::io::Read;
 
-use super::{PLAIN, assert_same, codecs, empty, file, image, jobs, leaf, noisy_name, options, prose, read, round_trip, sample};
+use super::{
+    PLAIN, assert_same, codecs, empty, file, image, jobs, leaf, noisy_name, options, prose, read, round_trip,
+    sample,
+};
 use crate::ReadAt;
 use crate::io::Cursor;
 use crate::squashfs::{Image, ProblemKind, check};
@@ -58,7 +61,9 @@ fn contents_are_read_at_any_place() {
         let mut checked = 0;
         found
             .walk(|path, entry| {
-                let Item::Leaf(_, Kind::File(content)) = entry.item else { return Ok::<(), ()>(()) };
+                let Item::Leaf(_, Kind::File(content)) = entry.item else {
+                    return Ok::<(), ()>(());
+                };
                 let (file, original) = (files.open(content).unwrap(), memory.open(content).unwrap());
                 let size = usize::try_from(content.size).unwrap();
                 let mut bytes = vec![0; size];
@@ -128,10 +133,7 @@ fn check_finds_what_reading_does_not() {
         "/dir/below/a name of some length, number 10 at byte 0xb9: inode number 5 is used twice",
     );
     has(changed(directories + 0x235, b'z'), "/link at byte 0x3d0: \"link\" is out of order");
-    assert_eq!(
-        changed(directories + 0x239 + 4, 5),
-        ["/link at byte 0x3d0: entry says type 5, its inode 3"]
-    );
+    assert_eq!(changed(directories + 0x239 + 4, 5), ["/link at byte 0x3d0: entry says type 5, its inode 3"]);
     assert_eq!(changed(export, 1), ["byte 0x716: export table has 0x1 for inode 1, which is at 0x0"]);
     // The length of the fragment, which is stored as it is: one byte less is too short for the last file.
     has(changed(0x654, 20), "byte 0xa4: block holds 20 bytes, not 21");

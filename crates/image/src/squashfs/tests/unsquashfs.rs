@@ -51,7 +51,9 @@ fn unsquashfs_lists_modes_owners_sizes_devices_and_times() {
     let file = directory.path().join("image");
     std::fs::write(&file, image(&tree, &memory, &codecs(4096)[0])).unwrap();
     let mut unsquashfs = Command::new("unsquashfs");
-    let Some(output) = oracle(unsquashfs.args(["-UTC", "-lln"]).arg(&file)) else { return };
+    let Some(output) = oracle(unsquashfs.args(["-UTC", "-lln"]).arg(&file)) else {
+        return;
+    };
     // The size of a directory is that of its listing, which is not part of a tree.
     let without_dir_sizes = |text: String| {
         let lines = text.lines().map(|line| match line.starts_with('d') {
@@ -121,6 +123,8 @@ fn unsquashfs_finds_names_in_a_large_directory() {
     let file = directory.path().join("image");
     std::fs::write(&file, image(&crowd(5000), &Memory::new(), &codecs(4096)[0])).unwrap();
     let mut unsquashfs = Command::new("unsquashfs");
-    let Some(output) = oracle(unsquashfs.args(["-l"]).arg(&file)) else { return };
+    let Some(output) = oracle(unsquashfs.args(["-l"]).arg(&file)) else {
+        return;
+    };
     assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 5002);
 }

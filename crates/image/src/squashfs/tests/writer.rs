@@ -5,8 +5,8 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use super::{
-    CAPABILITY, as_read, assert_same, codecs, crowd, empty, file, image, jobs, leaf, noise, options, prose, read,
-    round_trip, sample, try_image, with_xattrs,
+    CAPABILITY, as_read, assert_same, codecs, crowd, empty, file, image, jobs, leaf, noise, options, prose,
+    read, round_trip, sample, try_image, with_xattrs,
 };
 use crate::squashfs::{Options, dump, write};
 use crate::tree::{Content, Contents, Kind, Memory, Meta};
@@ -29,7 +29,8 @@ fn one_of_each_in_full() {
     tree.insert(b"same", file(&mut memory, prose(1, 4096 + 20))).unwrap();
     tree.insert(b"small", file(&mut memory, "hello\n")).unwrap();
     tree.insert(b"empty", file(&mut memory, "")).unwrap();
-    tree.insert(b"sparse", file(&mut memory, [vec![0; 8192], prose(2, 4096), vec![0; 100]].concat())).unwrap();
+    tree.insert(b"sparse", file(&mut memory, [vec![0; 8192], prose(2, 4096), vec![0; 100]].concat()))
+        .unwrap();
     tree.insert(b"to\xff", leaf(Kind::Symlink((*b"small").into()))).unwrap();
     tree.insert(b"pipe", leaf(Kind::Fifo)).unwrap();
     let xattrs: [(&str, &[u8]); 2] = [("security.capability", CAPABILITY), ("user.long", &[b'v'; 65])];
@@ -175,7 +176,10 @@ fn codec_options_are_stored_when_they_are_not_the_defaults() {
     assert_eq!(options_line("xz:0:dict=131072"), None);
     let line = |text: &str| Some(text.to_owned());
     assert_eq!(options_line("zstd:3"), line("ZstdOptions { +00 level: 3 }"));
-    assert_eq!(options_line("gzip:1"), line("GzipOptions { +00 level: 1, +04 window: 15, +06 strategies: 0 }"));
+    assert_eq!(
+        options_line("gzip:1"),
+        line("GzipOptions { +00 level: 1, +04 window: 15, +06 strategies: 0 }")
+    );
     assert_eq!(options_line("xz:6:dict=8192"), line("XzOptions { +00 dictionary: 8192, +04 filters: 0 }"));
     assert_eq!(
         options_line("xz:6:dict=131072:x86"),
@@ -185,7 +189,8 @@ fn codec_options_are_stored_when_they_are_not_the_defaults() {
 
 #[test]
 fn options_that_linux_cannot_read_are_refused() {
-    let refused = |codec: &str, block_size| error(try_image(&empty(), &Memory::new(), &options(codec, block_size), 1));
+    let refused =
+        |codec: &str, block_size| error(try_image(&empty(), &Memory::new(), &options(codec, block_size), 1));
     for size in [0, 2048, 4097, 3 << 17, 2 << 20] {
         assert_eq!(
             refused("zstd", size),

@@ -10,10 +10,10 @@ use super::plan::Wanted;
 use crate::codec::Codec;
 use crate::digest::Hasher;
 use crate::io::ReadAt;
+use crate::par;
 use crate::squashfs::error::{Path, WriteError};
 use crate::squashfs::layout::{DATA_RAW, Fragment, narrow, wide};
 use crate::tree::Contents;
-use crate::par;
 
 /// Where a content lies in the image.
 #[derive(Clone, Debug, Default)]
@@ -94,9 +94,16 @@ pub(super) fn write(
 #[derive(Debug)]
 enum Piece<B> {
     /// A block of zeros.
-    Hole { file: usize },
-    Block { file: usize, block: B },
-    Fragment { block: B },
+    Hole {
+        file: usize,
+    },
+    Block {
+        file: usize,
+        block: B,
+    },
+    Fragment {
+        block: B,
+    },
 }
 
 /// Bytes to compress, and whether they come from a program.
@@ -175,7 +182,8 @@ impl<'a> Cutter<'a> {
                 self.keep_tail(file, &tail);
                 continue;
             }
-            let Some(mut open) = self.open.take().map_or_else(|| self.next_file(), |open| Ok(Some(open)))? else {
+            let Some(mut open) = self.open.take().map_or_else(|| self.next_file(), |open| Ok(Some(open)))?
+            else {
                 let rest = !self.fragment.bytes.is_empty();
                 return rest.then(|| self.take_fragment()).transpose();
             };
@@ -198,7 +206,9 @@ impl<'a> Cutter<'a> {
     }
 
     fn next_file(&mut self) -> Result<Option<Open<'a>>, WriteError> {
-        let Some((file, wanted)) = self.files.next() else { return Ok(None) };
+        let Some((file, wanted)) = self.files.next() else {
+            return Ok(None);
+        };
         let failed = |source| WriteError::Read { path: wanted.path.clone(), source };
         let reader = self.contents.open(&wanted.content).map_err(failed)?;
         let (expected, found) = (wanted.content.size, reader.size().map_err(failed)?);
@@ -273,7 +283,8 @@ impl Open<'_> {
 fn is_zero(bytes: &[u8]) -> bool {
     let (blocks, rest) = bytes.as_chunks::<64>();
     // A word at a time within a chunk, and out at the first chunk that has something.
-    blocks.iter().all(|block| block.iter().fold(0, |all, byte| all | byte) == 0) && rest.iter().all(|b| *b == 0)
+    blocks.iter().all(|block| block.iter().fold(0, |all, byte| all | byte) == 0)
+        && rest.iter().all(|b| *b == 0)
 }
 
 #[cfg(test)]

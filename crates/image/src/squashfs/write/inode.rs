@@ -14,8 +14,8 @@ use crate::Epoch;
 use crate::codec::Codec;
 use crate::squashfs::error::{EntryRule, Path, WriteError};
 use crate::squashfs::layout::{
-    BasicDir, BasicFile, DIR_EXTRA, Device, DirIndex, ExtendedDir, ExtendedFile, InodeHead, NONE, Pipe, Symlink,
-    kind, narrow, pack_device,
+    BasicDir, BasicFile, DIR_EXTRA, Device, DirIndex, ExtendedDir, ExtendedFile, InodeHead, NONE, Pipe,
+    Symlink, kind, narrow, pack_device,
 };
 use crate::tree::{self, Dir, Kind, LeafId, Node};
 

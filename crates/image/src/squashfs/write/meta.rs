@@ -65,7 +65,8 @@ impl MetaWriter {
     fn close(&mut self) -> Result<(), WriteError> {
         let plain = std::mem::replace(&mut self.open, Vec::with_capacity(META_BLOCK));
         let packed = pack(self.codec, plain, false).map_err(|source| WriteError::Compress { source })?;
-        let length = u16::try_from(packed.bytes.len()).expect("a stored block is not longer than its plain form");
+        let length =
+            u16::try_from(packed.bytes.len()).expect("a stored block is not longer than its plain form");
         self.starts.push(wide(self.stored.len()));
         self.stored.extend_from_slice(&(length | if packed.raw { META_RAW } else { 0 }).to_le_bytes());
         self.stored.extend_from_slice(&packed.bytes);

@@ -19,12 +19,12 @@ use self::meta::{Meta, MetaWriter};
 use self::plan::Plan;
 use super::error::{OptionsError, WriteError};
 use super::layout::{
-    ABSENT, GzipOptions, Id, MAGIC, META_BLOCK, META_RAW, PADDING, Position, SuperBlock, XattrHeader, XzOptions,
-    ZstdOptions, codec, flag, wide,
+    ABSENT, GzipOptions, Id, MAGIC, META_BLOCK, META_RAW, PADDING, Position, SuperBlock, XattrHeader,
+    XzOptions, ZstdOptions, codec, flag, wide,
 };
+use crate::Epoch;
 use crate::codec::Codec;
 use crate::tree::{Contents, Tree};
-use crate::Epoch;
 
 /// What shapes an image besides the tree.
 #[derive(Clone, Copy)]

@@ -6,10 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::Digest;
 use crate::squashfs::error::{EntryRule, Path, WriteError};
 use crate::squashfs::layout::{MAX_DEPTH, MAX_XATTR, XATTR_PREFIXES, wide};
+use crate::squashfs::read::Xattrs;
 use crate::tree::{Content, Dir, Entry, Item, Kind, LeafId, Meta, Node, Tree};
-
-/// The attributes of an inode, by full name.
-pub(super) type Xattrs = BTreeMap<Box<[u8]>, Box<[u8]>>;
 
 /// One content to store, and a file that has it, for messages.
 #[derive(Debug)]
@@ -69,25 +67,24 @@ impl<'a> Plan<'a> {
         Ok(plan)
     }
 
-    fn visit(
-        &mut self,
-        path: &[u8],
-        entry: Entry<'a>,
-        owners: &mut BTreeSet<u32>,
-    ) -> Result<(), WriteError> {
+    fn visit(&mut self, path: &[u8], entry: Entry<'a>, owners: &mut BTreeSet<u32>) -> Result<(), WriteError> {
         let broken = |rule| WriteError::Entry { path: Path(path.to_vec()), rule };
         owners.extend([entry.meta.uid, entry.meta.gid]);
         check_meta(entry.meta).map_err(broken)?;
         if !entry.meta.xattrs.is_empty() {
             self.xattrs.insert(&entry.meta.xattrs, 0);
         }
-        let Item::Leaf(_, kind) = entry.item else { return Ok(()) };
+        let Item::Leaf(_, kind) = entry.item else {
+            return Ok(());
+        };
         match kind {
             Kind::File(content) => return self.want(path, *content),
             Kind::Symlink(target) if !(1..=4095).contains(&target.len()) || target.contains(&0) => {
                 return Err(broken(EntryRule::Symlink { size: target.len() }));
             }
-            Kind::Block { major, minor } | Kind::Char { major, minor } if *major > 0xfff || *minor > 0xf_ffff => {
+            Kind::Block { major, minor } | Kind::Char { major, minor }
+                if *major > 0xfff || *minor > 0xf_ffff =>
+            {
                 return Err(broken(EntryRule::Device { major: *major, minor: *minor }));
             }
             _ => {}
@@ -100,7 +97,11 @@ impl<'a> Plan<'a> {
             let found = Digest::of(b"");
             let expected = content.digest;
             let path = Path(path.to_vec());
-            return if found == expected { Ok(()) } else { Err(WriteError::Digest { path, expected, found }) };
+            return if found == expected {
+                Ok(())
+            } else {
+                Err(WriteError::Digest { path, expected, found })
+            };
         }
         let next = self.wanted.len();
         if *self.by_content.entry(content).or_insert(next) == next {
@@ -140,7 +141,9 @@ impl<'a> Plan<'a> {
             let number = u32::try_from(*next + 1).unwrap_or(u32::MAX);
             match node {
                 Node::Dir(_) => self.dir_numbers[below.next().expect("one per directory")] = number,
-                Node::Leaf(id) if self.leaf_numbers[id.index()] == 0 => self.leaf_numbers[id.index()] = number,
+                Node::Leaf(id) if self.leaf_numbers[id.index()] == 0 => {
+                    self.leaf_numbers[id.index()] = number
+                }
                 Node::Leaf(_) => continue,
             }
             *next += 1;
@@ -178,7 +181,8 @@ fn check_meta(meta: &Meta) -> Result<(), EntryRule> {
         return Err(EntryRule::Mode { mode: meta.mode });
     }
     for (name, value) in &meta.xattrs {
-        let known = XATTR_PREFIXES.iter().any(|prefix| name.strip_prefix(*prefix).is_some_and(|n| !n.is_empty()));
+        let known =
+            XATTR_PREFIXES.iter().any(|prefix| name.strip_prefix(*prefix).is_some_and(|n| !n.is_empty()));
         if !known || name.len() > 255 || name.contains(&0) {
             return Err(EntryRule::XattrName { name: name.to_vec() });
         }

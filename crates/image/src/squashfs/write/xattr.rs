@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use zerocopy::IntoBytes;
 
 use super::meta::{Meta, MetaWriter, Place};
-use super::plan::{Plan, Xattrs};
+use super::plan::Plan;
 use crate::codec::Codec;
 use crate::squashfs::error::WriteError;
 use crate::squashfs::layout::{XATTR_ELSEWHERE, XATTR_PREFIXES, XattrKey, XattrSet, XattrValue, wide};
+use crate::squashfs::read::Xattrs;
 
 /// A value longer than this that was written before is referred to: a reference takes 8 bytes, and a metadata block
 /// that would otherwise not be read.
@@ -73,6 +74,7 @@ fn put_set<'a>(
     }
     let count = u32::try_from(set.len()).unwrap_or(u32::MAX);
     let limit = u64::from(u32::MAX);
-    let size = u32::try_from(size).map_err(|_| WriteError::TooLarge { table: "xattr set", need: size, limit })?;
+    let size =
+        u32::try_from(size).map_err(|_| WriteError::TooLarge { table: "xattr set", need: size, limit })?;
     Ok(XattrSet { reference: reference.into(), count: count.into(), size: size.into() })
 }
