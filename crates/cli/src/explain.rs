@@ -44,7 +44,9 @@ impl From<StoreError> for Failure {
 impl From<FetchError> for Failure {
     fn from(error: FetchError) -> Self {
         let failure = Self::environment(error);
-        failure.hint("`--mirror ARCHIVE=URL` adds a mirror; what did arrive is kept, so it is enough to try again")
+        failure.hint(
+            "`--mirror ARCHIVE=URL` adds a mirror; what did arrive is kept, so it is enough to try again",
+        )
     }
 }
 
@@ -77,10 +79,13 @@ impl From<ArchiveError> for Failure {
 impl From<JobError> for Failure {
     fn from(error: JobError) -> Self {
         match error {
-            JobError::Network { .. } => Self::input(error)
-                .hint("put what the hook needs into the recipe's packages or overlay: builds have no network"),
+            JobError::Network { .. } => Self::input(error).hint(
+                "put what the hook needs into the recipe's packages or overlay: builds have no network",
+            ),
             JobError::Failed { status: Status::Interrupted, .. } => Self::interrupted(),
-            JobError::Failed { .. } => Self::input(error).hint("`--verbose` shows everything that programs print"),
+            JobError::Failed { .. } => {
+                Self::input(error).hint("`--verbose` shows everything that programs print")
+            }
             _ => Self::environment(error),
         }
     }
@@ -93,9 +98,8 @@ impl From<ResolveError> for Failure {
             ResolveError::Fetch(error) => error.into(),
             ResolveError::Store(error) => error.into(),
             ResolveError::Job(error) => error.into(),
-            ResolveError::Unknown { .. } | ResolveError::Unsatisfiable { .. } => {
-                Self::input(error).hint("the recipe's [packages] and its archives decide what can be installed")
-            }
+            ResolveError::Unknown { .. } | ResolveError::Unsatisfiable { .. } => Self::input(error)
+                .hint("the recipe's [packages] and its archives decide what can be installed"),
             _ => Self::environment(error),
         }
     }

@@ -66,11 +66,7 @@ pub struct Failure {
 impl Failure {
     /// A failure of `kind` caused by `error`. A plain string is an error without causes.
     pub fn new(kind: Kind, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self {
-            kind,
-            error: error.into(),
-            hints: Vec::new(),
-        }
+        Self { kind, error: error.into(), hints: Vec::new() }
     }
 
     /// [`Kind::Usage`].
@@ -100,14 +96,8 @@ impl Failure {
 
     /// Says what is being done when `error` happens: `while`, a colon-free clause such as "cannot read x".
     pub fn context(self, doing: impl Into<String>) -> Self {
-        let error = Context {
-            doing: doing.into(),
-            source: self.error,
-        };
-        Self {
-            error: Box::new(error),
-            ..self
-        }
+        let error = Context { doing: doing.into(), source: self.error };
+        Self { error: Box::new(error), ..self }
     }
 
     /// Adds one remedy, a whole sentence without a full stop. Hints are shown in the order they were added.
@@ -136,9 +126,8 @@ impl Failure {
         }
         lines.extend(self.hints.iter().cloned().map(Line::Hint));
         if self.kind == Kind::Internal {
-            lines.push(Line::Hint(
-                "this is a bug in selfsame; please report it with the command line".into(),
-            ));
+            lines
+                .push(Line::Hint("this is a bug in selfsame; please report it with the command line".into()));
         }
         lines
     }
@@ -174,9 +163,7 @@ impl Line {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.lines()
-            .iter()
-            .try_for_each(|line| writeln!(f, "{}: {}", line.label(), line.text()))
+        self.lines().iter().try_for_each(|line| writeln!(f, "{}: {}", line.label(), line.text()))
     }
 }
 
@@ -206,10 +193,8 @@ mod tests {
     #[test]
     fn each_cause_and_each_hint_has_its_own_line() {
         let inner = Failure::environment(std::io::Error::other("disk full\nreally"));
-        let failure = inner
-            .context("cannot write out/live.iso")
-            .hint("free 2 GiB")
-            .hint("or choose another --out");
+        let failure =
+            inner.context("cannot write out/live.iso").hint("free 2 GiB").hint("or choose another --out");
         insta::assert_snapshot!(failure, @r"
         error: cannot write out/live.iso
         cause: disk full
@@ -227,13 +212,7 @@ mod tests {
             .lines()
             .filter_map(|line| line.strip_prefix("| ")?.split(' ').next()?.parse().ok())
             .collect();
-        let kinds = [
-            Kind::Usage,
-            Kind::Input,
-            Kind::Environment,
-            Kind::Internal,
-            Kind::Interrupted,
-        ];
+        let kinds = [Kind::Usage, Kind::Input, Kind::Environment, Kind::Internal, Kind::Interrupted];
         let mut ours = vec![SUCCESS, NEGATIVE];
         ours.extend(kinds.map(Kind::exit_status));
         assert_eq!(documented, ours);

@@ -34,11 +34,7 @@ impl Interrupt {
 
     /// Fails with [`Kind::Interrupted`] if the process was asked to stop.
     pub fn check(&self) -> Result<(), Failure> {
-        if self.is_raised() {
-            Err(Failure::interrupted())
-        } else {
-            Ok(())
-        }
+        if self.is_raised() { Err(Failure::interrupted()) } else { Ok(()) }
     }
 
     /// The flag itself, for libraries that want to look at it without knowing this type.

@@ -1,9 +1,6 @@
 //! The selfsame program: system images that anybody can rebuild to the same bytes.
 #![forbid(unsafe_code)]
-#![expect(
-    unreachable_pub,
-    reason = "a program exports nothing: pub is what other modules may use"
-)]
+#![expect(unreachable_pub, reason = "a program exports nothing: pub is what other modules may use")]
 
 use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
@@ -31,12 +28,7 @@ use ui::Ui;
 /// A recipe (a directory with a selfsame.toml) says what the image shall be, `selfsame lock` writes down exactly
 /// which packages it is made of, and `selfsame build` makes it.
 #[derive(Debug, Parser)]
-#[command(
-    name = "selfsame",
-    version,
-    disable_help_subcommand = true,
-    max_term_width = 100
-)]
+#[command(name = "selfsame", version, disable_help_subcommand = true, max_term_width = 100)]
 #[command(after_help = "Examples:
   selfsame init my-image           write a recipe to start from
   selfsame lock my-image           choose the packages and pin them
@@ -86,11 +78,7 @@ fn main() -> ExitCode {
 fn run(command: &Command, settings: Settings, ui: &Ui) -> Result<Status, Failure> {
     let interrupt = Interrupt::install()
         .map_err(|error| Failure::environment(error).context("cannot arrange to be interrupted"))?;
-    let cx = Context {
-        settings,
-        ui: ui.clone(),
-        interrupt,
-    };
+    let cx = Context { settings, ui: ui.clone(), interrupt };
     match command {
         Command::Init(args) => init::run(args, &cx),
         Command::Lock(args) => lock::run(args, &cx),
@@ -105,22 +93,14 @@ fn run(command: &Command, settings: Settings, ui: &Ui) -> Result<Status, Failure
 fn guarded(work: impl FnOnce() -> Result<Status, Failure>) -> Result<Status, Failure> {
     panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| {
         let text = payload.downcast_ref::<String>().map(String::as_str);
-        let text = text
-            .or_else(|| payload.downcast_ref::<&str>().copied())
-            .unwrap_or("no message");
-        Err(Failure::internal(format!(
-            "selfsame stopped in the middle of its work: {text}"
-        )))
+        let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no message");
+        Err(Failure::internal(format!("selfsame stopped in the middle of its work: {text}")))
     })
 }
 
 /// Help and version go to standard output with status 0, mistakes to standard error with the status of their kind.
 fn command_line_error(error: &clap::Error) -> ExitCode {
-    let status = if error.use_stderr() {
-        Kind::Usage.exit_status()
-    } else {
-        failure::SUCCESS
-    };
+    let status = if error.use_stderr() { Kind::Usage.exit_status() } else { failure::SUCCESS };
     // Nobody is left to tell if the terminal is gone.
     let _ = error.print();
     ExitCode::from(status)

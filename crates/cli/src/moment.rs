@@ -23,8 +23,11 @@ pub fn of(recipe: &Recipe, settings: &Settings, observer: &dyn Observer) -> Resu
     };
     let seconds = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     if u64::from(epoch.0) > seconds {
-        return Err(Failure::input(format!("the image would be dated {}, which lies in the future", epoch.civil()))
-            .hint("an image cannot be dated after its build: set this machine's clock, or an earlier epoch"));
+        return Err(Failure::input(format!(
+            "the image would be dated {}, which lies in the future",
+            epoch.civil()
+        ))
+        .hint("an image cannot be dated after its build: set this machine's clock, or an earlier epoch"));
     }
     Ok(epoch)
 }

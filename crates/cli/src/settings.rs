@@ -71,14 +71,10 @@ impl Settings {
                     .join("selfsame"),
             )
         };
-        argument
-            .or(self.store.as_ref())
-            .cloned()
-            .or_else(cache)
-            .ok_or_else(|| {
-                Failure::environment("there is no place for the store: HOME is not set to an absolute path")
-                    .hint("say where with `--store DIR` or the environment variable SELFSAME_STORE")
-            })
+        argument.or(self.store.as_ref()).cloned().or_else(cache).ok_or_else(|| {
+            Failure::environment("there is no place for the store: HOME is not set to an absolute path")
+                .hint("say where with `--store DIR` or the environment variable SELFSAME_STORE")
+        })
     }
 
     /// `SOURCE_DATE_EPOCH` in seconds since 1970, if it is set.
@@ -89,9 +85,7 @@ impl Settings {
             return Ok(None);
         };
         let shown = raw.to_string_lossy();
-        let digits = raw
-            .to_str()
-            .filter(|text| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()));
+        let digits = raw.to_str().filter(|text| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()));
         let Some(seconds) = digits.and_then(|text| text.parse::<u32>().ok()) else {
             return Err(Failure::input(format!(
                 "SOURCE_DATE_EPOCH is {shown:?}, which is not a whole number of seconds from 0 to {}",
@@ -100,9 +94,7 @@ impl Settings {
             .hint("set it to decimal digits only, for example the output of `git log -1 --format=%ct`")
             .hint("or unset it: then the recipe's epoch or the commit's time is used"));
         };
-        let now = now
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs());
+        let now = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         if u64::from(seconds) > now {
             return Err(Failure::input(format!(
                 "SOURCE_DATE_EPOCH is {seconds} ({}), which lies in the future",
@@ -131,10 +123,7 @@ mod tests {
         assert_eq!(all.store(None).unwrap(), PathBuf::from("s"));
         for (variables, expected) in [
             (&[("XDG_CACHE_HOME", "/x"), ("HOME", "/h")][..], "/x/selfsame"),
-            (
-                &[("XDG_CACHE_HOME", "relative"), ("HOME", "/h")],
-                "/h/.cache/selfsame",
-            ),
+            (&[("XDG_CACHE_HOME", "relative"), ("HOME", "/h")], "/h/.cache/selfsame"),
             (&[("SELFSAME_STORE", ""), ("HOME", "/h")], "/h/.cache/selfsame"),
         ] {
             assert_eq!(settings(variables).store(None).unwrap(), PathBuf::from(expected));
@@ -150,29 +139,13 @@ mod tests {
         assert_eq!(settings(&[]).source_date_epoch(now).unwrap(), None);
         assert_eq!(read("0").unwrap(), Some(Epoch(0)));
         assert_eq!(read("1000000000").unwrap(), Some(Epoch(1_000_000_000)));
-        for wrong in [
-            "",
-            " 1",
-            "1 ",
-            "-1",
-            "+1",
-            "1.5",
-            "0x10",
-            "now",
-            "4294967296",
-            "99999999999999999999",
-        ] {
+        for wrong in ["", " 1", "1 ", "-1", "+1", "1.5", "0x10", "now", "4294967296", "99999999999999999999"]
+        {
             let message = read(wrong).unwrap_err().to_string();
-            assert!(
-                message.starts_with(&format!("error: SOURCE_DATE_EPOCH is {wrong:?}")),
-                "{message}"
-            );
+            assert!(message.starts_with(&format!("error: SOURCE_DATE_EPOCH is {wrong:?}")), "{message}");
         }
         let message = read("1000000001").unwrap_err().to_string();
-        assert!(
-            message.contains("1000000001 (2001-09-09T01:46:41Z), which lies in the future"),
-            "{message}"
-        );
+        assert!(message.contains("1000000001 (2001-09-09T01:46:41Z), which lies in the future"), "{message}");
     }
 
     #[test]
@@ -184,21 +157,10 @@ mod tests {
 
     #[test]
     fn proxies_have_the_usual_names() {
-        let proxies = settings(&[
-            ("http_proxy", "a"),
-            ("HTTP_PROXY", "b"),
-            ("HTTPS_PROXY", "c"),
-            ("NO_PROXY", "d"),
-        ])
-        .proxies;
+        let proxies =
+            settings(&[("http_proxy", "a"), ("HTTP_PROXY", "b"), ("HTTPS_PROXY", "c"), ("NO_PROXY", "d")])
+                .proxies;
         let text = |value: &str| Some(value.to_owned());
-        assert_eq!(
-            proxies,
-            Proxies {
-                http: text("a"),
-                https: text("c"),
-                none: text("d")
-            }
-        );
+        assert_eq!(proxies, Proxies { http: text("a"), https: text("c"), none: text("d") });
     }
 }

@@ -27,21 +27,28 @@ pub struct Mirrors {
 impl Mirrors {
     /// Collects the mirrors: those of the command line first, then those of the recipe in their order.
     pub fn new(recipe: &Recipe, reach: &Reach, settings: &Settings) -> Result<Self, Failure> {
-        if let Some(odd) = reach.mirrors.iter().find(|mirror| !recipe.archives.contains_key(&mirror.archive)) {
+        if let Some(odd) = reach.mirrors.iter().find(|mirror| !recipe.archives.contains_key(&mirror.archive))
+        {
             let names: Vec<&str> = recipe.archives.keys().map(String::as_str).collect();
             return Err(Failure::usage(format!("the recipe has no archive {:?}", odd.archive))
                 .hint(format!("its archives are: {}", names.join(", "))));
         }
         let mut by_archive = BTreeMap::new();
         for (name, archive) in &recipe.archives {
-            let given = reach.mirrors.iter().filter(|mirror| mirror.archive == *name).map(|mirror| mirror.url.as_str());
+            let given = reach
+                .mirrors
+                .iter()
+                .filter(|mirror| mirror.archive == *name)
+                .map(|mirror| mirror.url.as_str());
             let mut mirrors = Vec::new();
             for url in given.chain(archive.mirrors.iter().map(String::as_str)) {
                 let found = if url == "auto" {
                     auto(&archive.suites)?
                 } else {
                     let parsed = Mirror::parse(url);
-                    vec![parsed.map_err(|error| Failure::input(error).context(format!("mirror of archive {name}")))?]
+                    vec![parsed.map_err(|error| {
+                        Failure::input(error).context(format!("mirror of archive {name}"))
+                    })?]
                 };
                 mirrors.extend(found);
             }
@@ -57,7 +64,12 @@ impl Mirrors {
         let config = FetchConfig {
             offline: reach.offline,
             proxy: proxies.http.clone().or_else(|| proxies.https.clone()),
-            no_proxy: proxies.none.iter().flat_map(|list| list.split(',')).map(|host| host.trim().to_owned()).collect(),
+            no_proxy: proxies
+                .none
+                .iter()
+                .flat_map(|list| list.split(','))
+                .map(|host| host.trim().to_owned())
+                .collect(),
             ..FetchConfig::default()
         };
         let fetcher = Fetcher::new(config).map_err(Failure::environment)?;
@@ -136,7 +148,8 @@ impl Source for Mirrors {
         let mut last = ArchiveError::Fetch(FetchError::NoMirror { missing: 1 });
         for mirror in self.of(archive) {
             let path = format!("dists/{suite}/InRelease");
-            let checked = self.fetcher.fetch_unpinned(&path, mirror, MAX_IN_RELEASE).map_err(ArchiveError::Fetch);
+            let checked =
+                self.fetcher.fetch_unpinned(&path, mirror, MAX_IN_RELEASE).map_err(ArchiveError::Fetch);
             match checked.and_then(|bytes| verify(&bytes).map(|()| bytes)) {
                 Ok(bytes) => return Ok(bytes),
                 Err(error) => {

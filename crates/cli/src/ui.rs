@@ -104,30 +104,15 @@ impl Ui {
 
     /// Starts showing work called `name` that consists of `total` of `unit` (unknown: `None`).
     pub fn task(&self, name: &str, unit: Unit, total: Option<u64>) -> Task {
-        let bar = self
-            .err
-            .bars
-            .as_ref()
-            .map(|bars| bars.add(bar(name, unit, total)));
+        let bar = self.err.bars.as_ref().map(|bars| bars.add(bar(name, unit, total)));
         let lines = bar.is_none() && !self.quiet;
         if lines {
             self.err.line(None, &format!("{name} ..."));
         }
         let now = Instant::now();
-        let state = State {
-            done: 0,
-            total,
-            spoke: now,
-        };
+        let state = State { done: 0, total, spoke: now };
         let log = (!self.quiet).then(|| self.err.clone());
-        Task {
-            name: name.to_owned(),
-            unit,
-            started: now,
-            bar,
-            log,
-            state: Mutex::new(state),
-        }
+        Task { name: name.to_owned(), unit, started: now, bar, log, state: Mutex::new(state) }
     }
 }
 
@@ -160,11 +145,7 @@ pub fn harmless(text: &str) -> Cow<'_, str> {
     }
     let mut out = String::with_capacity(text.len() + 8);
     for c in text.chars() {
-        if control(c) {
-            out.extend(c.escape_default())
-        } else {
-            out.push(c)
-        }
+        if control(c) { out.extend(c.escape_default()) } else { out.push(c) }
     }
     Cow::Owned(out)
 }
@@ -215,13 +196,7 @@ impl Task {
             state.spoke = Instant::now();
             log.line(
                 None,
-                &progress_line(
-                    &self.name,
-                    self.unit,
-                    state.done,
-                    state.total,
-                    self.started.elapsed(),
-                ),
+                &progress_line(&self.name, self.unit, state.done, state.total, self.started.elapsed()),
             );
         }
     }
@@ -274,15 +249,8 @@ fn bar(name: &str, unit: Unit, total: Option<u64>) -> ProgressBar {
         Some(total) => ProgressBar::new(total),
         None => ProgressBar::no_length(),
     };
-    let message = if let Unit::Things(things) = unit {
-        things
-    } else {
-        ""
-    };
-    let bar = bar
-        .with_style(style)
-        .with_prefix(name.to_owned())
-        .with_message(message);
+    let message = if let Unit::Things(things) = unit { things } else { "" };
+    let bar = bar.with_style(style).with_prefix(name.to_owned()).with_message(message);
     bar.enable_steady_tick(Duration::from_millis(200));
     bar
 }
@@ -293,15 +261,9 @@ fn progress_line(name: &str, unit: Unit, done: u64, total: Option<u64>, elapsed:
         Unit::Things(_) => n.to_string(),
         Unit::LastTime => format!("{} s", n.div_ceil(1000)),
     };
-    let things = if let Unit::Things(things) = unit {
-        format!(" {things}")
-    } else {
-        String::new()
-    };
+    let things = if let Unit::Things(things) = unit { format!(" {things}") } else { String::new() };
     let left = total.and_then(|total| time_left(done, total, elapsed));
-    let left = left.map_or(String::new(), |left| {
-        format!(", about {} s left", left.as_secs().max(1))
-    });
+    let left = left.map_or(String::new(), |left| format!(", about {} s left", left.as_secs().max(1)));
     match total {
         Some(total) if unit == Unit::LastTime => {
             format!("{name}: {} s, last time {}", elapsed.as_secs(), amount(total))
@@ -372,20 +334,8 @@ pub mod tests {
 
     fn captured(quiet: bool, colour: bool) -> (Ui, Captured, Captured) {
         let (out, err) = (Captured::default(), Captured::default());
-        let log = Log {
-            to: boxed(&err),
-            bars: None,
-            colour,
-        };
-        (
-            Ui {
-                out: boxed(&out),
-                err: log,
-                quiet,
-            },
-            out,
-            err,
-        )
+        let log = Log { to: boxed(&err), bars: None, colour };
+        (Ui { out: boxed(&out), err: log, quiet }, out, err)
     }
 
     #[derive(Serialize)]
@@ -416,16 +366,7 @@ pub mod tests {
         talk(&ui);
         assert_eq!(out.text(), "the answer is 42\n{\n  \"n\": 42\n}\n");
         let lines: Vec<String> = err.text().lines().map(str::to_owned).collect();
-        assert_eq!(
-            lines[..5],
-            [
-                "a note",
-                "warning: a warning",
-                "error: no",
-                "hint: yes",
-                "fetch ..."
-            ]
-        );
+        assert_eq!(lines[..5], ["a note", "warning: a warning", "error: no", "hint: yes", "fetch ..."]);
         assert!(lines[5].starts_with("fetch: 2 packages, 0."), "{}", lines[5]);
         assert_eq!(lines.len(), 6);
     }
@@ -460,10 +401,7 @@ pub mod tests {
         ui.out = Arc::new(Mutex::new(Box::new(Broken(io::ErrorKind::StorageFull))));
         for json in [false, true] {
             let failure = ui.result(Output { json }, &Answer { n: 1 }).unwrap_err();
-            assert!(
-                failure.to_string().contains("cannot write to standard output"),
-                "{failure}"
-            );
+            assert!(failure.to_string().contains("cannot write to standard output"), "{failure}");
         }
     }
 
@@ -483,19 +421,13 @@ pub mod tests {
             line(Unit::Things("packages"), 50, Some(200), 10),
             "fetch: 50 of 200 packages, about 30 s left"
         );
-        assert_eq!(
-            line(Unit::Things("packages"), 0, Some(200), 10),
-            "fetch: 0 of 200 packages"
-        );
+        assert_eq!(line(Unit::Things("packages"), 0, Some(200), 10), "fetch: 0 of 200 packages");
         assert_eq!(
             line(Unit::Bytes, 3 << 20, Some(4 << 20), 10),
             "fetch: 3.0 MiB of 4.0 MiB, about 3 s left"
         );
         assert_eq!(line(Unit::Bytes, 1023, None, 10), "fetch: 1023 B, 10 s");
-        assert_eq!(
-            line(Unit::LastTime, 0, Some(35_000), 10),
-            "fetch: 10 s, last time 35 s"
-        );
+        assert_eq!(line(Unit::LastTime, 0, Some(35_000), 10), "fetch: 10 s, last time 35 s");
     }
 
     #[test]

@@ -71,26 +71,14 @@ const QEMU: &str = "qemu-system-x86_64";
 /// Where distributions keep the UEFI firmware: its code and the template of its variables.
 const OVMF: [(&str, &str); 5] = [
     // Debian and its children, 4 MiB flash and the older 2 MiB one.
-    (
-        "/usr/share/OVMF/OVMF_CODE_4M.fd",
-        "/usr/share/OVMF/OVMF_VARS_4M.fd",
-    ),
+    ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),
     ("/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"),
     // Arch.
-    (
-        "/usr/share/edk2/x64/OVMF_CODE.4m.fd",
-        "/usr/share/edk2/x64/OVMF_VARS.4m.fd",
-    ),
+    ("/usr/share/edk2/x64/OVMF_CODE.4m.fd", "/usr/share/edk2/x64/OVMF_VARS.4m.fd"),
     // Fedora.
-    (
-        "/usr/share/edk2/ovmf/OVMF_CODE.fd",
-        "/usr/share/edk2/ovmf/OVMF_VARS.fd",
-    ),
+    ("/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"),
     // QEMU's own copy; the variables are shared with the 32-bit build.
-    (
-        "/usr/share/qemu/edk2-x86_64-code.fd",
-        "/usr/share/qemu/edk2-i386-vars.fd",
-    ),
+    ("/usr/share/qemu/edk2-x86_64-code.fd", "/usr/share/qemu/edk2-i386-vars.fd"),
 ];
 
 /// Everything that decides QEMU's command line.
@@ -118,41 +106,23 @@ impl Machine {
         add("-m", self.memory.to_string().into());
         if let Some((code, variables)) = &self.ovmf {
             add("-drive", drive("if=pflash,unit=0,format=raw,readonly=on", code));
-            add(
-                "-drive",
-                drive("if=pflash,unit=1,format=raw,snapshot=on", variables),
-            );
+            add("-drive", drive("if=pflash,unit=1,format=raw,snapshot=on", variables));
         }
         match self.medium {
             Medium::Cd => {
-                add(
-                    "-drive",
-                    drive(
-                        "if=none,id=medium,format=raw,media=cdrom,readonly=on",
-                        &self.image,
-                    ),
-                );
+                add("-drive", drive("if=none,id=medium,format=raw,media=cdrom,readonly=on", &self.image));
                 add("-device", "ide-cd,drive=medium,bus=ide.0,bootindex=0".into());
             }
             Medium::Usb => {
-                add(
-                    "-drive",
-                    drive("if=none,id=medium,format=raw,snapshot=on", &self.image),
-                );
+                add("-drive", drive("if=none,id=medium,format=raw,snapshot=on", &self.image));
                 add("-device", "qemu-xhci".into());
-                add(
-                    "-device",
-                    "usb-storage,drive=medium,removable=on,bootindex=0".into(),
-                );
+                add("-device", "usb-storage,drive=medium,removable=on,bootindex=0".into());
             }
         }
         add("-device", "virtio-rng-pci".into());
         add("-vga", "std".into());
         add("-display", "none".into());
-        add(
-            "-serial",
-            if self.interactive { "mon:stdio" } else { "stdio" }.into(),
-        );
+        add("-serial", if self.interactive { "mon:stdio" } else { "stdio" }.into());
         line.extend(["-no-user-config".into(), "-nodefaults".into()]);
         line
     }
@@ -187,10 +157,7 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
         kvm: args.accel == Accel::Kvm || args.accel == Accel::Auto && kvm_usable(),
         interactive: args.until.is_none() && io::stdin().is_terminal() && io::stdout().is_terminal(),
     };
-    let limit = args
-        .timeout
-        .or(args.until.is_some().then_some(600))
-        .map(|s| Duration::from_secs(s.into()));
+    let limit = args.timeout.or(args.until.is_some().then_some(600)).map(|s| Duration::from_secs(s.into()));
     let mut qemu = Qemu::start(&machine)?;
     let appeared = match qemu.0.stdout.take() {
         None => watch(&mut qemu, limit, cx)?,
@@ -200,9 +167,7 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
         (End::Appeared, _) | (End::TimeUp, None) => Ok(Status::Success),
         (End::TimeUp, Some(text)) => {
             let seconds = limit.map_or(0, |limit| limit.as_secs());
-            cx.ui.warn(&format!(
-                "{text:?} did not appear on the console within {seconds} s"
-            ));
+            cx.ui.warn(&format!("{text:?} did not appear on the console within {seconds} s"));
             Ok(Status::Negative)
         }
         (End::Ended, until) => {
@@ -210,9 +175,7 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
             let Some(text) = until else {
                 return Ok(Status::Success);
             };
-            cx.ui.warn(&format!(
-                "the machine ended before {text:?} appeared on its console"
-            ));
+            cx.ui.warn(&format!("the machine ended before {text:?} appeared on its console"));
             Ok(Status::Negative)
         }
     }
@@ -220,16 +183,12 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
 
 /// The first firmware of `places` that is installed.
 fn find_ovmf(places: &[(&str, &str)]) -> Result<(PathBuf, PathBuf), Failure> {
-    let installed = places
-        .iter()
-        .find(|(code, vars)| Path::new(code).is_file() && Path::new(vars).is_file());
-    installed
-        .map(|(code, vars)| (code.into(), vars.into()))
-        .ok_or_else(|| {
-            Failure::environment("the UEFI firmware OVMF is not installed")
-                .hint("on Debian and Ubuntu: apt install ovmf")
-                .hint("or boot with `--firmware bios`")
-        })
+    let installed = places.iter().find(|(code, vars)| Path::new(code).is_file() && Path::new(vars).is_file());
+    installed.map(|(code, vars)| (code.into(), vars.into())).ok_or_else(|| {
+        Failure::environment("the UEFI firmware OVMF is not installed")
+            .hint("on Debian and Ubuntu: apt install ovmf")
+            .hint("or boot with `--firmware bios`")
+    })
 }
 
 /// A running QEMU, ended when dropped.
@@ -257,9 +216,9 @@ impl Qemu {
     fn ended_well(&mut self) -> Result<(), Failure> {
         match self.0.wait() {
             Ok(status) if status.success() => Ok(()),
-            Ok(status) => Err(Failure::environment(format!(
-                "{QEMU} failed ({status}); its own words are above"
-            ))),
+            Ok(status) => {
+                Err(Failure::environment(format!("{QEMU} failed ({status}); its own words are above")))
+            }
             Err(error) => Err(Failure::environment(error).context(format!("cannot wait for {QEMU}"))),
         }
     }
@@ -346,19 +305,13 @@ struct Search<'a> {
 
 impl<'a> Search<'a> {
     fn new(text: &'a str) -> Self {
-        Self {
-            text: text.as_bytes(),
-            tail: Vec::new(),
-        }
+        Self { text: text.as_bytes(), tail: Vec::new() }
     }
 
     /// Whether the text is complete with these `bytes`.
     fn feed(&mut self, bytes: &[u8]) -> bool {
         self.tail.extend_from_slice(bytes);
-        let found = self
-            .tail
-            .windows(self.text.len())
-            .any(|window| window == self.text);
+        let found = self.tail.windows(self.text.len()).any(|window| window == self.text);
         let keep = self.tail.len().min(self.text.len() - 1);
         self.tail.drain(..self.tail.len() - keep);
         found
@@ -370,11 +323,8 @@ mod tests {
     use super::*;
 
     fn line(machine: &Machine) -> String {
-        let words: Vec<_> = machine
-            .arguments()
-            .iter()
-            .map(|word| word.to_string_lossy().into_owned())
-            .collect();
+        let words: Vec<_> =
+            machine.arguments().iter().map(|word| word.to_string_lossy().into_owned()).collect();
         words.join(" ").replace(" -", "\n-")
     }
 
@@ -446,9 +396,7 @@ mod tests {
 
     #[test]
     fn missing_firmware_names_the_package() {
-        let message = find_ovmf(&[("/nowhere/code", "/nowhere/vars")])
-            .unwrap_err()
-            .to_string();
+        let message = find_ovmf(&[("/nowhere/code", "/nowhere/vars")]).unwrap_err().to_string();
         assert!(message.contains("apt install ovmf"), "{message}");
     }
 }

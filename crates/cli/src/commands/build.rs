@@ -65,9 +65,7 @@ pub struct Reach {
 impl Reach {
     /// How many threads work at once: as told, else one for each processor this process may use.
     pub fn jobs(&self) -> NonZero<usize> {
-        self.jobs
-            .or_else(|| std::thread::available_parallelism().ok())
-            .unwrap_or(NonZero::<usize>::MIN)
+        self.jobs.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZero::<usize>::MIN)
     }
 }
 
@@ -105,10 +103,7 @@ impl FromStr for Mirror {
         {
             return Err(MirrorError::Scheme);
         }
-        Ok(Self {
-            archive: archive.to_owned(),
-            url: url.trim_end_matches('/').to_owned(),
-        })
+        Ok(Self { archive: archive.to_owned(), url: url.trim_end_matches('/').to_owned() })
     }
 }
 
@@ -150,10 +145,7 @@ impl Present for Report {
     fn text(&self, to: &mut dyn Write) -> io::Result<()> {
         for Built { path, sha256, .. } in &self.outputs {
             let name = path.to_string_lossy();
-            let escaped = name
-                .replace('\\', "\\\\")
-                .replace('\n', "\\n")
-                .replace('\r', "\\r");
+            let escaped = name.replace('\\', "\\\\").replace('\n', "\\n").replace('\r', "\\r");
             let mark = if escaped == *name { "" } else { "\\" };
             writeln!(to, "{mark}{sha256}  {escaped}")?;
         }
@@ -191,7 +183,11 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
         outputs: built
             .outputs
             .into_iter()
-            .map(|file| Built { path: file.path, sha256: file.content.digest.to_string(), size: file.content.size })
+            .map(|file| Built {
+                path: file.path,
+                sha256: file.content.digest.to_string(),
+                size: file.content.size,
+            })
             .collect(),
         stages: built
             .stages
@@ -219,7 +215,9 @@ pub fn read_lock(directory: &Path) -> Result<Option<Lock>, Failure> {
         }
     };
     let parsed = text.parse::<Lock>();
-    parsed.map(Some).map_err(|error| Failure::from(error).context(format!("{} is not usable", path.display())))
+    parsed
+        .map(Some)
+        .map_err(|error| Failure::from(error).context(format!("{} is not usable", path.display())))
 }
 
 #[cfg(test)]
@@ -228,17 +226,9 @@ mod tests {
 
     #[test]
     fn mirrors_are_named_and_fetchable() {
-        let mirror = |archive: &str, url: &str| {
-            Ok(Mirror {
-                archive: archive.into(),
-                url: url.into(),
-            })
-        };
+        let mirror = |archive: &str, url: &str| Ok(Mirror { archive: archive.into(), url: url.into() });
         assert_eq!("debian=file:/srv/m/".parse(), mirror("debian", "file:/srv/m"));
-        assert_eq!(
-            "d=http://127.0.0.1:8000/debian".parse(),
-            mirror("d", "http://127.0.0.1:8000/debian")
-        );
+        assert_eq!("d=http://127.0.0.1:8000/debian".parse(), mirror("d", "http://127.0.0.1:8000/debian"));
         for (text, error) in [
             ("debian", MirrorError::Shape),
             ("=file:/srv", MirrorError::Shape),
@@ -253,15 +243,8 @@ mod tests {
 
     #[test]
     fn the_text_is_what_sha256sum_checks() {
-        let built = |path: &str| Built {
-            path: path.into(),
-            sha256: "0".repeat(64),
-            size: 1,
-        };
-        let report = Report {
-            outputs: vec![built("out/live.iso"), built("a\\b\nc")],
-            stages: Vec::new(),
-        };
+        let built = |path: &str| Built { path: path.into(), sha256: "0".repeat(64), size: 1 };
+        let report = Report { outputs: vec![built("out/live.iso"), built("a\\b\nc")], stages: Vec::new() };
         let mut text = Vec::new();
         report.text(&mut text).unwrap();
         let zeros = "0".repeat(64);
@@ -274,17 +257,8 @@ mod tests {
     #[test]
     fn the_json_form_has_the_promised_names() {
         let report = Report {
-            outputs: vec![Built {
-                path: "o".into(),
-                sha256: "s".into(),
-                size: 3,
-            }],
-            stages: vec![Stage {
-                name: "pack".into(),
-                key: "k".into(),
-                cached: true,
-                seconds: 0.5,
-            }],
+            outputs: vec![Built { path: "o".into(), sha256: "s".into(), size: 3 }],
+            stages: vec![Stage { name: "pack".into(), key: "k".into(), cached: true, seconds: 0.5 }],
         };
         assert_eq!(
             serde_json::to_string(&report).unwrap(),

@@ -39,9 +39,7 @@ struct Written {
 
 impl Present for Written {
     fn text(&self, to: &mut dyn Write) -> io::Result<()> {
-        self.written
-            .iter()
-            .try_for_each(|path| writeln!(to, "{}", path.display()))
+        self.written.iter().try_for_each(|path| writeln!(to, "{}", path.display()))
     }
 }
 
@@ -50,10 +48,7 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
     let written = write(&args.dir)?;
     cx.ui.result(args.output, &written)?;
     let dir = args.dir.display();
-    cx.ui.note(&format!(
-        "next: edit {}, then `selfsame lock {dir}`",
-        args.dir.join(RECIPE).display()
-    ));
+    cx.ui.note(&format!("next: edit {}, then `selfsame lock {dir}`", args.dir.join(RECIPE).display()));
     Ok(Status::Success)
 }
 
@@ -62,18 +57,9 @@ fn write(dir: &Path) -> Result<Written, Failure> {
     let overlay = dir.join("files");
     let cannot =
         |path: &Path, error| Failure::environment(error).context(format!("cannot write {}", path.display()));
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o755)
-        .create(dir)
-        .map_err(|error| cannot(dir, error))?;
+    DirBuilder::new().recursive(true).mode(0o755).create(dir).map_err(|error| cannot(dir, error))?;
     // create_new: whatever has the name stays as it is, links to nowhere included.
-    let mut file = match OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o644)
-        .open(&recipe)
-    {
+    let mut file = match OpenOptions::new().write(true).create_new(true).mode(0o644).open(&recipe) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             return Err(Failure::input(format!("{} exists already", recipe.display()))
@@ -134,14 +120,7 @@ mod tests {
         let full = everything_in_force();
         let recipe =
             selfsame_build::recipe::parse(dir, &full).unwrap_or_else(|error| panic!("{error}\n{full}"));
-        assert_eq!(
-            (
-                recipe.system.users.len(),
-                recipe.hooks.len(),
-                recipe.exclude.len()
-            ),
-            (1, 1, 1)
-        );
+        assert_eq!((recipe.system.users.len(), recipe.hooks.len(), recipe.exclude.len()), (1, 1, 1));
     }
 
     #[test]

@@ -52,7 +52,10 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
     if let Some(old) = &old
         && Request::of(&recipe).changes_since(&old.request).is_empty()
     {
-        cx.ui.note(&format!("{} fits the recipe; --update takes the present state of the archives", path.display()));
+        cx.ui.note(&format!(
+            "{} fits the recipe; --update takes the present state of the archives",
+            path.display()
+        ));
         cx.ui.result(args.output, &Report::of(&path, old))?;
         return Ok(Status::Success);
     }

@@ -28,10 +28,7 @@ pub fn find(argument: &Path) -> Result<(PathBuf, PathBuf), Failure> {
         }
         Err(error) => Err(Failure::input(error)
             .context(format!("cannot read the recipe {}", recipe.display()))
-            .hint(format!(
-                "`selfsame init {}` writes one to start from",
-                directory.display()
-            ))),
+            .hint(format!("`selfsame init {}` writes one to start from", directory.display()))),
     }
 }
 
@@ -50,9 +47,6 @@ mod tests {
         assert_eq!(find(dir.path()).unwrap(), expected);
         assert_eq!(find(&file).unwrap(), expected);
         let nowhere = find(&dir.path().join("nowhere")).unwrap_err().to_string();
-        assert!(
-            nowhere.starts_with("error: there is no recipe directory "),
-            "{nowhere}"
-        );
+        assert!(nowhere.starts_with("error: there is no recipe directory "), "{nowhere}");
     }
 }

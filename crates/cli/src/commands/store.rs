@@ -55,21 +55,9 @@ struct Part {
 
 impl Present for Stat {
     fn text(&self, to: &mut dyn Write) -> io::Result<()> {
-        writeln!(
-            to,
-            "{}: {} in {} files",
-            self.path.display(),
-            binary_size(self.bytes),
-            self.files
-        )?;
+        writeln!(to, "{}: {} in {} files", self.path.display(), binary_size(self.bytes), self.files)?;
         self.parts.iter().try_for_each(|part| {
-            writeln!(
-                to,
-                "{:>12}  {:>10} files  {}",
-                binary_size(part.bytes),
-                part.files,
-                part.name
-            )
+            writeln!(to, "{:>12}  {:>10} files  {}", binary_size(part.bytes), part.files, part.name)
         })
     }
 }
@@ -93,12 +81,7 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
 
 /// Counts what is below `path`. A store that does not exist yet is an empty one.
 fn stat(path: &Path) -> io::Result<Stat> {
-    let mut stat = Stat {
-        path: path.to_owned(),
-        files: 0,
-        bytes: 0,
-        parts: Vec::new(),
-    };
+    let mut stat = Stat { path: path.to_owned(), files: 0, bytes: 0, parts: Vec::new() };
     let entries = match std::fs::read_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(stat),
         entries => entries?,
@@ -109,11 +92,7 @@ fn stat(path: &Path) -> io::Result<Stat> {
         stat.files += files;
         stat.bytes += bytes;
         if entry.file_type()?.is_dir() {
-            stat.parts.push(Part {
-                name: entry.file_name().to_string_lossy().into_owned(),
-                files,
-                bytes,
-            });
+            stat.parts.push(Part { name: entry.file_name().to_string_lossy().into_owned(), files, bytes });
         }
     }
     stat.parts.sort_by(|a, b| a.name.cmp(&b.name));
@@ -165,11 +144,7 @@ mod tests {
         std::fs::write(dir.path().join("blobs/ab/cd"), [1; 5000]).unwrap();
         std::fs::write(dir.path().join("version"), "1").unwrap();
         let full = stat(dir.path()).unwrap();
-        let parts: Vec<_> = full
-            .parts
-            .iter()
-            .map(|part| (part.name.as_str(), part.files))
-            .collect();
+        let parts: Vec<_> = full.parts.iter().map(|part| (part.name.as_str(), part.files)).collect();
         assert_eq!((full.files, parts), (2, vec![("a-part", 0), ("blobs", 1)]));
         assert!(full.parts[1].bytes >= 5000, "{full:?}");
     }

@@ -25,34 +25,15 @@ const BOOT: [&str; 6] = ["boot", "disk.img", "--as", "usb", "--accel", "tcg"];
 #[test]
 fn the_awaited_text_decides_the_exit_status() {
     let Some(world) = world_with_qemu() else { return };
-    let console = world
-        .run(BOOT.iter().chain(&["--memory", "64", "--until", "login:"]))
-        .success();
-    assert!(
-        console.ends_with("login: ") || console.ends_with("login:"),
-        "{console:?}"
-    );
+    let console = world.run(BOOT.iter().chain(&["--memory", "64", "--until", "login:"])).success();
+    assert!(console.ends_with("login: ") || console.ends_with("login:"), "{console:?}");
 
-    let missing = world.run(
-        BOOT.iter()
-            .chain(&["--memory", "64", "--until", "nothing", "--timeout", "2"]),
-    );
+    let missing = world.run(BOOT.iter().chain(&["--memory", "64", "--until", "nothing", "--timeout", "2"]));
     assert_eq!(missing.status, Some(1));
-    assert_eq!(
-        missing.stderr,
-        "warning: \"nothing\" did not appear on the console within 2 s\n"
-    );
-    assert!(
-        missing.stdout.contains("selfsame login: "),
-        "{:?}",
-        missing.stdout
-    );
+    assert_eq!(missing.stderr, "warning: \"nothing\" did not appear on the console within 2 s\n");
+    assert!(missing.stdout.contains("selfsame login: "), "{:?}", missing.stdout);
     let image = std::fs::read(world.root().join("disk.img")).unwrap();
-    assert_eq!(
-        image,
-        talking_disk("\r\nselfsame login: "),
-        "the image is never written to"
-    );
+    assert_eq!(image, talking_disk("\r\nselfsame login: "), "the image is never written to");
     leaks::assert_none_below(world.root());
 }
 
@@ -60,26 +41,16 @@ fn the_awaited_text_decides_the_exit_status() {
 fn ctrl_c_ends_the_machine_and_leaves_nothing() {
     let Some(world) = world_with_qemu() else { return };
     let mut command = world.command(BOOT.iter().chain(&["--memory", "64", "--until", "nothing"]));
-    let child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // The machine runs in the world's root, so it can be seen there.
     while leaks::below(world.root()).len() < 2 {
         std::thread::sleep(Duration::from_millis(20));
     }
-    let stopped = std::process::Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status()
-        .unwrap();
+    let stopped =
+        std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert!(stopped.success());
     let run = world.outcome(child.wait_with_output().unwrap());
-    assert_eq!(
-        (run.status, run.stderr.as_str()),
-        (Some(130), "error: interrupted\n")
-    );
+    assert_eq!((run.status, run.stderr.as_str()), (Some(130), "error: interrupted\n"));
     leaks::assert_none_below(world.root());
 }
 
@@ -88,14 +59,8 @@ fn missing_qemu_is_explained() {
     let world = world();
     world.write("disk.img", talking_disk(""));
     let message = world.run(BOOT).failure(4);
-    assert!(
-        message.starts_with("error: qemu-system-x86_64 is not installed\nhint: "),
-        "{message}"
-    );
+    assert!(message.starts_with("error: qemu-system-x86_64 is not installed\nhint: "), "{message}");
     assert!(message.contains("apt install qemu-system-x86"), "{message}");
     let message = world.run(["boot", "nowhere.iso"]).failure(3);
-    assert!(
-        message.starts_with("error: cannot read nowhere.iso\n"),
-        "{message}"
-    );
+    assert!(message.starts_with("error: cannot read nowhere.iso\n"), "{message}");
 }

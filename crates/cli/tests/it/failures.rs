@@ -28,19 +28,13 @@ fn a_missing_recipe_is_status_3_with_a_remedy() {
     world.write("empty/x", "");
     for command in ["lock", "build"] {
         let message = world.run([command, "nowhere"]).failure(3);
-        assert!(
-            message.starts_with("error: there is no recipe directory nowhere\ncause: "),
-            "{message}"
-        );
+        assert!(message.starts_with("error: there is no recipe directory nowhere\ncause: "), "{message}");
         let message = world.run([command, "empty"]).failure(3);
         assert!(
             message.starts_with("error: cannot read the recipe empty/selfsame.toml\ncause: "),
             "{message}"
         );
-        assert!(
-            message.ends_with("hint: `selfsame init empty` writes one to start from\n"),
-            "{message}"
-        );
+        assert!(message.ends_with("hint: `selfsame init empty` writes one to start from\n"), "{message}");
     }
     assert!(!world.root().join("out").exists(), "nothing is half-written");
 }
@@ -49,25 +43,13 @@ fn a_missing_recipe_is_status_3_with_a_remedy() {
 fn a_malformed_source_date_epoch_is_named_before_anything_is_done() {
     let mut world = world();
     world.write("r/selfsame.toml", "format = 1\n");
-    for (value, word) in [
-        ("yesterday", "\"yesterday\""),
-        ("", "\"\""),
-        ("4294967295", "lies in the future"),
-    ] {
-        let message = world
-            .set("SOURCE_DATE_EPOCH", value)
-            .run(["build", "r"])
-            .failure(3);
-        assert!(
-            message.starts_with("error: SOURCE_DATE_EPOCH is ") && message.contains(word),
-            "{message}"
-        );
+    for (value, word) in [("yesterday", "\"yesterday\""), ("", "\"\""), ("4294967295", "lies in the future")]
+    {
+        let message = world.set("SOURCE_DATE_EPOCH", value).run(["build", "r"]).failure(3);
+        assert!(message.starts_with("error: SOURCE_DATE_EPOCH is ") && message.contains(word), "{message}");
     }
     assert!(!world.root().join("out").exists(), "nothing is half-written");
-    assert!(
-        !world.root().join("home/.cache").exists(),
-        "nothing is half-written"
-    );
+    assert!(!world.root().join("home/.cache").exists(), "nothing is half-written");
 }
 
 #[test]

@@ -7,16 +7,8 @@ use selfsame_testkit::readme::workspace;
 use crate::world;
 
 /// Every command, in the order of the page.
-const COMMANDS: [&[&str]; 8] = [
-    &[],
-    &["init"],
-    &["lock"],
-    &["build"],
-    &["inspect"],
-    &["boot"],
-    &["store"],
-    &["store", "stat"],
-];
+const COMMANDS: [&[&str]; 8] =
+    [&[], &["init"], &["lock"], &["build"], &["inspect"], &["boot"], &["store"], &["store", "stat"]];
 
 #[test]
 fn the_page_on_the_command_line_is_what_help_says() {
@@ -27,16 +19,8 @@ fn the_page_on_the_command_line_is_what_help_says() {
     );
     for command in COMMANDS {
         let help = world.run(command.iter().chain(&["--help"])).success();
-        let name = ["selfsame"]
-            .iter()
-            .chain(command)
-            .copied()
-            .collect::<Vec<_>>()
-            .join(" ");
-        let help: String = help
-            .lines()
-            .map(|line| format!("{}\n", line.trim_end()))
-            .collect();
+        let name = ["selfsame"].iter().chain(command).copied().collect::<Vec<_>>().join(" ");
+        let help: String = help.lines().map(|line| format!("{}\n", line.trim_end())).collect();
         write!(page, "\n## {name}\n\n```text\n{help}```\n").unwrap();
     }
     let path = workspace().join("docs/cli.md");
@@ -52,12 +36,9 @@ fn every_command_is_on_the_page_and_explains_itself_with_examples() {
     let world = world();
     let listed = |path: &[&str]| {
         let help = world.run(path.iter().chain(&["--help"])).success();
-        let list = help
-            .split_once("Commands:\n")
-            .map_or("", |(_, rest)| rest.split("\n\n").next().unwrap_or(""));
-        list.lines()
-            .map(|line| line.split_whitespace().next().unwrap().to_owned())
-            .collect::<Vec<_>>()
+        let list =
+            help.split_once("Commands:\n").map_or("", |(_, rest)| rest.split("\n\n").next().unwrap_or(""));
+        list.lines().map(|line| line.split_whitespace().next().unwrap().to_owned()).collect::<Vec<_>>()
     };
     for (parent, commands) in [(&[][..], listed(&[])), (&["store"][..], listed(&["store"]))] {
         assert!(!commands.is_empty());
@@ -75,8 +56,5 @@ fn every_command_is_on_the_page_and_explains_itself_with_examples() {
 
 #[test]
 fn the_version_is_that_of_the_package() {
-    assert_eq!(
-        world().run(["--version"]).success(),
-        format!("selfsame {}\n", env!("CARGO_PKG_VERSION"))
-    );
+    assert_eq!(world().run(["--version"]).success(), format!("selfsame {}\n", env!("CARGO_PKG_VERSION")));
 }

@@ -6,21 +6,12 @@ use crate::world;
 fn an_empty_store_is_in_the_cache_directory() {
     let mut world = world();
     let nothing = |path: &str| format!("{path}: 0 B in 0 files\n");
-    assert_eq!(
-        world.run(["store", "stat"]).success(),
-        nothing("$ROOT/home/.cache/selfsame")
-    );
+    assert_eq!(world.run(["store", "stat"]).success(), nothing("$ROOT/home/.cache/selfsame"));
     world.set("SELFSAME_STORE", "elsewhere");
     assert_eq!(world.run(["store", "stat"]).success(), nothing("elsewhere"));
-    assert_eq!(
-        world.run(["store", "stat", "--store", "here"]).success(),
-        nothing("here")
-    );
+    assert_eq!(world.run(["store", "stat", "--store", "here"]).success(), nothing("here"));
     let json = world.run(["store", "stat", "--json"]).success();
-    assert_eq!(
-        json,
-        "{\n  \"path\": \"elsewhere\",\n  \"files\": 0,\n  \"bytes\": 0,\n  \"parts\": []\n}\n"
-    );
+    assert_eq!(json, "{\n  \"path\": \"elsewhere\",\n  \"files\": 0,\n  \"bytes\": 0,\n  \"parts\": []\n}\n");
     assert!(!world.root().join("elsewhere").exists(), "looking makes nothing");
 }
 
@@ -29,12 +20,7 @@ fn a_directory_that_is_no_store_is_left_alone() {
     let world = world();
     world.write("home/photos/a.jpg", "a photo");
     let message = world.run(["store", "stat", "--store", "home/photos"]).failure(4);
-    assert!(
-        message.starts_with("error: cannot open the store home/photos\ncause: "),
-        "{message}"
-    );
-    let left: Vec<_> = std::fs::read_dir(world.root().join("home/photos"))
-        .unwrap()
-        .collect();
+    assert!(message.starts_with("error: cannot open the store home/photos\ncause: "), "{message}");
+    let left: Vec<_> = std::fs::read_dir(world.root().join("home/photos")).unwrap().collect();
     assert_eq!(left.len(), 1, "nothing is added");
 }

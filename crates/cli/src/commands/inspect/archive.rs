@@ -23,14 +23,15 @@ pub fn initramfs(source: &dyn ReadAt, part: Part) -> Result<Part, Error> {
     let segments = initramfs::read(&source, MOST_IN_MEMORY)?;
     let part = part.format("initramfs");
     Ok((1..).zip(segments).fold(part, |part, (number, segment)| {
-        let inner = Part::new(format!("segment {number}"))
-            .at(segment.at)
-            .size(segment.packed);
+        let inner = Part::new(format!("segment {number}")).at(segment.at).size(segment.packed);
         let inner = inner.fact("compression", name(segment.wrapping));
         let inner = inner.fact("plain", Fact::Bytes(segment.plain().len() as u64));
-        part.part(segment.trees.iter().fold(inner, |inner, found| {
-            tree::describe(found, |content| content.size, inner)
-        }))
+        part.part(
+            segment
+                .trees
+                .iter()
+                .fold(inner, |inner, found| tree::describe(found, |content| content.size, inner)),
+        )
     }))
 }
 
@@ -51,10 +52,9 @@ pub fn compressed(source: &dyn ReadAt, part: Part) -> Result<Part, Error> {
     let part = part.fact("compression", name(wrapping));
     match detect::format(&first)? {
         Some(Format::Cpio) => initramfs(source, part),
-        Some(Format::Tar) => entries(
-            tar::Reader::new(plain(MOST_IN_PASSING)?, Dialect::Any),
-            part.format("tar"),
-        ),
+        Some(Format::Tar) => {
+            entries(tar::Reader::new(plain(MOST_IN_PASSING)?, Dialect::Any), part.format("tar"))
+        }
         Some(other) => Ok(part.fact("content", other.name())),
         None => Ok(part),
     }
@@ -72,21 +72,12 @@ pub fn deb(source: &dyn ReadAt, part: Part) -> Result<Part, Error> {
             .unwrap_or_default()
             .to_owned()
     };
-    let mut part = part
-        .fact("package", field("Package"))
-        .fact("version", field("Version"));
-    part = part
-        .fact("architecture", field("Architecture"))
-        .fact("source", field("Source"));
-    part = part
-        .fact("depends", field("Depends"))
-        .fact("summary", field("Description"));
+    let mut part = part.fact("package", field("Package")).fact("version", field("Version"));
+    part = part.fact("architecture", field("Architecture")).fact("source", field("Source"));
+    part = part.fact("depends", field("Depends")).fact("summary", field("Description"));
     let scripts = ["preinst", "postinst", "prerm", "postrm", "config"];
     let has = |script: &&str| control.files.contains_key(script.as_bytes());
-    part = part.fact(
-        "scripts",
-        scripts.into_iter().filter(has).collect::<Vec<_>>().join(" "),
-    );
+    part = part.fact("scripts", scripts.into_iter().filter(has).collect::<Vec<_>>().join(" "));
     for (member, wrapping) in [deb.control_member(), deb.data_member()] {
         let inner = Part::new(member.name.as_str()).at(member.start).size(member.size);
         part = part.part(inner.fact("compression", name(wrapping)));
@@ -108,16 +99,9 @@ fn entries(mut reader: tar::Reader<impl Read>, part: Part) -> Result<Part, Error
             _ => others += 1,
         }
     }
-    let part = part
-        .fact("files", files)
-        .fact("content", Fact::Bytes(bytes))
-        .fact("directories", directories);
+    let part = part.fact("files", files).fact("content", Fact::Bytes(bytes)).fact("directories", directories);
     let part = part.fact("links", links);
-    Ok(if others > 0 {
-        part.fact("devices, pipes, sockets", others)
-    } else {
-        part
-    })
+    Ok(if others > 0 { part.fact("devices, pipes, sockets", others) } else { part })
 }
 
 fn name(wrapping: Wrapping) -> &'static str {

@@ -26,11 +26,8 @@ pub fn describe(source: &dyn ReadAt, part: Part, depth: u32) -> Result<Part, Err
     let part = part.fact("application", volume.labels.application.as_str());
     let part = part.fact("publisher", volume.labels.publisher.as_str());
     let part = part.fact("modified", date(&volume.modified)).fact("names", names);
-    let length = |extents: &Vec<Extent>| {
-        extents
-            .iter()
-            .fold(0_u64, |sum, extent| sum.saturating_add(extent.len))
-    };
+    let length =
+        |extents: &Vec<Extent>| extents.iter().fold(0_u64, |sum, extent| sum.saturating_add(extent.len));
     let mut part = tree::describe(&files, length, part);
     part = match disk::tables(source) {
         Ok(tables) => tables.into_iter().fold(part, Part::part),
@@ -68,12 +65,7 @@ fn date(raw: &[u8; 17]) -> String {
         return text;
     }
     let [year, month, day] = [&text[..4], &text[4..6], &text[6..8]];
-    format!(
-        "{year}-{month}-{day} {}:{}:{}",
-        &text[8..10],
-        &text[10..12],
-        &text[12..14]
-    )
+    format!("{year}-{month}-{day} {}:{}:{}", &text[8..10], &text[10..12], &text[12..14])
 }
 
 /// Describes an image of the boot catalog, and the file system in that for UEFI.
@@ -85,11 +77,7 @@ fn boot_image(source: &dyn ReadAt, number: u32, image: &BootImage, depth: u32) -
     };
     let part = Part::new(format!("boot image {number}")).at(image.at);
     let part = part.fact("firmware", firmware);
-    let part = if image.bootable {
-        part
-    } else {
-        part.fact("bootable", "no")
-    };
+    let part = if image.bootable { part } else { part.fact("bootable", "no") };
     if image.platform != UEFI {
         return part.fact("sectors to load", u64::from(image.sectors));
     }
@@ -101,10 +89,9 @@ fn boot_image(source: &dyn ReadAt, number: u32, image: &BootImage, depth: u32) -
 fn worth_a_look(path: &str, file: &impl ReadAt) -> bool {
     match detect::format(file) {
         Ok(Some(Format::Squashfs | Format::Fat | Format::Ext4 | Format::Iso9660 | Format::Cpio)) => true,
-        Ok(Some(Format::Zstd | Format::Xz | Format::Gzip)) => path
-            .rsplit('/')
-            .next()
-            .is_some_and(|name| name.starts_with("initr")),
+        Ok(Some(Format::Zstd | Format::Xz | Format::Gzip)) => {
+            path.rsplit('/').next().is_some_and(|name| name.starts_with("initr"))
+        }
         _ => false,
     }
 }

@@ -13,6 +13,7 @@ use part::Part;
 
 mod archive;
 mod disk;
+mod file_system;
 mod iso;
 mod part;
 mod tree;
@@ -39,14 +40,10 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
     let file = File::open(&args.file).map_err(unreadable)?;
     let size = file.size().map_err(unreadable)?;
     let Some(format) = detect::format(&file).map_err(unreadable)? else {
-        return Err(
-            Failure::input(format!("{path} is of no format that selfsame knows"))
-                .hint(format!("it knows {}", Format::ALL.map(Format::name).join(", "))),
-        );
+        return Err(Failure::input(format!("{path} is of no format that selfsame knows"))
+            .hint(format!("it knows {}", Format::ALL.map(Format::name).join(", "))));
     };
-    let part = Part::new(args.file.to_string_lossy())
-        .format(format.name())
-        .size(size);
+    let part = Part::new(args.file.to_string_lossy()).format(format.name()).size(size);
     let part = describe(&file, format, part, 0)
         .map_err(|error| Failure::input(error).context(format!("{path} is a damaged {}", format.name())))?;
     cx.ui.result(args.output, &part)?;
@@ -68,7 +65,9 @@ fn describe(source: &dyn ReadAt, format: Format, part: Part, depth: u32) -> Resu
         Format::Tar => archive::tar(source, part),
         Format::Deb => archive::deb(source, part),
         Format::Zstd | Format::Xz | Format::Gzip => archive::compressed(source, part),
-        Format::Squashfs | Format::Fat | Format::Ext4 | Format::Ar => Ok(part),
+        Format::Squashfs => file_system::squashfs(source, part),
+        Format::Fat => file_system::fat(source, part),
+        Format::Ext4 | Format::Ar => Ok(part),
     }
 }
 

@@ -47,14 +47,7 @@ fn as_map<S: Serializer>(facts: &[(&'static str, Fact)], serializer: S) -> Resul
 impl Part {
     /// A part of which only the name is known.
     pub fn new(name: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            format: None,
-            at: None,
-            size: None,
-            facts: Vec::new(),
-            parts: Vec::new(),
-        }
+        Self { name: name.into(), format: None, at: None, size: None, facts: Vec::new(), parts: Vec::new() }
     }
 
     /// Its format, as [`selfsame_image::detect::Format::name`] has it or more exact.
@@ -154,11 +147,8 @@ mod tests {
     use super::*;
 
     fn example() -> Part {
-        let inner = Part::new("partition 1")
-            .at(512)
-            .size(2048)
-            .fact("kind", "EFI\n\x1b[2J")
-            .fact("label", "");
+        let inner =
+            Part::new("partition 1").at(512).size(2048).fact("kind", "EFI\n\x1b[2J").fact("label", "");
         Part::new("disk.img")
             .format("gpt")
             .size(1 << 20)

@@ -23,16 +23,9 @@ pub fn describe<C>(tree: &Tree<C>, size: impl Fn(&C) -> u64, part: Part) -> Part
             _ => others += 1,
         }
     }
-    let part = part
-        .fact("files", files)
-        .fact("content", Fact::Bytes(bytes))
-        .fact("directories", directories);
+    let part = part.fact("files", files).fact("content", Fact::Bytes(bytes)).fact("directories", directories);
     let part = part.fact("symbolic links", links);
-    if others > 0 {
-        part.fact("devices, pipes, sockets", others)
-    } else {
-        part
-    }
+    if others > 0 { part.fact("devices, pipes, sockets", others) } else { part }
 }
 
 /// The installed packages in the text of dpkg's status file, each as `name version architecture`.
@@ -41,18 +34,10 @@ pub fn packages(status: &[u8]) -> Vec<String> {
     let mut found = Vec::new();
     for stanza in text.split("\n\n") {
         let field = |name: &str| {
-            stanza
-                .lines()
-                .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
-                .unwrap_or_default()
+            stanza.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).unwrap_or_default()
         };
         if field("Status").ends_with(" installed") {
-            found.push(format!(
-                "{} {} {}",
-                field("Package"),
-                field("Version"),
-                field("Architecture")
-            ));
+            found.push(format!("{} {} {}", field("Package"), field("Version"), field("Architecture")));
         }
     }
     found
