@@ -1,5 +1,7 @@
 //! Errors of the library, from the user's point of view: whose fault it is, and what to do.
 
+use std::io;
+
 use selfsame_apt::fetch::FetchError;
 use selfsame_apt::snapshot::Refused;
 use selfsame_build::execute::BuildError;
@@ -12,6 +14,9 @@ use selfsame_build::stages::JobError;
 use selfsame_store::StoreError;
 
 use crate::failure::Failure;
+
+/// The remedy for a full disk.
+const ROOM: &str = "free some space, or use another disk: builds work in `--store DIR`, images go to `--out DIR`";
 
 impl From<RecipeError> for Failure {
     fn from(error: RecipeError) -> Self {
@@ -43,6 +48,9 @@ impl From<StoreError> for Failure {
 
 impl From<FetchError> for Failure {
     fn from(error: FetchError) -> Self {
+        if let FetchError::Store(error) = error {
+            return error.into();
+        }
         let failure = Self::environment(error);
         failure.hint(
             "`--mirror ARCHIVE=URL` adds a mirror; what did arrive is kept, so it is enough to try again",
@@ -83,9 +91,8 @@ impl From<JobError> for Failure {
                 "put what the hook needs into the recipe's packages or overlay: builds have no network",
             ),
             JobError::Failed { status: Status::Interrupted, .. } => Self::interrupted(),
-            JobError::Failed { .. } => {
-                Self::input(error).hint("`--verbose` shows everything that programs print")
-            }
+            JobError::Failed { status: Status::Disk, .. } => Self::environment(error).hint(ROOM),
+            JobError::Failed { .. } => Self::input(error).hint("`--verbose` shows everything that programs print"),
             _ => Self::environment(error),
         }
     }
@@ -105,8 +112,18 @@ impl From<ResolveError> for Failure {
     }
 }
 
+/// Whether `error` comes from a disk (or a quota of it) that has no room left.
+fn disk_is_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    let full = |error: &io::Error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    std::iter::successors(Some(error), |error| error.source())
+        .any(|error| error.downcast_ref::<io::Error>().is_some_and(full))
+}
+
 impl From<BuildError> for Failure {
     fn from(error: BuildError) -> Self {
+        if disk_is_full(&error) {
+            return Self::environment(error).hint(ROOM);
+        }
         match error {
             BuildError::Stale { .. } => Self::input(error).hint("`selfsame lock` brings the lock up to date"),
             BuildError::Fetch(error) => error.into(),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use selfsame_image::Epoch;
 
 use crate::event::{Event, Observer, Stage, Warning};
-use crate::sandbox::{Attempt, Bind, Exit, Job, Root, Sandbox, SandboxError, Status};
+use crate::sandbox::{Attempt, Bind, Exit, Intent, Job, Root, Sandbox, SandboxError, Status};
 
 use super::script::JOB;
 
@@ -203,7 +203,13 @@ impl Runner<'_> {
 }
 
 fn attempt(attempt: &Attempt) -> String {
-    format!("{}: {:?}", attempt.program, attempt.intent)
+    let intent = match &attempt.intent {
+        Intent::Reach(address) => format!("reaching {address}"),
+        Intent::LookUp { name: Some(name), .. } => format!("looking up {name}"),
+        Intent::LookUp { server, name: None } => format!("looking up a name at {server}"),
+        Intent::Socket(family) => format!("opening a socket of family {family}"),
+    };
+    format!("{}: {intent}", attempt.program)
 }
 
 fn check(stage: Stage, what: &str, exit: Exit) -> Result<Exit, JobError> {

@@ -2,7 +2,10 @@
 
 use selfsame_testkit::TestEnvironment;
 
+mod bad_input;
 mod boot;
+mod build;
+mod containment;
 mod failures;
 mod help;
 mod init;
