@@ -8,9 +8,8 @@ use selfsame_image::epoch;
 pub struct NotADate(pub String);
 
 const WEEKDAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-const MONTHS: [&str; 12] = [
-    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-];
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /// Seconds since 1970-01-01 UTC of a date such as `Sat, 11 Jul 2026 10:16:37 UTC`.
 ///
@@ -39,20 +38,7 @@ fn read(text: &str) -> Option<i64> {
         return None;
     }
     let leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
-    let lengths = [
-        31,
-        if leap { 29 } else { 28 },
-        31,
-        30,
-        31,
-        30,
-        31,
-        31,
-        30,
-        31,
-        30,
-        31,
-    ];
+    let lengths = [31, if leap { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
     if day > lengths[month] {
         return None;
     }
@@ -75,14 +61,8 @@ fn number(text: &str, digits: std::ops::RangeInclusive<usize>, low: i64, high: i
 
 /// The form `20260711T101637Z` that names snapshots. Times outside 1970 to 2106 are limited to that range.
 pub fn serial(seconds: i64) -> String {
-    let epoch::Civil {
-        year,
-        month,
-        day,
-        hour,
-        minute,
-        second,
-    } = epoch::civil(u32::try_from(seconds.max(0)).unwrap_or(u32::MAX));
+    let epoch::Civil { year, month, day, hour, minute, second } =
+        epoch::civil(u32::try_from(seconds.max(0)).unwrap_or(u32::MAX));
     format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
 }
 
@@ -93,24 +73,14 @@ mod tests {
     #[test]
     fn dates_round_trip_through_the_calendar() {
         // Every 1000th hour or so of the range, and the ends.
-        for seconds in (0..i64::from(u32::MAX))
-            .step_by(3_600_123)
-            .chain([951_782_400, 4_102_444_799])
-        {
+        for seconds in (0..i64::from(u32::MAX)).step_by(3_600_123).chain([951_782_400, 4_102_444_799]) {
             let civil = epoch::civil(u32::try_from(seconds).unwrap());
             if civil.year > 2105 {
                 continue;
             }
             let weekday = WEEKDAYS[usize::try_from(seconds / 86_400 % 7).unwrap()];
             let month = MONTHS[usize::from(civil.month) - 1];
-            let epoch::Civil {
-                year,
-                day,
-                hour,
-                minute,
-                second,
-                ..
-            } = civil;
+            let epoch::Civil { year, day, hour, minute, second, .. } = civil;
             let text = format!("{weekday}, {day:02} {month} {year} {hour:02}:{minute:02}:{second:02} UTC");
             assert_eq!(parse(&text), Ok(seconds), "{text}");
         }

@@ -70,10 +70,7 @@ impl Mirror {
     /// Reads a URL with `http:`, `https:`, `file:` or apt's `copy:`, which is taken for `file:`.
     pub fn parse(text: &str) -> Result<Self, BadMirror> {
         let text = text.trim();
-        let refuse = |fault| BadMirror {
-            url: without_password(text),
-            fault,
-        };
+        let refuse = |fault| BadMirror { url: without_password(text), fault };
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) || text.contains(['?', '#', '\\', '"', '<', '>'])
         {
             return Err(refuse(UrlFault::Character));
@@ -106,11 +103,7 @@ impl Mirror {
             Scheme::Http => ("http://", authority),
             Scheme::Https => ("https://", authority),
         };
-        Ok(Self {
-            scheme,
-            base: format!("{prefix}{authority}{path}"),
-            authority,
-        })
+        Ok(Self { scheme, base: format!("{prefix}{authority}{path}"), authority })
     }
 
     /// How it is spoken to.
@@ -135,11 +128,7 @@ impl Mirror {
             return None;
         }
         let path = percent_decoded(self.base.trim_start_matches("file://"));
-        Some(PathBuf::from(std::ffi::OsString::from_vec(if path.is_empty() {
-            vec![b'/']
-        } else {
-            path
-        })))
+        Some(PathBuf::from(std::ffi::OsString::from_vec(if path.is_empty() { vec![b'/'] } else { path })))
     }
 }
 
@@ -193,13 +182,8 @@ fn percent_decoded(text: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {
-        let digits = bytes
-            .get(at + 1..at + 3)
-            .and_then(|two| std::str::from_utf8(two).ok());
-        match digits
-            .and_then(|two| u8::from_str_radix(two, 16).ok())
-            .filter(|_| byte == b'%')
-        {
+        let digits = bytes.get(at + 1..at + 3).and_then(|two| std::str::from_utf8(two).ok());
+        match digits.and_then(|two| u8::from_str_radix(two, 16).ok()).filter(|_| byte == b'%') {
             Some(value) => {
                 out.push(value);
                 at += 3;
@@ -245,26 +229,19 @@ enum Archive {
 /// Which archive of Debian a suite is in; `None` for suites that are not Debian's.
 fn archive_of(suite: &str) -> Option<Archive> {
     let known = |base: &str| DEBIAN.contains(&base);
-    let security = suite
-        .strip_suffix("-security")
-        .or_else(|| suite.strip_suffix("/updates"));
+    let security = suite.strip_suffix("-security").or_else(|| suite.strip_suffix("/updates"));
     if security.is_some_and(known) {
         return Some(Archive::Security);
     }
     let endings = ["-updates", "-backports", "-backports-sloppy", "-proposed-updates"];
-    let base = endings
-        .iter()
-        .find_map(|ending| suite.strip_suffix(ending))
-        .unwrap_or(suite);
+    let base = endings.iter().find_map(|ending| suite.strip_suffix(ending)).unwrap_or(suite);
     known(base).then_some(Archive::Main)
 }
 
 /// One spelling for the two that suites of `debian-security` have had.
 fn canonical(suite: &str) -> String {
     let suite = suite.trim_end_matches('/');
-    suite
-        .strip_suffix("/updates")
-        .map_or_else(|| suite.to_owned(), |base| format!("{base}-security"))
+    suite.strip_suffix("/updates").map_or_else(|| suite.to_owned(), |base| format!("{base}-security"))
 }
 
 /// Which of the machine's own URLs serve `suite` (`bookworm`, `bookworm-security`), the likeliest first.
@@ -278,22 +255,15 @@ pub fn auto_mirrors(sources: &[SystemSource], suite: &str) -> Vec<Mirror> {
     for source in sources.iter().filter(|source| source.may_be_debian()) {
         let exact = source.suites.iter().any(|have| canonical(have) == wanted);
         let archive = archive_of(&wanted);
-        let related = archive.is_some()
-            && source
-                .suites
-                .iter()
-                .any(|have| archive_of(&canonical(have)) == archive);
+        let related =
+            archive.is_some() && source.suites.iter().any(|have| archive_of(&canonical(have)) == archive);
         let rank = match (exact, related) {
             (true, _) => 0,
             (false, true) => 1,
             (false, false) => continue,
         };
         ranked.extend(
-            source
-                .uris
-                .iter()
-                .filter_map(|uri| Mirror::parse(uri).ok())
-                .map(|mirror| (rank, mirror)),
+            source.uris.iter().filter_map(|uri| Mirror::parse(uri).ok()).map(|mirror| (rank, mirror)),
         );
     }
     // Stable: within a rank the order is the machine's.
@@ -325,10 +295,7 @@ pub fn read_system_sources(root: &Path) -> Result<Vec<SystemSource>, SourcesErro
     }
     names.sort();
     paths.extend(
-        names
-            .iter()
-            .filter(|name| is_source_file(&name.to_string_lossy()))
-            .map(|name| parts.join(name)),
+        names.iter().filter(|name| is_source_file(&name.to_string_lossy())).map(|name| parts.join(name)),
     );
     let mut texts = Vec::new();
     for path in paths {
@@ -338,10 +305,7 @@ pub fn read_system_sources(root: &Path) -> Result<Vec<SystemSource>, SourcesErro
             Err(error) => return Err(SourcesError::reading(&path)(error)),
         }
     }
-    let texts: Vec<_> = texts
-        .iter()
-        .map(|(path, text)| (path.as_path(), text.as_str()))
-        .collect();
+    let texts: Vec<_> = texts.iter().map(|(path, text)| (path.as_path(), text.as_str())).collect();
     let mut sources = system_sources(&texts)?;
     for source in &mut sources {
         source.uris = source.uris.iter().flat_map(|uri| expanded(root, uri)).collect();
@@ -359,19 +323,14 @@ fn is_source_file(name: &str) -> bool {
 
 /// The URLs in the file of a `mirror+file:` URL, as Debian's cloud images have it; any other URL itself.
 fn expanded(root: &Path, uri: &str) -> Vec<String> {
-    let file = ["mirror+file:", "mirror+copy:"]
-        .iter()
-        .find_map(|method| uri.strip_prefix(method));
+    let file = ["mirror+file:", "mirror+copy:"].iter().find_map(|method| uri.strip_prefix(method));
     let Some(path) = file.map(|path| path.trim_start_matches('/')) else {
         return vec![uri.to_owned()];
     };
     let text = fs::read(root.join(path)).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let lines = text.lines().map(str::trim).filter(|line| !line.starts_with('#'));
-    lines
-        .filter_map(|line| line.split_whitespace().next())
-        .map(str::to_owned)
-        .collect()
+    lines.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
 }
 
 #[cfg(test)]

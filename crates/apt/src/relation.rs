@@ -97,8 +97,7 @@ pub enum Rule {
 impl Relation<'_> {
     /// Whether the version of a package of this name is acceptable.
     pub fn accepts(&self, version: Version<'_>) -> bool {
-        self.version
-            .is_none_or(|(operator, wanted)| operator.holds(version, wanted))
+        self.version.is_none_or(|(operator, wanted)| operator.holds(version, wanted))
     }
 
     /// Whether a `Provides` of this name is acceptable: without a version it satisfies only unversioned relations.
@@ -179,11 +178,7 @@ impl<'a> Cursor<'a> {
     }
 
     fn must(&mut self, byte: u8, what: &'static str) -> Result<(), NotRelations> {
-        if self.take(byte) {
-            Ok(())
-        } else {
-            Err(self.expected(what))
-        }
+        if self.take(byte) { Ok(()) } else { Err(self.expected(what)) }
     }
 
     /// The run of bytes for which `of` holds; at least one.
@@ -209,11 +204,7 @@ impl<'a> Cursor<'a> {
         } else {
             None
         };
-        let version = if self.take(b'(') {
-            Some(self.version()?)
-        } else {
-            None
-        };
+        let version = if self.take(b'(') { Some(self.version()?) } else { None };
         let mut architectures = Vec::new();
         if self.take(b'[') {
             while !self.take(b']') {
@@ -226,13 +217,7 @@ impl<'a> Cursor<'a> {
             profiles.push(self.word("build profile", |byte| !matches!(byte, b'<' | b'>' | b','))?);
             self.must(b'>', "closing angle bracket")?;
         }
-        Ok(Relation {
-            name,
-            qualifier,
-            version,
-            architectures,
-            profiles,
-        })
+        Ok(Relation { name, qualifier, version, architectures, profiles })
     }
 
     fn version(&mut self) -> Result<(Operator, Version<'a>), NotRelations> {
@@ -244,9 +229,7 @@ impl<'a> Cursor<'a> {
             ">>" => Operator::Later,
             _ => return Err(self.expected("version operator")),
         };
-        let text = self.word("version", |byte| {
-            byte.is_ascii_alphanumeric() || b".+-~:".contains(&byte)
-        })?;
+        let text = self.word("version", |byte| byte.is_ascii_alphanumeric() || b".+-~:".contains(&byte))?;
         let version = Version::parse(text).map_err(|error| self.error(error.into()))?;
         self.must(b')', "closing parenthesis")?;
         Ok((operator, version))
@@ -273,16 +256,10 @@ mod tests {
         let clauses =
             parse("a (>= 1:2~) |b:any\n ,\tc [!amd64 !i386] <!nocheck> <x y>, d:amd64(=3), ,e ( << 2 ) ,")
                 .unwrap();
-        let names: Vec<Vec<_>> = clauses
-            .iter()
-            .map(|c| c.iter().map(|r| r.name).collect())
-            .collect();
+        let names: Vec<Vec<_>> = clauses.iter().map(|c| c.iter().map(|r| r.name).collect()).collect();
         assert_eq!(names, [vec!["a", "b"], vec!["c"], vec!["d"], vec!["e"]]);
         let (operator, version) = clauses[0][0].version.unwrap();
-        assert_eq!(
-            (operator, version.to_string().as_str()),
-            (Operator::AtLeast, "1:2~")
-        );
+        assert_eq!((operator, version.to_string().as_str()), (Operator::AtLeast, "1:2~"));
         assert_eq!(clauses[0][1].qualifier, Some("any"));
         assert_eq!(clauses[1][0].architectures, [(true, "amd64"), (true, "i386")]);
         assert_eq!(clauses[1][0].profiles, ["!nocheck", "x y"]);

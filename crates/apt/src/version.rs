@@ -32,10 +32,7 @@ impl<'a> Version<'a> {
     /// As dpkg does for packages: the epoch is at most 2^31 - 1, the upstream part starts with a digit, and only
     /// letters, digits and `.+-~:` (`.+~` in a revision) are allowed.
     pub fn parse(text: &'a str) -> Result<Self, NotAVersion> {
-        let wrong = |rule| NotAVersion {
-            text: text.chars().take(80).collect(),
-            rule,
-        };
+        let wrong = |rule| NotAVersion { text: text.chars().take(80).collect(), rule };
         if text.len() > MAX_LEN {
             return Err(wrong("longer than 512 bytes"));
         }
@@ -58,20 +55,14 @@ impl<'a> Version<'a> {
         }
         let allowed = |byte: u8, more: &[u8]| byte.is_ascii_alphanumeric() || more.contains(&byte);
         if !upstream.bytes().all(|byte| allowed(byte, b".+-~:")) {
-            return Err(wrong(
-                "upstream part has a character other than letters, digits and .+-~:",
-            ));
+            return Err(wrong("upstream part has a character other than letters, digits and .+-~:"));
         }
         match revision {
             Some("") => Err(wrong("revision is empty")),
-            Some(revision) if !revision.bytes().all(|byte| allowed(byte, b".+~")) => Err(wrong(
-                "revision has a character other than letters, digits and .+~",
-            )),
-            _ => Ok(Self {
-                epoch,
-                upstream,
-                revision,
-            }),
+            Some(revision) if !revision.bytes().all(|byte| allowed(byte, b".+~")) => {
+                Err(wrong("revision has a character other than letters, digits and .+~"))
+            }
+            _ => Ok(Self { epoch, upstream, revision }),
         }
     }
 
@@ -142,10 +133,7 @@ fn compare_part(mut a: &[u8], mut b: &[u8]) -> Ordering {
         (digits_a, a) = a.split_at(run(a, |byte| byte.is_ascii_digit()));
         (digits_b, b) = b.split_at(run(b, |byte| byte.is_ascii_digit()));
         let (digits_a, digits_b) = (without_zeros(digits_a), without_zeros(digits_b));
-        let order = digits_a
-            .len()
-            .cmp(&digits_b.len())
-            .then_with(|| digits_a.cmp(digits_b));
+        let order = digits_a.len().cmp(&digits_b.len()).then_with(|| digits_a.cmp(digits_b));
         if order != Ordering::Equal {
             return order;
         }
@@ -214,13 +202,7 @@ mod tests {
                 assert_eq!(v(a).cmp(&v(b)), i.cmp(&j), "{a} {b}");
             }
         }
-        for (a, b) in [
-            ("1.0", "0:1.0"),
-            ("1.0", "1.0-0"),
-            ("1.00", "1.0"),
-            ("1.0-00", "1.0"),
-            ("01", "1"),
-        ] {
+        for (a, b) in [("1.0", "0:1.0"), ("1.0", "1.0-0"), ("1.00", "1.0"), ("1.0-00", "1.0"), ("01", "1")] {
             assert_eq!(v(a), v(b));
         }
         let long = "9".repeat(400);
@@ -230,10 +212,7 @@ mod tests {
     #[test]
     fn parts_and_refusals() {
         let version = v("3:1.2-rc1-4");
-        assert_eq!(
-            (version.epoch(), version.upstream(), version.revision()),
-            (3, "1.2-rc1", Some("4"))
-        );
+        assert_eq!((version.epoch(), version.upstream(), version.revision()), (3, "1.2-rc1", Some("4")));
         assert_eq!(version.to_string(), "3:1.2-rc1-4");
         assert_eq!(v("0:7").to_string(), "7");
         for text in [

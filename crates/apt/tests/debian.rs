@@ -24,12 +24,8 @@ fn lists() -> Vec<(PathBuf, String)> {
             continue;
         }
         let text = String::from_utf8(std::fs::read(&path).unwrap()).unwrap();
-        let field = |name: &str| {
-            text.lines()
-                .find_map(|line| line.strip_prefix(name))
-                .unwrap_or_default()
-                .to_owned()
-        };
+        let field =
+            |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().to_owned();
         if field("Origin: ") == "Debian" {
             found.push((path, field("Codename: ")));
         }
@@ -47,11 +43,7 @@ fn policy(codename: &str, threshold: usize, text: &[u8]) -> Policy {
     let text = String::from_utf8_lossy(text);
     let date = text.lines().find_map(|line| line.strip_prefix("Date: ")).unwrap();
     let at = selfsame_apt::date::parse(date).unwrap() + 3600;
-    Policy {
-        primary_fingerprints: debian_fingerprints(codename).to_vec(),
-        threshold,
-        at,
-    }
+    Policy { primary_fingerprints: debian_fingerprints(codename).to_vec(), threshold, at }
 }
 
 #[test]
@@ -64,24 +56,14 @@ fn debians_files_verify_as_gpgv_says() {
         assert_eq!(release.codename.as_ref(), Some(&codename));
         assert!(release.sha256.len() > 100 && release.acquire_by_hash);
         // Signed when it was made or soon after, never before.
-        assert!(
-            verified
-                .signatures
-                .iter()
-                .all(|one| (0..86_400).contains(&(one.created - release.date)))
-        );
+        assert!(verified.signatures.iter().all(|one| (0..86_400).contains(&(one.created - release.date))));
         let (status, text) = gpgv(&file, Path::new(KEYRING)).expect("gpgv is there where apt is");
-        let good = status
-            .lines()
-            .filter(|line| line.contains("GOODSIG") || line.contains("EXPKEYSIG"))
-            .count();
+        let good =
+            status.lines().filter(|line| line.contains("GOODSIG") || line.contains("EXPKEYSIG")).count();
         assert_eq!(verified.signatures.len(), good, "{status}");
         assert_eq!(verified.signers().len(), good);
         // gpgv ends the text with a newline, which is not signed.
-        assert_eq!(
-            String::from_utf8_lossy(&verified.text),
-            String::from_utf8_lossy(text.trim_ascii_end())
-        );
+        assert_eq!(String::from_utf8_lossy(&verified.text), String::from_utf8_lossy(text.trim_ascii_end()));
         for one in &verified.signatures {
             let expected = format!("VALIDSIG {}", one.key);
             assert!(
@@ -99,39 +81,18 @@ fn other_suites_keys_and_changed_files_are_refused() {
     let keys = Keyring::debian();
     for (path, codename) in lists() {
         let file = std::fs::read(&path).unwrap();
-        let other = if codename.ends_with("-security") {
-            "bookworm"
-        } else {
-            "bookworm-security"
-        };
-        let error = verify_inrelease(&file, &keys, &policy(other, 1, &file))
-            .unwrap_err()
-            .to_string();
+        let other = if codename.ends_with("-security") { "bookworm" } else { "bookworm-security" };
+        let error = verify_inrelease(&file, &keys, &policy(other, 1, &file)).unwrap_err().to_string();
         assert!(error.contains("which is not trusted here"), "{error}");
-        let before = Policy {
-            at: policy(&codename, 1, &file).at - 7200,
-            ..policy(&codename, 1, &file)
-        };
-        assert!(
-            verify_inrelease(&file, &keys, &before)
-                .unwrap_err()
-                .to_string()
-                .contains("after the time")
-        );
+        let before = Policy { at: policy(&codename, 1, &file).at - 7200, ..policy(&codename, 1, &file) };
+        assert!(verify_inrelease(&file, &keys, &before).unwrap_err().to_string().contains("after the time"));
         let text = String::from_utf8(file).unwrap();
-        for (from, to) in [
-            ("Origin: Debian", "Origin: Debjan"),
-            ("Acquire-By-Hash: yes\n", ""),
-            (" 0 ", " 1 "),
-        ] {
+        for (from, to) in
+            [("Origin: Debian", "Origin: Debjan"), ("Acquire-By-Hash: yes\n", ""), (" 0 ", " 1 ")]
+        {
             let bad = text.replacen(from, to, 1);
             let error = verify_inrelease(bad.as_bytes(), &keys, &policy(&codename, 1, text.as_bytes()));
-            assert!(
-                error
-                    .unwrap_err()
-                    .to_string()
-                    .ends_with("is not one of this text")
-            );
+            assert!(error.unwrap_err().to_string().ends_with("is not one of this text"));
         }
     }
 }
@@ -145,9 +106,7 @@ fn flipped_bits_of_real_files_are_refused() {
         let text = verify_inrelease(&good, &keys, &policy).unwrap().text;
         let mut at = 0x2545_f491usize;
         for _ in 0..100 {
-            at = at
-                .wrapping_mul(0x5851_f42d_4c95_7f2d)
-                .wrapping_add(0x1405_7b7e_f767_814f);
+            at = at.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
             let mut bad = good.clone();
             let position = (at >> 16) % bad.len();
             bad[position] ^= 1 << (at >> 8 & 7);
@@ -161,10 +120,7 @@ fn flipped_bits_of_real_files_are_refused() {
 
 /// The plain text of a suite's `main` index for amd64, as apt keeps it (re-packed with lz4).
 fn packages(in_release: &Path) -> Option<Vec<u8>> {
-    let name = in_release
-        .to_str()
-        .unwrap()
-        .replace("InRelease", "main_binary-amd64_Packages");
+    let name = in_release.to_str().unwrap().replace("InRelease", "main_binary-amd64_Packages");
     let list = ["", ".lz4", ".xz", ".gz"]
         .iter()
         .map(|form| format!("{name}{form}"))
@@ -184,10 +140,7 @@ fn debians_indexes_are_read_whole() {
         let release = Release::parse(&verified.text).unwrap();
         let listed = release.sha256["main/binary-amd64/Packages"];
         assert_eq!(unpack(&text, &listed, Some(&listed)).unwrap(), text, "{codename}");
-        let stanzas = text
-            .split(|&byte| byte == b'\n')
-            .filter(|line| line.starts_with(b"Package: "))
-            .count();
+        let stanzas = text.split(|&byte| byte == b'\n').filter(|line| line.starts_with(b"Package: ")).count();
         let index = Index::parse(text).unwrap();
         assert_eq!(index.len(), stanzas);
         for package in index.packages() {
@@ -207,11 +160,8 @@ fn the_bootstrap_set_is_apts() {
     };
     let Some(text) = packages(&path) else { return };
     let index = Index::parse(text).unwrap();
-    let mut roots: Vec<_> = index
-        .packages()
-        .filter(|package| package.essential())
-        .map(|one| one.name())
-        .collect();
+    let mut roots: Vec<_> =
+        index.packages().filter(|package| package.essential()).map(|one| one.name()).collect();
     roots.push("apt");
     let ours: Vec<_> = closure(&[&index], "amd64", &roots)
         .unwrap()
@@ -221,10 +171,7 @@ fn the_bootstrap_set_is_apts() {
     let dir = tempfile::tempdir().unwrap();
     let lists = dir.path().join("lists");
     std::fs::create_dir_all(lists.join("partial")).unwrap();
-    for entry in std::fs::read_dir("/var/lib/apt/lists")
-        .unwrap()
-        .map(Result::unwrap)
-    {
+    for entry in std::fs::read_dir("/var/lib/apt/lists").unwrap().map(Result::unwrap) {
         let name = entry.file_name().into_string().unwrap();
         if name.contains("_dists_bookworm_") && !name.contains("dep11") {
             std::fs::copy(entry.path(), lists.join(name)).unwrap();
@@ -264,13 +211,8 @@ fn built_in_keys_are_debians() {
     let (Ok(current), Ok(removed)) = (std::fs::read(KEYRING), std::fs::read(removed)) else {
         return;
     };
-    let installed = Keyring::from_bytes(&[current, removed].concat())
-        .unwrap()
-        .fingerprints();
-    let unknown: Vec<_> = Keyring::debian()
-        .fingerprints()
-        .into_iter()
-        .filter(|key| !installed.contains(key))
-        .collect();
+    let installed = Keyring::from_bytes(&[current, removed].concat()).unwrap().fingerprints();
+    let unknown: Vec<_> =
+        Keyring::debian().fingerprints().into_iter().filter(|key| !installed.contains(key)).collect();
     assert_eq!(unknown, []);
 }

@@ -37,9 +37,7 @@ fn refused(spec: KeySpec, change: impl Fn(Sign<'_>) -> Sign<'_>) -> String {
             assert_eq!(verified.signers(), [fingerprint(&key)]);
             String::new()
         }
-        Err(message) => message
-            .replace(&key.signing_fingerprint(), "K")
-            .replace(&key.fingerprint(), "P"),
+        Err(message) => message.replace(&key.signing_fingerprint(), "K").replace(&key.fingerprint(), "P"),
     }
 }
 
@@ -48,10 +46,7 @@ fn same(sign: Sign<'_>) -> Sign<'_> {
 }
 
 fn by_primary(sign: Sign<'_>) -> Sign<'_> {
-    Sign {
-        by_primary: true,
-        ..sign
-    }
+    Sign { by_primary: true, ..sign }
 }
 
 fn key() -> KeySpec {
@@ -68,11 +63,7 @@ const NONE_OF_1: &str = "0 of 1 needed signatures by trusted keys; ";
 
 fn expect(cases: Vec<(&str, KeySpec, &str)>) {
     for (name, spec, reason) in cases {
-        let expected = if reason.is_empty() {
-            String::new()
-        } else {
-            format!("{NONE_OF_1}{reason}")
-        };
+        let expected = if reason.is_empty() { String::new() } else { format!("{NONE_OF_1}{reason}") };
         assert_eq!(refused(spec, same), expected, "{name}");
     }
 }
@@ -131,48 +122,20 @@ fn revocations_end_a_key_for_ever_or_from_their_date_on() {
         (Some(3), NOW, retired("20260115T120000Z")),
     ] {
         let revocation = Revocation { reason, at };
-        assert_eq!(
-            refused(
-                KeySpec {
-                    revoked: Some(revocation),
-                    ..key()
-                },
-                same
-            ),
-            expected,
-            "{revocation:?}"
-        );
+        assert_eq!(refused(KeySpec { revoked: Some(revocation), ..key() }, same), expected, "{revocation:?}");
         let spec = with_subkey(|sub| sub.revoked = Some(revocation));
         assert_eq!(refused(spec, same), expected, "subkey {revocation:?}");
     }
     // The primary goes on signing when its subkey is revoked, and the other way round it does not.
-    let hard = Some(Revocation {
-        reason: Some(2),
-        at: before,
-    });
+    let hard = Some(Revocation { reason: Some(2), at: before });
     assert_eq!(refused(with_subkey(|sub| sub.revoked = hard), by_primary), "");
-    assert_eq!(
-        refused(
-            KeySpec {
-                revoked: hard,
-                ..key()
-            },
-            by_primary
-        ),
-        format!("{NONE_OF_1}P is revoked")
-    );
+    assert_eq!(refused(KeySpec { revoked: hard, ..key() }, by_primary), format!("{NONE_OF_1}P is revoked"));
 }
 
 #[test]
 fn a_revocation_in_one_copy_of_a_certificate_holds_for_all() {
     let good = Key::new("archive");
-    let revoked = Key::from_spec(&KeySpec {
-        revoked: Some(Revocation {
-            reason: None,
-            at: NOW,
-        }),
-        ..key()
-    });
+    let revoked = Key::from_spec(&KeySpec { revoked: Some(Revocation { reason: None, at: NOW }), ..key() });
     assert_eq!(good.fingerprint(), revoked.fingerprint());
     for keys in [[&good, &revoked], [&revoked, &good]] {
         let error = verify(&keys, &[Sign::new(&good, NOW)], &policy(&[&good], 1)).unwrap_err();
@@ -183,13 +146,7 @@ fn a_revocation_in_one_copy_of_a_certificate_holds_for_all() {
 
 #[test]
 fn the_time_of_judgement_is_given_and_not_read() {
-    let at = |created, lifetime| {
-        refused(key(), move |sign| Sign {
-            created,
-            lifetime,
-            ..sign
-        })
-    };
+    let at = |created, lifetime| refused(key(), move |sign| Sign { created, lifetime, ..sign });
     assert_eq!(at(NOW - 300 * DAY, None), "");
     assert_eq!(at(NOW + 15, None), "");
     assert_eq!(
@@ -197,37 +154,20 @@ fn the_time_of_judgement_is_given_and_not_read() {
         format!("{NONE_OF_1}K signed at 20260115T120016Z, after the time 20260115T120005Z")
     );
     assert_eq!(at(NOW, Some(6)), "");
-    assert_eq!(
-        at(NOW, Some(5)),
-        format!("{NONE_OF_1}K made a signature that ran out at 20260115T120005Z")
-    );
+    assert_eq!(at(NOW, Some(5)), format!("{NONE_OF_1}K made a signature that ran out at 20260115T120005Z"));
     // Ten years on, judged as of then: nothing changes.
-    let archive = Key::from_spec(&KeySpec {
-        created: 1_000_000_000,
-        lifetime: Some(day(400)),
-        ..key()
-    });
+    let archive = Key::from_spec(&KeySpec { created: 1_000_000_000, lifetime: Some(day(400)), ..key() });
     let old = Sign::new(&archive, 1_000_000_000 + 300 * DAY);
-    let policy = Policy {
-        at: 1_000_000_000 + 301 * DAY,
-        ..policy(&[&archive], 1)
-    };
+    let policy = Policy { at: 1_000_000_000 + 301 * DAY, ..policy(&[&archive], 1) };
     let spec = KeySpec {
         created: 1_000_000_000,
         lifetime: Some(day(400)),
-        subkey: Some(SubkeySpec {
-            created: 1_000_000_000,
-            lifetime: None,
-            ..SubkeySpec::default()
-        }),
+        subkey: Some(SubkeySpec { created: 1_000_000_000, lifetime: None, ..SubkeySpec::default() }),
         ..key()
     };
     let archive = Key::from_spec(&spec);
     let signed = Sign { key: &archive, ..old };
-    let policy = Policy {
-        primary_fingerprints: vec![fingerprint(&archive)],
-        ..policy
-    };
+    let policy = Policy { primary_fingerprints: vec![fingerprint(&archive)], ..policy };
     assert!(verify(&[&archive], &[signed], &policy).is_ok());
 }
 
@@ -239,51 +179,32 @@ fn distinct_primaries_are_counted() {
     let trusted = |threshold| policy(&[&a, &b], threshold);
     assert!(verify(&keys, &[by_a, by_b], &trusted(2)).is_ok());
     assert!(verify(&keys, &[by_c, by_b, by_a], &trusted(2)).is_ok());
-    let same = Sign {
-        by_primary: true,
-        ..by_a
-    };
+    let same = Sign { by_primary: true, ..by_a };
     for signs in [vec![by_a], vec![by_a, by_a], vec![by_a, same], vec![by_a, by_c]] {
         let error = verify(&keys, &signs, &trusted(2)).unwrap_err();
-        assert!(
-            error.starts_with("1 of 2 needed signatures by trusted keys"),
-            "{error}"
-        );
+        assert!(error.starts_with("1 of 2 needed signatures by trusted keys"), "{error}");
         assert!(verify(&keys, &signs, &trusted(1)).is_ok());
     }
     // The certificate of b is missing.
     let error = verify(&[&a], &[by_a, by_b], &trusted(2)).unwrap_err();
     let expected = "1 of 2 needed signatures by trusted keys; B is not in the keyring";
     assert_eq!(error, expected.replace('B', &b.signing_fingerprint()));
-    let doubled = Policy {
-        primary_fingerprints: vec![fingerprint(&a); 2],
-        ..trusted(2)
-    };
+    let doubled = Policy { primary_fingerprints: vec![fingerprint(&a); 2], ..trusted(2) };
     assert_eq!(
         verify(&keys, &[by_a, by_b], &doubled).unwrap_err(),
         "a threshold of 2 with 1 trusted keys cannot be judged"
     );
     for (threshold, primary_fingerprints) in [(0, vec![fingerprint(&a)]), (1, vec![])] {
-        let policy = Policy {
-            threshold,
-            primary_fingerprints,
-            at: NOW,
-        };
-        assert!(
-            verify(&keys, &[by_a], &policy)
-                .unwrap_err()
-                .ends_with("cannot be judged")
-        );
+        let policy = Policy { threshold, primary_fingerprints, at: NOW };
+        assert!(verify(&keys, &[by_a], &policy).unwrap_err().ends_with("cannot be judged"));
     }
 }
 
 #[test]
 fn the_subkeys_fingerprint_is_no_name_for_trust() {
     let key = Key::new("archive");
-    let policy = Policy {
-        primary_fingerprints: vec![key.signing_fingerprint().parse().unwrap()],
-        ..policy(&[], 1)
-    };
+    let policy =
+        Policy { primary_fingerprints: vec![key.signing_fingerprint().parse().unwrap()], ..policy(&[], 1) };
     let error = verify(&[&key], &[Sign::new(&key, NOW)], &policy).unwrap_err();
     assert!(error.ends_with("which is not trusted here"), "{error}");
 }
@@ -301,11 +222,7 @@ fn weak_hashes_and_keys_do_not_count() {
         ("dsa-2048", "dsa-2048", "is of a weak kind"),
     ] {
         let keys = Keyring::from_bytes(&read(&format!("{key}.key.asc"))).unwrap();
-        let policy = Policy {
-            primary_fingerprints: keys.fingerprints(),
-            threshold: 1,
-            at: NOW,
-        };
+        let policy = Policy { primary_fingerprints: keys.fingerprints(), threshold: 1, at: NOW };
         match verify_inrelease(&read(&format!("{file}.asc")), &keys, &policy) {
             Ok(_) => assert_eq!(reason, "", "{file}"),
             Err(SignatureError::Threshold { uncounted, .. }) => {
@@ -329,19 +246,11 @@ fn keyrings_are_read_in_every_usual_form() {
     for (name, bytes, expected) in [
         ("one block", certificate(&[&a, &b]).into_bytes(), both.clone()),
         ("two blocks", armored.clone().into_bytes(), both.clone()),
-        (
-            "two blocks with CRLF",
-            armored.replace('\n', "\r\n").into_bytes(),
-            both.clone(),
-        ),
+        ("two blocks with CRLF", armored.replace('\n', "\r\n").into_bytes(), both.clone()),
         ("binary", binary, both),
         ("with trust packets", trust, vec![fingerprint(&a)]),
     ] {
-        assert_eq!(
-            Keyring::from_bytes(&bytes).unwrap().fingerprints(),
-            expected,
-            "{name}"
-        );
+        assert_eq!(Keyring::from_bytes(&bytes).unwrap().fingerprints(), expected, "{name}");
     }
     let text_before = format!("Key of the archive:\n{}", certificate(&[&a]));
     assert!(Keyring::from_bytes(b"").is_err_and(|error| matches!(error, KeyringError::Empty)));

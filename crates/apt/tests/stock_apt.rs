@@ -20,9 +20,7 @@ impl Transport for Directory<'_> {
     }
 
     fn in_release(&self, _: usize, path: &str, _: u64) -> Result<Vec<u8>, TransportError> {
-        std::fs::read(self.0.join(path)).map_err(|_| TransportError::Missing {
-            path: path.to_owned(),
-        })
+        std::fs::read(self.0.join(path)).map_err(|_| TransportError::Missing { path: path.to_owned() })
     }
 
     fn pinned(&self, store: &Store, wants: &[Want]) -> Result<(), TransportError> {
@@ -83,14 +81,8 @@ fn a_partial_snapshot_with_the_original_signature_is_enough() {
     };
     let store = Store::open(home.path().join("store")).unwrap();
     let terms = Terms::new(NOW + 5);
-    let fetched = fetch_snapshot(
-        &spec,
-        &keyring(&[&key]),
-        &Directory(mirror.path()),
-        &store,
-        &terms,
-    )
-    .unwrap();
+    let fetched =
+        fetch_snapshot(&spec, &keyring(&[&key]), &Directory(mirror.path()), &store, &terms).unwrap();
 
     // What the store has, under the names that apt wants, and one package of two.
     let root = home.path().join("served");
@@ -106,10 +98,7 @@ fn a_partial_snapshot_with_the_original_signature_is_enough() {
     let key_file = home.path().join("archive.asc");
     std::fs::write(&key_file, certificate(&[&key])).unwrap();
     let server = serve(&root);
-    for (name, url) in [
-        ("file", format!("file:{}", root.display())),
-        ("http", server.url()),
-    ] {
+    for (name, url) in [("file", format!("file:{}", root.display())), ("http", server.url())] {
         let apt = |arguments: &[&str]| apt(&home.path().join(name), &url, &key_file, arguments);
         let Some(updated) = apt(&["update", "--error-on=any"]) else {
             return;
@@ -123,10 +112,5 @@ fn a_partial_snapshot_with_the_original_signature_is_enough() {
         let missing = apt(&["download", "other"]).unwrap();
         assert!(!missing.status.success());
     }
-    assert!(
-        server
-            .requests()
-            .iter()
-            .any(|request| request.contains("/by-hash/SHA256/"))
-    );
+    assert!(server.requests().iter().any(|request| request.contains("/by-hash/SHA256/")));
 }

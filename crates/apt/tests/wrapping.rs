@@ -113,13 +113,7 @@ fn base() -> Base {
     let text = suite.release().trim_end().to_owned();
     let signed = suite.in_release();
     drop(suite);
-    Base {
-        key,
-        other: Key::new("other"),
-        stranger: Key::new("stranger"),
-        text,
-        signed,
-    }
+    Base { key, other: Key::new("other"), stranger: Key::new("stranger"), text, signed }
 }
 
 impl Base {
@@ -185,11 +179,7 @@ fn around(b: &Base) -> Vec<Case> {
         ("empty file", Vec::new(), START),
         ("unsigned Release", text(&[&b.text]), START),
         ("text before", text(&[FAKE, &b.signed]), START),
-        (
-            "text and empty line before",
-            text(&[FAKE, "\n", &b.signed]),
-            START,
-        ),
+        ("text and empty line before", text(&[FAKE, "\n", &b.signed]), START),
         ("empty line before", text(&["\n", &b.signed]), START),
         ("byte order mark before", text(&["\u{feff}", &b.signed]), START),
         ("blank before", text(&[" ", &b.signed]), START),
@@ -197,22 +187,10 @@ fn around(b: &Base) -> Vec<Case> {
         ("empty line after", text(&[&b.signed, "\n"]), AFTER),
         ("blank line after", text(&[&b.signed, " \n"]), AFTER),
         ("signed twice in a row", text(&[&b.signed, &b.signed]), AFTER),
-        (
-            "unsigned message first",
-            text(&[signed!(), "\n", FAKE, &b.signed]),
-            DASH,
-        ),
+        ("unsigned message first", text(&[signed!(), "\n", FAKE, &b.signed]), DASH),
         ("two signature blocks", text(&[head, block, block]), AFTER),
-        (
-            "text between two blocks",
-            text(&[head, block, FAKE, block]),
-            AFTER,
-        ),
-        (
-            "key block after",
-            text(&[&b.signed, &certificate(&[&b.key])]),
-            AFTER,
-        ),
+        ("text between two blocks", text(&[head, block, FAKE, block]), AFTER),
+        ("key block after", text(&[&b.signed, &certificate(&[&b.key])]), AFTER),
         ("no signature block", text(&[head]), "no signature block"),
         ("above ten megabytes", huge, "above the limit"),
     ];
@@ -229,21 +207,9 @@ fn whole(b: &Base) -> Vec<Case> {
     let cases = [
         ("CRLF everywhere", b.signed.replace('\n', "\r\n").into(), ACCEPT),
         ("CRLF in the text", b.lines(|line| format!("{line}\r\n")), ACCEPT),
-        (
-            "blanks at line ends",
-            b.lines(|line| format!("{line} \t \n")),
-            ACCEPT,
-        ),
-        (
-            "all lines dash-escaped",
-            b.lines(|line| format!("- {line}\n")),
-            ACCEPT,
-        ),
-        (
-            "carriage returns only",
-            b.signed.replace('\n', "\r").into(),
-            "control character 0x0d",
-        ),
+        ("blanks at line ends", b.lines(|line| format!("{line} \t \n")), ACCEPT),
+        ("all lines dash-escaped", b.lines(|line| format!("- {line}\n")), ACCEPT),
+        ("carriage returns only", b.signed.replace('\n', "\r").into(), "control character 0x0d"),
         ("NUL and text after the end", nul_after, "control character 0x00"),
         ("UTF-16", utf16, "control character 0x00"),
         ("Latin-1", latin1, "not UTF-8"),
@@ -266,51 +232,19 @@ fn packets(b: &Base) -> Vec<Case> {
         ("same packets, no checksum", joined(&[&good]), ACCEPT),
         ("same signature twice", joined(&[&good, &good]), ACCEPT),
         ("sixteen copies", b.packets(&good.repeat(16)), ACCEPT),
-        (
-            "seventeen copies",
-            b.packets(&good.repeat(17)),
-            "more than 16 packets",
-        ),
+        ("seventeen copies", b.packets(&good.repeat(17)), "more than 16 packets"),
         ("literal data before", joined(&[&literal, &good]), MISPLACED),
         ("literal data after", joined(&[&good, &literal]), MISPLACED),
         ("marker before", joined(&[&marker, &good]), MISPLACED),
-        (
-            "unknown packet after",
-            joined(&[&good, &unknown_critical]),
-            "signature packet 2",
-        ),
+        ("unknown packet after", joined(&[&good, &unknown_critical]), "signature packet 2"),
         ("only literal data", joined(&[&literal]), MISPLACED),
-        (
-            "cut packet",
-            joined(&[&good[..good.len() - 1]]),
-            "signature packet 1",
-        ),
-        (
-            "packet of length zero",
-            joined(&[&zero_length]),
-            "signature packet 1",
-        ),
+        ("cut packet", joined(&[&good[..good.len() - 1]]), "signature packet 1"),
+        ("packet of length zero", joined(&[&zero_length]), "signature packet 1"),
         ("zeros", joined(&[&[0; 40]]), "signature packet 1"),
-        (
-            "signature of another text",
-            joined(&[&b.packet(&b.key, "x")]),
-            WRONG_TEXT,
-        ),
-        (
-            "wrong besides",
-            joined(&[&good, &b.packet(&b.other, "x")]),
-            WRONG_TEXT,
-        ),
-        (
-            "empty block",
-            b.with(block, concat!(begin!(), "\n", end!())),
-            "base64",
-        ),
-        (
-            "packets in place of armor",
-            [head.as_bytes(), &good].concat(),
-            "not a cleartext-signed",
-        ),
+        ("signature of another text", joined(&[&b.packet(&b.key, "x")]), WRONG_TEXT),
+        ("wrong besides", joined(&[&good, &b.packet(&b.other, "x")]), WRONG_TEXT),
+        ("empty block", b.with(block, concat!(begin!(), "\n", end!())), "base64"),
+        ("packets in place of armor", [head.as_bytes(), &good].concat(), "not a cleartext-signed"),
     ];
     cases.into()
 }
@@ -319,25 +253,14 @@ fn packets(b: &Base) -> Vec<Case> {
 fn signers(b: &Base) -> Vec<Case> {
     let [sign, other, stranger] = [&b.key, &b.other, &b.stranger].map(|key| Sign::new(key, NOW));
     let binary = Sign { binary: true, ..sign };
-    let critical = Sign {
-        critical: true,
-        ..sign
-    };
+    let critical = Sign { critical: true, ..sign };
     let cases = [
         ("unknown key", b.signed_by(&[stranger]), "is not in the keyring"),
         ("unknown key besides", b.signed_by(&[sign, stranger]), ACCEPT),
-        (
-            "known, not trusted",
-            b.signed_by(&[other]),
-            "which is not trusted here",
-        ),
+        ("known, not trusted", b.signed_by(&[other]), "which is not trusted here"),
         ("known, not trusted, besides", b.signed_by(&[other, sign]), ACCEPT),
         ("binary signature", b.signed_by(&[binary]), "unsupported type"),
-        (
-            "unknown critical notation",
-            b.signed_by(&[critical]),
-            "critical subpacket",
-        ),
+        ("unknown critical notation", b.signed_by(&[critical]), "critical subpacket"),
     ];
     cases.into()
 }
@@ -356,14 +279,8 @@ fn no_wrapping_passes_that_apt_refuses() {
     let policy = policy(&[&base.key], 1);
     let dir = tempfile::tempdir().unwrap();
     let keyring = dir.path().join("keys.gpg");
-    std::fs::write(
-        &keyring,
-        [base.key.certificate(), base.other.certificate()].concat(),
-    )
-    .unwrap();
-    let replaced = REPLACED
-        .iter()
-        .map(|(name, from, to, expect)| (*name, base.with(from, to), *expect));
+    std::fs::write(&keyring, [base.key.certificate(), base.other.certificate()].concat()).unwrap();
+    let replaced = REPLACED.iter().map(|(name, from, to, expect)| (*name, base.with(from, to), *expect));
     let mut cases: Vec<Case> = replaced.collect();
     for more in [around, whole, packets, signers] {
         cases.extend(more(&base));

@@ -225,7 +225,7 @@ impl<'a> Builder<'a> {
             lock,
             store: request.store,
             host: request.host,
-            sandbox: Sandbox { program: request.program.to_owned(), host: request.host.clone() },
+            sandbox: Sandbox { program: request.program.to_owned(), host: *request.host },
             plan,
             overlay,
             hooks,
@@ -253,12 +253,13 @@ impl<'a> Builder<'a> {
             crate::fetch::packages(self.lock, self.store, source, self.observer)?;
             Ok(((), false))
         })?;
-        let bootstrap = self.layer(Stage::Bootstrap, self.plan.bootstrap, |new| stages::bootstrap::run(self, new))?;
+        let bootstrap =
+            self.layer(Stage::Bootstrap, self.plan.bootstrap, |new| stages::bootstrap::run(self, new))?;
         let install =
             self.layer(Stage::Install, self.plan.install, |new| stages::install::run(self, &bootstrap, new))?;
         let below = [&install, &bootstrap];
-        let customise =
-            self.layer(Stage::Customise, self.plan.customise, |new| stages::customise::run(self, &below, new))?;
+        let customise = self
+            .layer(Stage::Customise, self.plan.customise, |new| stages::customise::run(self, &below, new))?;
         let layers = [&customise, &install, &bootstrap];
         // mkinitramfs is one long chain of short processes: it runs beside the packing, not before it.
         let (initramfs, packed) = std::thread::scope(|scope| {
@@ -300,8 +301,10 @@ impl<'a> Builder<'a> {
         };
         add("manifest", tree::text::to_string(&packed.tree))?;
         add("packages", record::package_list(self.lock))?;
-        let subjects: Vec<_> =
-            files.iter().map(|f| record::Subject::new(f.name.clone(), f.content.size, f.content.digest)).collect();
+        let subjects: Vec<_> = files
+            .iter()
+            .map(|f| record::Subject::new(f.name.clone(), f.content.size, f.content.digest))
+            .collect();
         let facts = record::Facts {
             subjects: &subjects,
             components: &packed.components,
@@ -312,7 +315,10 @@ impl<'a> Builder<'a> {
         };
         let text = record::render(&facts);
         self.store.put(text.as_bytes())?;
-        files.push(output::File { name: format!("{name}.record.json"), content: Content::of(text.as_bytes()) });
+        files.push(output::File {
+            name: format!("{name}.record.json"),
+            content: Content::of(text.as_bytes()),
+        });
         output::remember(self.store, key, &files)?;
         Ok(files)
     }

@@ -15,10 +15,7 @@ pub fn ranked<'a>(name: &str, candidates: impl Iterator<Item = &'a str>, most: u
         .collect();
     near.sort_unstable();
     near.dedup();
-    near.into_iter()
-        .take(most)
-        .map(|(_, candidate)| candidate)
-        .collect()
+    near.into_iter().take(most).map(|(_, candidate)| candidate).collect()
 }
 
 /// Levenshtein distance: insertions, deletions and replacements of one byte.

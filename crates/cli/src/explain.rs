@@ -16,7 +16,8 @@ use selfsame_store::StoreError;
 use crate::failure::Failure;
 
 /// The remedy for a full disk.
-const ROOM: &str = "free some space, or use another disk: builds work in `--store DIR`, images go to `--out DIR`";
+const ROOM: &str =
+    "free some space, or use another disk: builds work in `--store DIR`, images go to `--out DIR`";
 
 impl From<RecipeError> for Failure {
     fn from(error: RecipeError) -> Self {
@@ -92,7 +93,9 @@ impl From<JobError> for Failure {
             ),
             JobError::Failed { status: Status::Interrupted, .. } => Self::interrupted(),
             JobError::Failed { status: Status::Disk, .. } => Self::environment(error).hint(ROOM),
-            JobError::Failed { .. } => Self::input(error).hint("`--verbose` shows everything that programs print"),
+            JobError::Failed { .. } => {
+                Self::input(error).hint("`--verbose` shows everything that programs print")
+            }
             _ => Self::environment(error),
         }
     }
@@ -114,7 +117,8 @@ impl From<ResolveError> for Failure {
 
 /// Whether `error` comes from a disk (or a quota of it) that has no room left.
 fn disk_is_full(error: &(dyn std::error::Error + 'static)) -> bool {
-    let full = |error: &io::Error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    let full =
+        |error: &io::Error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
     std::iter::successors(Some(error), |error| error.source())
         .any(|error| error.downcast_ref::<io::Error>().is_some_and(full))
 }

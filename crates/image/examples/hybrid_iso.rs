@@ -23,26 +23,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let epoch = Epoch(1_700_000_000);
     let mut contents = Memory::new();
     let mut tree = Tree::new(Meta::root(0o755, epoch.0.into()));
-    add(
-        &mut tree,
-        &mut contents,
-        Path::new(directory),
-        &mut Vec::new(),
-        epoch,
-    )?;
+    add(&mut tree, &mut contents, Path::new(directory), &mut Vec::new(), epoch)?;
     let esp = contents.add(fs::read(esp)?);
     let mut iso = Iso {
         tree: &tree,
         epoch,
-        labels: Labels {
-            volume: "SELFSAME".into(),
-            ..Labels::default()
-        },
+        labels: Labels { volume: "SELFSAME".into(), ..Labels::default() },
         joliet: true,
-        bios: Some(BiosBoot {
-            image: b"isolinux/isolinux.bin",
-            info_table: true,
-        }),
+        bios: Some(BiosBoot { image: b"isolinux/isolinux.bin", info_table: true }),
         esp: Some(esp),
         hybrid: None,
         last: None,
@@ -51,22 +39,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut out = BufWriter::new(fs::File::create(output)?);
     let written = iso9660::write(&iso, &contents, &mut out)?;
     out.flush()?;
-    println!(
-        "{} bytes, ESP at {:?}, boot catalog at {:?}",
-        written.size, written.esp, written.catalog
-    );
+    println!("{} bytes, ESP at {:?}, boot catalog at {:?}", written.size, written.esp, written.catalog);
     for file in &written.files {
-        let paths: Vec<_> = file
-            .paths
-            .iter()
-            .map(|path| String::from_utf8_lossy(path))
-            .collect();
-        println!(
-            "{:>10} +{:<10} {}",
-            file.extent.at,
-            file.extent.len,
-            paths.join(" = ")
-        );
+        let paths: Vec<_> = file.paths.iter().map(|path| String::from_utf8_lossy(path)).collect();
+        println!("{:>10} +{:<10} {}", file.extent.at, file.extent.len, paths.join(" = "));
     }
     println!("{}", Digest::of_reader(&mut fs::File::open(output)?)?.0);
     Ok(())
@@ -97,13 +73,7 @@ fn add(
             } else {
                 Kind::File(memory.add(fs::read(entry.path())?))
             };
-            tree.insert(
-                at,
-                Leaf {
-                    meta: Meta::root(0o644, epoch.0.into()),
-                    kind,
-                },
-            )?;
+            tree.insert(at, Leaf { meta: Meta::root(0o644, epoch.0.into()), kind })?;
         }
         at.truncate(length);
     }

@@ -112,11 +112,7 @@ pub struct HashingWriter<W> {
 impl<W: Write> HashingWriter<W> {
     /// Hashes everything that goes to `inner` from now on.
     pub fn new(inner: W) -> Self {
-        Self {
-            inner,
-            hasher: Hasher::new(),
-            written: 0,
-        }
+        Self { inner, hasher: Hasher::new(), written: 0 }
     }
 
     /// The writer, the digest and the number of bytes written.
@@ -146,10 +142,7 @@ mod tests {
     fn text_form_round_trips_and_refuses_other_text() {
         let digest = Digest::of(b"abc");
         let text = digest.to_string();
-        assert_eq!(
-            text,
-            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-        );
+        assert_eq!(text, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
         assert_eq!(text.parse::<Digest>(), Ok(digest));
         assert!(text[1..].parse::<Digest>().is_err());
         assert!(text.replace('b', "g").parse::<Digest>().is_err());

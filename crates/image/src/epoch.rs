@@ -64,18 +64,8 @@ pub fn civil(seconds: u32) -> Civil {
 impl fmt::Display for Civil {
     /// `2023-06-10T09:53:00Z`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            year,
-            month,
-            day,
-            hour,
-            minute,
-            second,
-        } = self;
-        write!(
-            f,
-            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z"
-        )
+        let Self { year, month, day, hour, minute, second } = self;
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
     }
 }
 
@@ -101,9 +91,6 @@ mod tests {
     #[test]
     fn clamp_limits_both_ends() {
         let epoch = Epoch(100);
-        assert_eq!(
-            [-5, 0, 99, 100, 101, i64::MAX].map(|t| epoch.clamp(t)),
-            [0, 0, 99, 100, 100, 100]
-        );
+        assert_eq!([-5, 0, 99, 100, 101, i64::MAX].map(|t| epoch.clamp(t)), [0, 0, 99, 100, 100, 100]);
     }
 }

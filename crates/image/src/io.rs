@@ -92,14 +92,8 @@ impl<R: ReadAt> ReadAt for Window<R> {
     }
 
     fn read_exact_at(&self, buf: &mut [u8], at: u64) -> io::Result<()> {
-        let fits = at
-            .checked_add(buf.len() as u64)
-            .is_some_and(|end| end <= self.len);
-        let from = self
-            .start
-            .checked_add(at)
-            .filter(|_| fits)
-            .ok_or(io::ErrorKind::UnexpectedEof)?;
+        let fits = at.checked_add(buf.len() as u64).is_some_and(|end| end <= self.len);
+        let from = self.start.checked_add(at).filter(|_| fits).ok_or(io::ErrorKind::UnexpectedEof)?;
         self.inner.read_exact_at(buf, from)
     }
 }

@@ -20,10 +20,7 @@ pub fn map_ordered<T: Send, U: Send, E>(
     }
     let window = jobs.get().saturating_mul(4) as u64;
     let input = Mutex::new(items.enumerate());
-    let gate = Gate {
-        done: Mutex::new(Some(0)),
-        moved: Condvar::new(),
-    };
+    let gate = Gate { done: Mutex::new(Some(0)), moved: Condvar::new() };
     std::thread::scope(|scope| {
         let (send, receive) = mpsc::channel();
         // Opens the gate for good however this scope ends, so that no worker waits for ever.
@@ -33,10 +30,7 @@ pub fn map_ordered<T: Send, U: Send, E>(
             let (input, gate, f) = (&input, &gate, &f);
             scope.spawn(move || {
                 loop {
-                    let next = input
-                        .lock()
-                        .unwrap_or_else(|poisoned| poisoned.into_inner())
-                        .next();
+                    let next = input.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).next();
                     let Some((index, item)) = next else { break };
                     if !gate.wait(index as u64, window) || send.send((index as u64, f(item))).is_err() {
                         break;
@@ -86,11 +80,7 @@ struct OpenOnDrop<'a>(&'a Gate);
 
 impl Drop for OpenOnDrop<'_> {
     fn drop(&mut self) {
-        *self
-            .0
-            .done
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner()) = None;
+        *self.0.done.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = None;
         self.0.moved.notify_all();
     }
 }

@@ -29,26 +29,18 @@ impl Pending {
     /// Takes a whole file. Equal content twice is one blob; the second file is dropped and thereby removed.
     pub(crate) fn add(&self, content: Content, unfinished: Unfinished) {
         let mut pending = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        pending
-            .entry(content.digest)
-            .or_insert((content.size, unfinished));
+        pending.entry(content.digest).or_insert((content.size, unfinished));
     }
 
     fn contains(&self, digest: &Digest) -> bool {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains_key(digest)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains_key(digest)
     }
 }
 
 impl Store {
     /// Starts a batch.
     pub fn batch(&self) -> Batch {
-        Batch {
-            store: self.clone(),
-            pending: Arc::default(),
-        }
+        Batch { store: self.clone(), pending: Arc::default() }
     }
 }
 

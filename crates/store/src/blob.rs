@@ -79,19 +79,8 @@ impl BlobWriter {
         if let Err(error) = self.file.flush() {
             return Err(self.failed(error));
         }
-        let Self {
-            store,
-            unfinished,
-            file,
-            hasher,
-            size,
-            announced: _,
-            batch,
-        } = self;
-        let found = Content {
-            size,
-            digest: hasher.finish(),
-        };
+        let Self { store, unfinished, file, hasher, size, announced: _, batch } = self;
+        let found = Content { size, digest: hasher.finish() };
         if let Some(expected) = expected
             && expected != found
         {
@@ -190,8 +179,7 @@ impl Store {
             return Ok(None);
         };
         let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)
-            .map_err(failed("read", &self.path(digest)))?;
+        file.read_to_end(&mut bytes).map_err(failed("read", &self.path(digest)))?;
         self.accept(digest, Digest::of(&bytes), &file)?;
         Ok(Some(bytes))
     }
@@ -205,8 +193,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         if self.size(&content.digest) != Some(content.size) {
             fs::freeze(file, unfinished.path())?;
-            file.sync_all()
-                .map_err(failed_writing("sync", unfinished.path(), Some(content.size)))?;
+            file.sync_all().map_err(failed_writing("sync", unfinished.path(), Some(content.size)))?;
             unfinished.place(&self.path(&content.digest))?;
         }
         self.settle(content)
@@ -226,23 +213,15 @@ impl Store {
 
     pub(crate) fn damaged_blob(&self, digest: &Digest, fault: Fault, seen: Option<&File>) -> StoreError {
         let moved_to = self.move_aside(&self.path(digest), &format!("blob-{digest}"), seen);
-        StoreError::Damaged {
-            item: Item::Blob(*digest),
-            fault,
-            moved_to,
-        }
+        StoreError::Damaged { item: Item::Blob(*digest), fault, moved_to }
     }
 }
 
 impl Contents for Store {
     /// The verified bytes of `content`. Small blobs are handed out from memory.
     fn open(&self, content: &Content) -> io::Result<Arc<dyn ReadAt + Send>> {
-        let missing = || {
-            io::Error::new(
-                io::ErrorKind::NotFound,
-                format!("no blob {} in the store", content.digest),
-            )
-        };
+        let missing =
+            || io::Error::new(io::ErrorKind::NotFound, format!("no blob {} in the store", content.digest));
         let size = self.size(&content.digest).ok_or_else(missing)?;
         if size > SMALL {
             let file = self.open_verified(&content.digest)?.ok_or_else(missing)?;
@@ -257,18 +236,8 @@ impl Contents for Store {
 
 /// The digest was right already, so a wrong size is a wrong question.
 fn same_size(expected: &Content, size: u64) -> Result<(), StoreError> {
-    let found = Content {
-        size,
-        digest: expected.digest,
-    };
-    if found == *expected {
-        Ok(())
-    } else {
-        Err(StoreError::Mismatch {
-            expected: *expected,
-            found,
-        })
-    }
+    let found = Content { size, digest: expected.digest };
+    if found == *expected { Ok(()) } else { Err(StoreError::Mismatch { expected: *expected, found }) }
 }
 
 /// The digest that a path below `blobs/` promises.

@@ -123,11 +123,7 @@ impl Store {
         for kind in fs::sorted_names(&self.dir("records"))? {
             let below = Path::new("records").join(&kind);
             if fs::check_name("record kind", &kind).is_err() || !self.root().join(&below).is_dir() {
-                problems.push(Problem {
-                    path: below,
-                    fault: Fault::Stranger,
-                    moved_to: None,
-                });
+                problems.push(Problem { path: below, fault: Fault::Stranger, moved_to: None });
                 continue;
             }
             self.check_names(&below, &mut problems, &mut |key| match depth {
@@ -149,46 +145,26 @@ impl Store {
             let dir = below.join(&outer);
             let is_dir = std::fs::symlink_metadata(self.root().join(&dir)).is_ok_and(|found| found.is_dir());
             if !is_dir || outer.len() != 2 {
-                problems.push(Problem {
-                    path: dir,
-                    fault: Fault::Stranger,
-                    moved_to: None,
-                });
+                problems.push(Problem { path: dir, fault: Fault::Stranger, moved_to: None });
                 continue;
             }
             for inner in fs::sorted_names(&self.root().join(&dir))? {
                 let path = dir.join(&inner);
                 let Some(digest) = digest_of_names(&outer, &inner) else {
-                    problems.push(Problem {
-                        path,
-                        fault: Fault::Stranger,
-                        moved_to: None,
-                    });
+                    problems.push(Problem { path, fault: Fault::Stranger, moved_to: None });
                     continue;
                 };
                 let regular =
                     std::fs::symlink_metadata(self.root().join(&path)).is_ok_and(|found| found.is_file());
                 match look(&digest) {
                     Ok(()) if regular => {}
-                    Ok(()) => problems.push(Problem {
-                        path,
-                        fault: Fault::NotAFile,
-                        moved_to: None,
-                    }),
+                    Ok(()) => problems.push(Problem { path, fault: Fault::NotAFile, moved_to: None }),
                     Err(StoreError::Damaged { fault, moved_to, .. }) => {
-                        problems.push(Problem {
-                            path,
-                            fault,
-                            moved_to,
-                        });
+                        problems.push(Problem { path, fault, moved_to });
                     }
                     Err(StoreError::Io { source, .. }) => {
                         let fault = Fault::Unreadable(source.kind());
-                        problems.push(Problem {
-                            path,
-                            fault,
-                            moved_to: None,
-                        });
+                        problems.push(Problem { path, fault, moved_to: None });
                     }
                     Err(error) => return Err(error),
                 }

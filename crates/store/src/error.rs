@@ -126,9 +126,7 @@ fn space(needed: Option<u64>, free: Option<u64>) -> String {
 }
 
 fn aside(moved_to: Option<&PathBuf>) -> String {
-    moved_to
-        .map(|path| format!("; moved to {}", path.display()))
-        .unwrap_or_default()
+    moved_to.map(|path| format!("; moved to {}", path.display())).unwrap_or_default()
 }
 
 impl From<StoreError> for io::Error {

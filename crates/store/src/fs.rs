@@ -24,12 +24,7 @@ pub(crate) fn failed_writing(
     move |source| match source.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             let free = path.parent().and_then(free_bytes);
-            StoreError::Full {
-                path,
-                needed,
-                free,
-                source,
-            }
+            StoreError::Full { path, needed, free, source }
         }
         _ => StoreError::Io { action, path, source },
     }
@@ -54,10 +49,7 @@ pub(crate) fn check_name(what: &'static str, name: &str) -> Result<(), StoreErro
     if (1..=100).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(fine) {
         Ok(())
     } else {
-        Err(StoreError::BadName {
-            what,
-            name: name.chars().take(200).collect(),
-        })
+        Err(StoreError::BadName { what, name: name.chars().take(200).collect() })
     }
 }
 
@@ -86,9 +78,7 @@ pub(crate) fn make_dirs(path: &Path) -> Result<(), StoreError> {
 
 /// Makes what was renamed or created in `dir` survive a power cut.
 pub(crate) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
-    File::open(dir)
-        .and_then(|dir| dir.sync_all())
-        .map_err(failed("sync", dir))
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed("sync", dir))
 }
 
 fn sync_parent(path: &Path) -> Result<(), StoreError> {
@@ -117,16 +107,12 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o644);
     let write = |mut file: File| file.write_all(bytes).and_then(|()| file.sync_all());
-    options
-        .open(path)
-        .and_then(write)
-        .map_err(failed_writing("write", path, Some(bytes.len() as u64)))
+    options.open(path).and_then(write).map_err(failed_writing("write", path, Some(bytes.len() as u64)))
 }
 
 /// Takes the write permission away: nothing that has a final name is ever written again.
 pub(crate) fn freeze(file: &File, path: &Path) -> Result<(), StoreError> {
-    file.set_permissions(fs::Permissions::from_mode(0o444))
-        .map_err(failed("set mode of", path))
+    file.set_permissions(fs::Permissions::from_mode(0o444)).map_err(failed("set mode of", path))
 }
 
 /// Gives a whole file its final name, making the directory if this is its first one.
@@ -153,17 +139,11 @@ pub(crate) enum Opened {
 pub(crate) fn open_regular(path: &Path) -> Result<Opened, StoreError> {
     let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
     let mut options = OpenOptions::new();
-    options
-        .read(true)
-        .custom_flags(i32::try_from(flags.bits()).unwrap_or_default());
+    options.read(true).custom_flags(i32::try_from(flags.bits()).unwrap_or_default());
     match options.open(path) {
         Ok(file) => {
             let regular = file.metadata().map_err(failed("look at", path))?.is_file();
-            Ok(if regular {
-                Opened::File(file)
-            } else {
-                Opened::NotAFile
-            })
+            Ok(if regular { Opened::File(file) } else { Opened::NotAFile })
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Opened::Missing),
         Err(_) if fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) => Ok(Opened::NotAFile),

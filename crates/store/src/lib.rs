@@ -82,9 +82,7 @@ impl Store {
         }
         let sessions = Sessions::new(root.join("tmp"));
         sessions.sweep();
-        let store = Self {
-            inner: Arc::new(Inner { root, sessions }),
-        };
+        let store = Self { inner: Arc::new(Inner { root, sessions }) };
         store.sweep_partials();
         Ok(store)
     }
@@ -145,20 +143,12 @@ fn layout_is_ours(root: &Path) -> Result<bool, StoreError> {
         Ok(text) => String::from_utf8_lossy(&text).into_owned(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(source) => {
-            return Err(StoreError::Io {
-                action: "read",
-                path,
-                source,
-            });
+            return Err(StoreError::Io { action: "read", path, source });
         }
     };
     match text.trim_end().strip_prefix(LAYOUT_WORDS).map(str::parse::<u32>) {
         Some(Ok(found)) if (1..=LAYOUT).contains(&found) => Ok(true),
-        Some(Ok(found)) => Err(StoreError::NewerLayout {
-            path,
-            found,
-            known: LAYOUT,
-        }),
+        Some(Ok(found)) => Err(StoreError::NewerLayout { path, found, known: LAYOUT }),
         _ => Err(StoreError::BadLayout { path, found: text }),
     }
 }
@@ -170,10 +160,7 @@ fn make_layout(root: &Path) -> Result<(), StoreError> {
         let known = name.starts_with("layout.") || name == "lost+found";
         // A second process may be past this point and may have made the other names already.
         if !known && !root.join("layout").exists() {
-            return Err(StoreError::NotAStore {
-                path: root.to_owned(),
-                found: name,
-            });
+            return Err(StoreError::NotAStore { path: root.to_owned(), found: name });
         }
     }
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -193,10 +180,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a/b");
         Store::open(&path).unwrap();
-        assert_eq!(
-            std::fs::read(path.join("layout")).unwrap(),
-            b"selfsame store layout 1\n"
-        );
+        assert_eq!(std::fs::read(path.join("layout")).unwrap(), b"selfsame store layout 1\n");
         Store::open(&path).unwrap();
     }
 
@@ -211,10 +195,7 @@ mod tests {
             format!("{path}/layout: the store has layout 2, this program knows layouts up to 1")
         );
         std::fs::write(dir.path().join("layout"), "other\n").unwrap();
-        assert!(matches!(
-            Store::open(dir.path()),
-            Err(StoreError::BadLayout { .. })
-        ));
+        assert!(matches!(Store::open(dir.path()), Err(StoreError::BadLayout { .. })));
     }
 
     #[test]
@@ -222,10 +203,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("thesis.txt"), "mine").unwrap();
         let error = Store::open(dir.path()).unwrap_err();
-        assert!(
-            matches!(&error, StoreError::NotAStore { found, .. } if found == "thesis.txt"),
-            "{error}"
-        );
+        assert!(matches!(&error, StoreError::NotAStore { found, .. } if found == "thesis.txt"), "{error}");
         assert_eq!(fs::sorted_names(dir.path()).unwrap(), ["thesis.txt"]);
     }
 
@@ -243,10 +221,7 @@ mod tests {
         let store = Store::open(dir.path()).unwrap();
         assert!(store.work_dir("stage-1.upper").unwrap().is_dir());
         for bad in ["", "..", ".x", "a/b", "A", "a\0b", &"x".repeat(101)] {
-            assert!(
-                matches!(store.work_dir(bad), Err(StoreError::BadName { .. })),
-                "{bad:?}"
-            );
+            assert!(matches!(store.work_dir(bad), Err(StoreError::BadName { .. })), "{bad:?}");
         }
     }
 }

@@ -32,12 +32,7 @@ impl Store {
     pub fn partial(&self, content: &Content) -> Result<Option<Partial>, StoreError> {
         let path = self.dir("partial").join(content.digest.to_string());
         let mut options = OpenOptions::new();
-        options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600);
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let nofollow = rustix::fs::OFlags::NOFOLLOW.bits();
         options.custom_flags(i32::try_from(nofollow).unwrap_or_default());
         loop {
@@ -80,9 +75,7 @@ fn thaw(path: &Path) -> bool {
     let Ok(file) = File::open(path) else {
         return !path.exists();
     };
-    let frozen = file
-        .metadata()
-        .is_ok_and(|found| found.permissions().mode() & 0o7777 == 0o444);
+    let frozen = file.metadata().is_ok_and(|found| found.permissions().mode() & 0o7777 == 0o444);
     frozen
         && file.lock().is_ok()
         && (!fs::is_same_file(&file, path) || file.set_permissions(Permissions::from_mode(0o600)).is_ok())
@@ -92,15 +85,7 @@ impl Partial {
     fn go_on(store: &Store, content: Content, path: PathBuf, mut file: File) -> Result<Self, StoreError> {
         file.rewind().map_err(failed("read", &path))?;
         let (hasher, have) = fs::hash(&mut file).map_err(failed("read", &path))?;
-        let mut partial = Self {
-            store: store.clone(),
-            content,
-            path,
-            file,
-            hasher,
-            have,
-            finished: false,
-        };
+        let mut partial = Self { store: store.clone(), content, path, file, hasher, have, finished: false };
         if have > content.size {
             partial.restart()?;
         }
@@ -119,9 +104,7 @@ impl Partial {
     pub fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         let missing = self.content.size.saturating_sub(self.have);
         if bytes.len() as u64 > missing {
-            return Err(StoreError::TooLong {
-                expected: self.content,
-            });
+            return Err(StoreError::TooLong { expected: self.content });
         }
         if let Err(error) = self.file.write_all_at(bytes, self.have) {
             // A part may have been written. It would be found and hashed by the next run, so this only saves room.
@@ -147,17 +130,11 @@ impl Partial {
     /// [`StoreError::Mismatch`] if the bytes are not the content; they are thrown away then.
     pub fn finish(mut self) -> Result<Content, StoreError> {
         let hasher = std::mem::take(&mut self.hasher);
-        let found = Content {
-            size: self.have,
-            digest: hasher.finish(),
-        };
+        let found = Content { size: self.have, digest: hasher.finish() };
         self.finished = true;
         let unfinished = Unfinished::new(self.path.clone());
         if found != self.content {
-            return Err(StoreError::Mismatch {
-                expected: self.content,
-                found,
-            });
+            return Err(StoreError::Mismatch { expected: self.content, found });
         }
         self.store.adopt(&self.file, unfinished, &found)?;
         Ok(found)

@@ -31,13 +31,10 @@ impl Store {
         let size = (header.len() + bytes.len()) as u64;
         let unfinished = Unfinished::new(self.inner.sessions.path(Some(size))?);
         let mut file = fs::create_new(unfinished.path(), Some(size))?;
-        let written = file
-            .write_all(header.as_bytes())
-            .and_then(|()| file.write_all(bytes));
+        let written = file.write_all(header.as_bytes()).and_then(|()| file.write_all(bytes));
         written.map_err(failed_writing("write", unfinished.path(), Some(size)))?;
         fs::freeze(&file, unfinished.path())?;
-        file.sync_all()
-            .map_err(failed_writing("sync", unfinished.path(), Some(size)))?;
+        file.sync_all().map_err(failed_writing("sync", unfinished.path(), Some(size)))?;
         fs::make_dir(&self.dir("records").join(kind))?;
         unfinished.place(&path)?;
         path.parent().map_or(Ok(()), fs::sync_dir)
@@ -69,11 +66,7 @@ impl Store {
         let mut keys = Vec::new();
         for outer in fs::sorted_names(&dir)? {
             let inner = fs::sorted_names(&dir.join(&outer))?;
-            keys.extend(
-                inner
-                    .iter()
-                    .filter_map(|name| crate::blob::digest_of_names(&outer, name)),
-            );
+            keys.extend(inner.iter().filter_map(|name| crate::blob::digest_of_names(&outer, name)));
         }
         Ok(keys)
     }
@@ -93,23 +86,12 @@ impl Store {
         seen: Option<&std::fs::File>,
     ) -> StoreError {
         let moved_to = self.move_aside(&path, &format!("record-{kind}-{key}"), seen);
-        StoreError::Damaged {
-            item: Item::Record {
-                kind: kind.to_owned(),
-                key: *key,
-            },
-            fault,
-            moved_to,
-        }
+        StoreError::Damaged { item: Item::Record { kind: kind.to_owned(), key: *key }, fault, moved_to }
     }
 }
 
 fn header(kind: &str, key: &Digest, payload: &[u8]) -> String {
-    format!(
-        "selfsame record 1 {kind} {key} {} {}\n",
-        Digest::of(payload),
-        payload.len()
-    )
+    format!("selfsame record 1 {kind} {key} {} {}\n", Digest::of(payload), payload.len())
 }
 
 /// The payload of a record file, if it is the record of `kind` for `key` and whole.

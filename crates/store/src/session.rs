@@ -34,10 +34,7 @@ struct Session {
 
 impl Sessions {
     pub(crate) fn new(tmp: PathBuf) -> Self {
-        Self {
-            tmp,
-            current: Mutex::new(None),
-        }
+        Self { tmp, current: Mutex::new(None) }
     }
 
     /// A path for a file of `needed` bytes that nobody has yet.
@@ -46,9 +43,7 @@ impl Sessions {
         if current.is_none() {
             *current = Some(Session::start(&self.tmp, needed)?);
         }
-        let Some(session) = current.as_mut() else {
-            unreachable!("it was just set")
-        };
+        let Some(session) = current.as_mut() else { unreachable!("it was just set") };
         session.next += 1;
         Ok(session.dir.join(session.next.to_string()))
     }
@@ -89,12 +84,7 @@ impl Session {
             // A sweeper may have come between the creation and the lock; then the file is no longer there.
             if lock.try_lock().is_ok() && fs::is_same_file(&lock, &lock_path) {
                 let dir = tmp.join(name);
-                let session = Self {
-                    dir,
-                    lock_path,
-                    _lock: lock,
-                    next: 0,
-                };
+                let session = Self { dir, lock_path, _lock: lock, next: 0 };
                 std::fs::create_dir(&session.dir).map_err(failed("make directory", &session.dir))?;
                 return Ok(session);
             }
@@ -129,11 +119,7 @@ mod tests {
         }
         let other = Sessions::new(tmp.path().to_owned());
         other.sweep();
-        assert_eq!(
-            fs::sorted_names(tmp.path()).unwrap().len(),
-            2,
-            "my directory and my lock"
-        );
+        assert_eq!(fs::sorted_names(tmp.path()).unwrap().len(), 2, "my directory and my lock");
         assert_eq!(std::fs::read(&file).unwrap(), b"half");
         drop(mine);
         assert!(fs::sorted_names(tmp.path()).unwrap().is_empty());

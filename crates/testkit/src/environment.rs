@@ -28,12 +28,7 @@ impl TestEnvironment {
         for name in ["home", "tmp"] {
             std::fs::create_dir(root.path().join(name)).expect("the new directory is writable");
         }
-        Self {
-            program: program.into(),
-            root,
-            variables: Vec::new(),
-            umask: "0077",
-        }
+        Self { program: program.into(), root, variables: Vec::new(), umask: "0077" }
     }
 
     /// The working directory of all runs; `home` and `tmp` are in it.
@@ -70,20 +65,14 @@ impl TestEnvironment {
     pub fn command<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
         // Only a shell sets the umask of one child without changing that of all the threads of this process.
         let mut command = Command::new("/bin/sh");
-        command
-            .args(["-c", "umask \"$0\" && exec \"$@\"", self.umask])
-            .arg(&self.program)
-            .args(arguments);
+        command.args(["-c", "umask \"$0\" && exec \"$@\"", self.umask]).arg(&self.program).args(arguments);
         command.env_clear().current_dir(self.root());
         let at = |name: &str| self.root().join(name);
         command.env("HOME", at("home")).env("TMPDIR", at("tmp"));
         // An empty directory: whatever is started by name cannot be found.
         command.env("PATH", at("tmp"));
         // 14 hours ahead of UTC, letters that change case unlike English ones, and seeds that disturb hash order.
-        command
-            .env("TZ", "Pacific/Kiritimati")
-            .env("LC_ALL", "tr_TR.UTF-8")
-            .env("LANG", "tr_TR.UTF-8");
+        command.env("TZ", "Pacific/Kiritimati").env("LC_ALL", "tr_TR.UTF-8").env("LANG", "tr_TR.UTF-8");
         command.env("SELFSAME_NO_SUCH_SETTING", "1").env("LANGUAGE", "ar");
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
@@ -95,9 +84,7 @@ impl TestEnvironment {
     /// If it cannot be started.
     pub fn run<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Run {
         let mut command = self.command(arguments);
-        let output = command
-            .output()
-            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         self.outcome(output)
     }
 
@@ -105,11 +92,7 @@ impl TestEnvironment {
     pub fn outcome(&self, output: Output) -> Run {
         let root = self.root().to_string_lossy().into_owned();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(&root, "$ROOT");
-        Run {
-            status: output.status.code(),
-            stdout: text(&output.stdout),
-            stderr: text(&output.stderr),
-        }
+        Run { status: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
     }
 }
 
@@ -185,9 +168,6 @@ mod tests {
             world.run(["-c", "umask; pwd; read x < a/b; echo $x"]).success(),
             "0077\n$ROOT\ncontent\n"
         );
-        assert_eq!(
-            world.run(["-c", "echo error: no >&2; exit 3"]).failure(3),
-            "error: no\n"
-        );
+        assert_eq!(world.run(["-c", "echo error: no >&2; exit 3"]).failure(3), "error: no\n");
     }
 }

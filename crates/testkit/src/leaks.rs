@@ -36,11 +36,7 @@ pub fn below(directory: &Path) -> Vec<Leak> {
 #[track_caller]
 pub fn assert_none_below(directory: &Path) {
     let leaks = below(directory);
-    assert!(
-        leaks.is_empty(),
-        "left behind below {}: {leaks:#?}",
-        directory.display()
-    );
+    assert!(leaks.is_empty(), "left behind below {}: {leaks:#?}", directory.display());
 }
 
 fn mounts(directory: &Path) -> Vec<Leak> {
@@ -49,17 +45,10 @@ fn mounts(directory: &Path) -> Vec<Leak> {
     let names = |line: &str| {
         // The directory itself or something in it, but not a neighbour whose name begins alike.
         line.match_indices(&needle).any(|(at, _)| {
-            matches!(
-                line.as_bytes().get(at + needle.len()),
-                None | Some(b'/' | b' ' | b',' | b':')
-            )
+            matches!(line.as_bytes().get(at + needle.len()), None | Some(b'/' | b' ' | b',' | b':'))
         })
     };
-    table
-        .lines()
-        .filter(|line| names(line))
-        .map(|line| Leak::Mount(line.to_owned()))
-        .collect()
+    table.lines().filter(|line| names(line)).map(|line| Leak::Mount(line.to_owned())).collect()
 }
 
 fn loops(directory: &Path) -> Vec<Leak> {
@@ -82,16 +71,8 @@ fn processes(directory: &Path) -> Vec<Leak> {
         let id: u32 = entry.file_name().to_str()?.parse().ok().filter(|id| *id != own)?;
         let uses =
             |link| fs::read_link(entry.path().join(link)).is_ok_and(|path| path.starts_with(directory));
-        let name = || {
-            fs::read_to_string(entry.path().join("comm"))
-                .unwrap_or_default()
-                .trim_end()
-                .to_owned()
-        };
-        ["cwd", "root", "exe"]
-            .into_iter()
-            .any(uses)
-            .then(|| Leak::Process(id, name()))
+        let name = || fs::read_to_string(entry.path().join("comm")).unwrap_or_default().trim_end().to_owned();
+        ["cwd", "root", "exe"].into_iter().any(uses).then(|| Leak::Process(id, name()))
     };
     entries.flatten().filter_map(process).collect()
 }
@@ -115,10 +96,7 @@ mod tests {
         let found = below(dir.path());
         drop(child.stdin.take());
         child.wait().unwrap();
-        assert!(
-            matches!(found[..], [Leak::Process(id, _)] if id == child.id()),
-            "{found:?}"
-        );
+        assert!(matches!(found[..], [Leak::Process(id, _)] if id == child.id()), "{found:?}");
         assert_none_below(dir.path());
     }
 
@@ -128,12 +106,8 @@ mod tests {
             return;
         }
         let dir = tempfile::tempdir().unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "x"])
-            .arg(dir.path())
-            .status()
-            .unwrap()
-            .success();
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "x"]).arg(dir.path()).status().unwrap().success();
         let found = below(dir.path());
         if mounted {
             assert!(Command::new("umount").arg(dir.path()).status().unwrap().success());

@@ -37,11 +37,7 @@ pub fn oracle_text(command: &mut Command) -> Option<String> {
     let output = oracle(command)?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let complaint = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "{command:?}: {}\n{text}{complaint}",
-        output.status
-    );
+    assert!(output.status.success(), "{command:?}: {}\n{text}{complaint}", output.status);
     Some(text)
 }
 
@@ -54,9 +50,7 @@ pub fn may_skip() -> bool {
 pub fn which(program: impl AsRef<OsStr>) -> Option<PathBuf> {
     let program = program.as_ref();
     let path = env::var_os("PATH")?;
-    env::split_paths(&path)
-        .map(|dir| dir.join(program))
-        .find(|file| file.is_file())
+    env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file())
 }
 
 /// Whether the tests run as root, so that kernel mounts can be tried.
@@ -76,11 +70,7 @@ mod tests {
         assert!(which("sh").is_some());
         assert_eq!(which("no-such-program"), None);
         let missing = std::panic::catch_unwind(|| oracle(&mut Command::new("no-such-program")));
-        assert_eq!(
-            missing.is_ok(),
-            may_skip(),
-            "skips exactly where skipping is allowed"
-        );
+        assert_eq!(missing.is_ok(), may_skip(), "skips exactly where skipping is allowed");
     }
 
     #[test]

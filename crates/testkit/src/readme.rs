@@ -21,16 +21,11 @@ pub fn workspace() -> PathBuf {
 pub fn promised_digests(markdown: &str) -> BTreeMap<(String, String), String> {
     let mut promised = BTreeMap::new();
     for line in markdown.lines() {
-        let cells: Vec<&str> = line
-            .split('|')
-            .map(|cell| cell.trim().trim_matches('`'))
-            .collect();
+        let cells: Vec<&str> = line.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
         if let ["", example, output, digest, ""] = cells[..]
             && example.starts_with("examples/")
             && digest.len() == 64
-            && digest
-                .bytes()
-                .all(|byte| byte.is_ascii_hexdigit() && !byte.is_ascii_uppercase())
+            && digest.bytes().all(|byte| byte.is_ascii_hexdigit() && !byte.is_ascii_uppercase())
         {
             promised.insert((example.to_owned(), output.to_owned()), digest.to_owned());
         }

@@ -71,10 +71,7 @@ impl Vm {
         }
         let mut command = Command::new("qemu-system-x86_64");
         command.args(arguments(image, medium, firmware, memory));
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = match command.spawn() {
             Ok(child) => child,
             Err(error) if error.kind() == ErrorKind::NotFound && may_skip() => {
@@ -85,23 +82,10 @@ impl Vm {
         };
         let keyboard = child.stdin.take().expect("standard input is a pipe");
         let console = Arc::new(Console::default());
-        collect(
-            child.stdout.take().expect("standard output is a pipe"),
-            Arc::clone(&console),
-            true,
-        );
+        collect(child.stdout.take().expect("standard output is a pipe"), Arc::clone(&console), true);
         // QEMU's own complaints belong to the same story.
-        collect(
-            child.stderr.take().expect("standard error is a pipe"),
-            Arc::clone(&console),
-            false,
-        );
-        Some(Self {
-            child,
-            keyboard,
-            console,
-            seen: 0,
-        })
+        collect(child.stderr.take().expect("standard error is a pipe"), Arc::clone(&console), false);
+        Some(Self { child, keyboard, console, seen: 0 })
     }
 
     /// Waits until `text` appears on the console after everything waited for before.
@@ -118,16 +102,8 @@ impl Vm {
                 return;
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            assert!(
-                !output.ended,
-                "the machine ended before {text:?}; console:\n{}",
-                tail(&output.bytes)
-            );
-            assert!(
-                !left.is_zero(),
-                "no {text:?} within {limit:?}; console:\n{}",
-                tail(&output.bytes)
-            );
+            assert!(!output.ended, "the machine ended before {text:?}; console:\n{}", tail(&output.bytes));
+            assert!(!left.is_zero(), "no {text:?} within {limit:?}; console:\n{}", tail(&output.bytes));
             output = self
                 .console
                 .grew
@@ -143,9 +119,7 @@ impl Vm {
     /// If the machine has ended.
     #[track_caller]
     pub fn send(&mut self, text: &str) {
-        self.keyboard
-            .write_all(text.replace('\n', "\r").as_bytes())
-            .expect("the machine is running");
+        self.keyboard.write_all(text.replace('\n', "\r").as_bytes()).expect("the machine is running");
         self.keyboard.flush().expect("the machine is running");
     }
 
@@ -202,26 +176,17 @@ fn arguments(image: &Path, medium: Medium, firmware: Firmware, memory: u32) -> V
     add("-m", memory.to_string().into());
     if firmware == Firmware::Uefi {
         add("-drive", drive("if=pflash,unit=0,readonly=on", OVMF_CODE.into()));
-        add(
-            "-drive",
-            drive("if=pflash,unit=1,snapshot=on", OVMF_VARIABLES.into()),
-        );
+        add("-drive", drive("if=pflash,unit=1,snapshot=on", OVMF_VARIABLES.into()));
     }
     match medium {
         Medium::Cd => {
-            add(
-                "-drive",
-                drive("if=none,id=medium,media=cdrom,readonly=on", image),
-            );
+            add("-drive", drive("if=none,id=medium,media=cdrom,readonly=on", image));
             add("-device", "ide-cd,drive=medium,bus=ide.0,bootindex=0".into());
         }
         Medium::Usb => {
             add("-drive", drive("if=none,id=medium,snapshot=on", image));
             add("-device", "qemu-xhci".into());
-            add(
-                "-device",
-                "usb-storage,drive=medium,removable=on,bootindex=0".into(),
-            );
+            add("-device", "usb-storage,drive=medium,removable=on,bootindex=0".into());
         }
     }
     add("-device", "virtio-rng-pci".into());
@@ -232,9 +197,7 @@ fn arguments(image: &Path, medium: Medium, firmware: Firmware, memory: u32) -> V
 }
 
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack
-        .windows(needle.len().max(1))
-        .position(|window| window == needle)
+    haystack.windows(needle.len().max(1)).position(|window| window == needle)
 }
 
 /// The last 60 lines.
@@ -300,11 +263,7 @@ mod tests {
         };
         vm.wait_for("hello", Duration::from_secs(60));
         vm.wait_for("login:", Duration::from_secs(60));
-        assert!(
-            vm.console().contains("hello from below\r\nlogin:"),
-            "{}",
-            vm.console()
-        );
+        assert!(vm.console().contains("hello from below\r\nlogin:"), "{}", vm.console());
         let id = vm.id();
         drop(vm);
         assert!(!Path::new(&format!("/proc/{id}")).exists());
@@ -313,17 +272,9 @@ mod tests {
     #[test]
     fn the_command_line_of_a_cd_under_uefi() {
         let words = arguments(Path::new("/live.iso"), Medium::Cd, Firmware::Uefi, 1024);
-        let words: Vec<_> = words
-            .iter()
-            .map(|word| word.to_string_lossy().into_owned())
-            .collect();
+        let words: Vec<_> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
         let expected = "if=none,id=medium,media=cdrom,readonly=on,format=raw,file=/live.iso";
         assert!(words.iter().any(|word| word == expected), "{words:?}");
-        assert!(
-            words
-                .iter()
-                .any(|word| word.starts_with("if=pflash,unit=1,snapshot=on")),
-            "{words:?}"
-        );
+        assert!(words.iter().any(|word| word.starts_with("if=pflash,unit=1,snapshot=on")), "{words:?}");
     }
 }

@@ -17,11 +17,7 @@ impl<'a> Field<'a> {
     pub(super) fn parse(line: &'a [u8], at: usize) -> Result<Self, Rule> {
         let colon = line.iter().take(MAX_NAME + 1).position(|&byte| byte == b':');
         let Some(colon) = colon else {
-            return Err(if line.len() > MAX_NAME {
-                not_a_name(line)
-            } else {
-                Rule::NotAField
-            });
+            return Err(if line.len() > MAX_NAME { not_a_name(line) } else { Rule::NotAField });
         };
         let (name, value) = (&line[..colon], &line[colon + 1..]);
         let valid =
@@ -81,9 +77,7 @@ impl<'a> Field<'a> {
 
 fn not_a_name(bytes: &[u8]) -> Rule {
     let shown = &bytes[..bytes.len().min(40)];
-    Rule::Name {
-        name: String::from_utf8_lossy(shown).into_owned(),
-    }
+    Rule::Name { name: String::from_utf8_lossy(shown).into_owned() }
 }
 
 /// A block of fields. Fields keep their order; names are compared without letter case.
@@ -110,10 +104,7 @@ impl<'a> Paragraph<'a> {
 
     /// The field of that name, letter case aside.
     pub fn get(&self, name: &str) -> Option<Field<'a>> {
-        self.fields
-            .iter()
-            .find(|field| field.name.eq_ignore_ascii_case(name))
-            .copied()
+        self.fields.iter().find(|field| field.name.eq_ignore_ascii_case(name)).copied()
     }
 }
 
@@ -134,10 +125,6 @@ pub(super) fn duplicate<'f, 'a>(fields: &'f [Field<'a>]) -> Option<&'f Field<'a>
         .map(|(index, field)| (field.name.to_ascii_lowercase().into(), index))
         .collect();
     names.sort_unstable();
-    let again = names
-        .windows(2)
-        .filter(|pair| pair[0].0 == pair[1].0)
-        .map(|pair| pair[1].1)
-        .min();
+    let again = names.windows(2).filter(|pair| pair[0].0 == pair[1].0).map(|pair| pair[1].1).min();
     again.map(|index| &fields[index])
 }

@@ -131,12 +131,7 @@ impl<'a> Paragraphs<'a> {
             fields.push(Field::parse(line, line_at).map_err(|kind| self.malformed(line_at, kind))?);
         }
         if let Some(again) = field::duplicate(&fields) {
-            return Err(self.malformed(
-                again.at(),
-                Rule::Duplicate {
-                    name: again.name().to_owned(),
-                },
-            ));
+            return Err(self.malformed(again.at(), Rule::Duplicate { name: again.name().to_owned() }));
         }
         let end = self.at;
         Ok(Paragraph::new(fields, start..end))

@@ -3,10 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn error(text: &str) -> String {
-    paragraphs(text.as_bytes())
-        .find_map(Result::err)
-        .expect("an error")
-        .to_string()
+    paragraphs(text.as_bytes()).find_map(Result::err).expect("an error").to_string()
 }
 
 #[test]
@@ -18,15 +15,9 @@ fn fields_keep_order_case_and_lines() {
     assert_eq!(names, ["Package", "Description"]);
     let description = all[0].get("DESCRIPTION").unwrap();
     assert_eq!(description.raw(), b" short\n long\n .\n\tmore ");
-    assert_eq!(
-        description.lines().collect::<Vec<_>>(),
-        [&b"short"[..], b"long", b".", b"more"]
-    );
+    assert_eq!(description.lines().collect::<Vec<_>>(), [&b"short"[..], b"long", b".", b"more"]);
     assert!(!description.is_single_line());
-    assert_eq!(
-        &text[all[0].range()],
-        b"Package: a\nDescription: short\n long\n .\n\tmore \n"
-    );
+    assert_eq!(&text[all[0].range()], b"Package: a\nDescription: short\n long\n .\n\tmore \n");
     assert_eq!(all[1].get("package").unwrap().text(), Some("b"));
     assert_eq!(all[1].get("empty").unwrap().value(), b"");
     assert!(all[1].get("version").is_none());
@@ -38,24 +29,15 @@ fn what_readers_could_read_differently_is_refused() {
         ("a: 1\nA: 2\n", "line 2 (byte 5): field A is given twice"),
         ("a: 1\n \t\nb: 2\n", "line 2 (byte 5): line of blanks only"),
         (" a: 1\n", "line 1 (byte 0): continuation line without a field"),
-        (
-            "a: 1\n\n b\n",
-            "line 3 (byte 6): continuation line without a field",
-        ),
-        (
-            "a: 1\nb\n",
-            "line 2 (byte 5): line is neither a field, a continuation nor empty",
-        ),
+        ("a: 1\n\n b\n", "line 3 (byte 6): continuation line without a field"),
+        ("a: 1\nb\n", "line 2 (byte 5): line is neither a field, a continuation nor empty"),
         ("a: 1\r\n", "line 1 (byte 4): byte 0x0d is not allowed"),
         ("a: 1\nb: \0\n", "line 2 (byte 8): byte 0x00 is not allowed"),
         ("#a: 1\n", "line 1 (byte 0): \"#a\" is not a field name"),
         ("-a: 1\n", "line 1 (byte 0): \"-a\" is not a field name"),
         (": 1\n", "line 1 (byte 0): \"\" is not a field name"),
         ("a b: 1\n", "line 1 (byte 0): \"a b\" is not a field name"),
-        (
-            "\u{feff}a: 1\n",
-            "line 1 (byte 0): \"\\u{feff}a\" is not a field name",
-        ),
+        ("\u{feff}a: 1\n", "line 1 (byte 0): \"\\u{feff}a\" is not a field name"),
     ] {
         assert_eq!(error(text), message, "{text:?}");
     }
@@ -63,11 +45,7 @@ fn what_readers_could_read_differently_is_refused() {
     let many: String = (0..=MAX_FIELDS).map(|n| format!("f{n}: x\n")).collect();
     assert!(error(&many).contains("more than 1024 fields"));
     let twice: String = (0..200).chain([77]).map(|n| format!("f{n}: x\n")).collect();
-    assert!(
-        error(&twice).contains("line 201 (byte 1490): field f77 is given twice"),
-        "{}",
-        error(&twice)
-    );
+    assert!(error(&twice).contains("line 201 (byte 1490): field f77 is given twice"), "{}", error(&twice));
 }
 
 #[test]

@@ -105,10 +105,7 @@ impl From<StoreError> for Stop {
 
 impl From<Reason> for Stop {
     fn from(reason: Reason) -> Self {
-        Self::Failed {
-            reason,
-            progressed: false,
-        }
+        Self::Failed { reason, progressed: false }
     }
 }
 
@@ -129,10 +126,7 @@ impl<'w> Job<'w> {
     }
 
     fn content(&self) -> Content {
-        Content {
-            size: self.want.size,
-            digest: self.want.digest,
-        }
+        Content { size: self.want.size, digest: self.want.digest }
     }
 
     /// Tells how many bytes are there, if they were never that many.
@@ -244,11 +238,7 @@ fn open<'a>(
         } else {
             let permit = match permit.take() {
                 Some(permit) => permit,
-                None => run
-                    .fetcher
-                    .hosts
-                    .wait(mirror.host(), run.deadline)
-                    .ok_or(Reason::Deadline)?,
+                None => run.fetcher.hosts.wait(mirror.host(), run.deadline).ok_or(Reason::Deadline)?,
             };
             let reply = ask(run, mirror, path, &job.tries[at], partial.have(), permit)?;
             match reply.status {
@@ -273,13 +263,9 @@ fn open<'a>(
 fn open_file(path: &Path, size: u64, from: u64) -> Result<File, Reason> {
     let (mut file, found) = local_file(path)?;
     if found != size {
-        return Err(Reason::WrongSize {
-            announced: found,
-            expected: size,
-        });
+        return Err(Reason::WrongSize { announced: found, expected: size });
     }
-    file.seek(SeekFrom::Start(from))
-        .map_err(|error| Reason::Unreadable(error.kind()))?;
+    file.seek(SeekFrom::Start(from)).map_err(|error| Reason::Unreadable(error.kind()))?;
     Ok(file)
 }
 
@@ -293,25 +279,14 @@ fn ask<'a>(
 ) -> Result<Reply<'a>, Reason> {
     let from = if known.no_ranges { 0 } else { from };
     let url = format!("{mirror}/{}", encoded(path));
-    let ask = Ask {
-        url: &url,
-        from,
-        etag: known.etag.as_deref(),
-        fresh: false,
-        deadline: run.deadline,
-    };
+    let ask = Ask { url: &url, from, etag: known.etag.as_deref(), fresh: false, deadline: run.deadline };
     run.fetcher.client.get(&run.fetcher.hosts, permit, &ask)
 }
 
 /// Looks whether the answer is the rest of the file, or the whole of it if the mirror does not do ranges.
 fn accept<'a>(job: &mut Job, at: usize, reply: Reply<'a>, have: u64) -> Result<Source<'a>, Stop> {
     let size = job.want.size;
-    let wrong_size = |announced| {
-        Stop::from(Reason::WrongSize {
-            announced,
-            expected: size,
-        })
-    };
+    let wrong_size = |announced| Stop::from(Reason::WrongSize { announced, expected: size });
     match reply.status {
         200 => {
             if let Some(announced) = reply.length.filter(|length| *length != size) {
@@ -340,8 +315,5 @@ fn accept<'a>(job: &mut Job, at: usize, reply: Reply<'a>, have: u64) -> Result<S
         }
     }
     job.tries[at].etag.clone_from(&reply.etag);
-    Ok(Source::Http {
-        whole: reply.status == 200,
-        reply: Box::new(reply),
-    })
+    Ok(Source::Http { whole: reply.status == 200, reply: Box::new(reply) })
 }

@@ -168,11 +168,7 @@ fn after(pause: Option<Duration>) -> String {
 
 /// Whole seconds, or tenths where that says more.
 fn seconds(time: Duration) -> String {
-    if time.subsec_millis() == 0 {
-        time.as_secs().to_string()
-    } else {
-        format!("{:.1}", time.as_secs_f64())
-    }
+    if time.subsec_millis() == 0 { time.as_secs().to_string() } else { format!("{:.1}", time.as_secs_f64()) }
 }
 
 fn kind_words(kind: io::ErrorKind) -> String {
@@ -193,11 +189,7 @@ pub struct Tried {
 impl fmt::Display for Tried {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.mirror, self.reason)?;
-        if self.times > 1 {
-            write!(f, " (tried {} times)", self.times)
-        } else {
-            Ok(())
-        }
+        if self.times > 1 { write!(f, " (tried {} times)", self.times) } else { Ok(()) }
     }
 }
 

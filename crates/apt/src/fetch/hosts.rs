@@ -21,11 +21,7 @@ pub(crate) struct Permit<'a> {
 
 impl Hosts {
     pub(crate) fn new(limit: usize) -> Self {
-        Self {
-            limit,
-            used: Mutex::new(BTreeMap::new()),
-            freed: Condvar::new(),
-        }
+        Self { limit, used: Mutex::new(BTreeMap::new()), freed: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, usize>> {
@@ -38,10 +34,7 @@ impl Hosts {
             return None;
         }
         *count += 1;
-        Some(Permit {
-            hosts: self,
-            host: host.to_owned(),
-        })
+        Some(Permit { hosts: self, host: host.to_owned() })
     }
 
     /// A permit, if there is one just now.
@@ -59,12 +52,7 @@ impl Hosts {
             used = match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
                 None => self.freed.wait(used).unwrap_or_else(PoisonError::into_inner),
                 Some(left) if left.is_zero() => return None,
-                Some(left) => {
-                    self.freed
-                        .wait_timeout(used, left)
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .0
-                }
+                Some(left) => self.freed.wait_timeout(used, left).unwrap_or_else(PoisonError::into_inner).0,
             };
         }
     }

@@ -72,11 +72,7 @@ impl Client {
         Ok(Self {
             direct: agent_config(config, None)?.into(),
             proxied,
-            no_proxy: config
-                .no_proxy
-                .iter()
-                .map(|host| host.to_ascii_lowercase())
-                .collect(),
+            no_proxy: config.no_proxy.iter().map(|host| host.to_ascii_lowercase()).collect(),
             stall: config.stall_timeout,
         })
     }
@@ -89,26 +85,19 @@ impl Client {
         permit: Permit<'a>,
         ask: &Ask,
     ) -> Result<Reply<'a>, Reason> {
-        let mut place = Place::parse(ask.url).ok_or(Reason::BadRedirect {
-            to: ask.url.to_owned(),
-        })?;
+        let mut place = Place::parse(ask.url).ok_or(Reason::BadRedirect { to: ask.url.to_owned() })?;
         let mut permit = permit;
         for _ in 0..=REDIRECTS {
             let (status, headers, body) = self.once(&place, ask)?;
             if !matches!(status, 301 | 302 | 303 | 307 | 308) {
                 return Ok(reply(status, &headers, body, permit));
             }
-            let location = headers
-                .get("location")
-                .and_then(|value| value.to_str().ok())
-                .unwrap_or_default();
+            let location = headers.get("location").and_then(|value| value.to_str().ok()).unwrap_or_default();
             let next = place.redirected(location)?;
             discard(body);
             if host_of(&next.authority) != host_of(&place.authority) {
                 drop(permit);
-                permit = hosts
-                    .wait(host_of(&next.authority), ask.deadline)
-                    .ok_or(Reason::Deadline)?;
+                permit = hosts.wait(host_of(&next.authority), ask.deadline).ok_or(Reason::Deadline)?;
             }
             place = next;
         }
@@ -116,9 +105,7 @@ impl Client {
     }
 
     fn once(&self, place: &Place, ask: &Ask) -> Result<(u16, HeaderMap, BodyReader<'static>), Reason> {
-        let left = ask
-            .deadline
-            .map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let left = ask.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         if left.is_some_and(|left| left.is_zero()) {
             return Err(Reason::Deadline);
         }
@@ -141,10 +128,7 @@ impl Client {
         let host = host_of(&place.authority);
         let excepted = |name: &String| {
             let name = name.trim_start_matches('.');
-            name == "*"
-                || host
-                    .strip_suffix(name)
-                    .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+            name == "*" || host.strip_suffix(name).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
         };
         match &self.proxied {
             Some([http, https]) if !self.no_proxy.iter().any(excepted) => {
@@ -194,21 +178,14 @@ fn connection_reason(error: &io::Error) -> Reason {
 }
 
 fn reply<'a>(status: u16, headers: &HeaderMap, body: BodyReader<'static>, permit: Permit<'a>) -> Reply<'a> {
-    let text = |name: &str| {
-        headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .map(str::trim)
-    };
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let strong = |tag: &&str| tag.starts_with('"') && tag.len() <= 200;
     Reply {
         status,
         length: text("content-length").and_then(|value| value.parse().ok()),
         range: text("content-range").and_then(content_range),
         etag: text("etag").filter(strong).map(str::to_owned),
-        retry_after: text("retry-after")
-            .and_then(|value| value.parse().ok())
-            .map(Duration::from_secs),
+        retry_after: text("retry-after").and_then(|value| value.parse().ok()).map(Duration::from_secs),
         body,
         _permit: permit,
     }
@@ -230,11 +207,7 @@ fn discard(body: BodyReader<'static>) {
 fn content_range(text: &str) -> Option<(u64, Option<u64>)> {
     let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
     let (first, _) = range.split_once('-')?;
-    let total = if total == "*" {
-        None
-    } else {
-        Some(total.parse().ok()?)
-    };
+    let total = if total == "*" { None } else { Some(total.parse().ok()?) };
     Some((first.parse().ok()?, total))
 }
 
@@ -278,12 +251,7 @@ fn agent_config(config: &FetchConfig, proxy: Option<Proxy>) -> Result<ureq::conf
 
 fn proxied_agents(config: &FetchConfig, proxy: &str) -> Result<[Agent; 2], FetchError> {
     let mirror = Mirror::parse(proxy).map_err(FetchError::BadProxy)?;
-    let bad = |fault| {
-        FetchError::BadProxy(BadMirror {
-            url: proxy.chars().take(200).collect(),
-            fault,
-        })
-    };
+    let bad = |fault| FetchError::BadProxy(BadMirror { url: proxy.chars().take(200).collect(), fault });
     if mirror.scheme() != Scheme::Http {
         return Err(bad(UrlFault::Scheme));
     }
@@ -292,20 +260,14 @@ fn proxied_agents(config: &FetchConfig, proxy: &str) -> Result<[Agent; 2], Fetch
     let forward = Agent::with_parts(
         agent_config(config, None)?,
         ().chain(TcpConnector::default()).chain(ForwardProxy),
-        ProxyResolver {
-            inner: DefaultResolver::default(),
-            proxy: uri,
-        },
+        ProxyResolver { inner: DefaultResolver::default(), proxy: uri },
     );
     Ok([forward, agent_config(config, Some(connect))?.into()])
 }
 
 /// What a header can carry of `text`; the library panics on the rest.
 fn header_text(text: &str) -> String {
-    text.chars()
-        .filter(|c| c.is_ascii_graphic() || *c == ' ')
-        .take(200)
-        .collect()
+    text.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(200).collect()
 }
 
 #[cfg(test)]
@@ -316,14 +278,9 @@ mod tests {
     fn content_ranges() {
         assert_eq!(content_range("bytes 100-199/200"), Some((100, Some(200))));
         assert_eq!(content_range("bytes 0-0/*"), Some((0, None)));
-        for bad in [
-            "",
-            "bytes */200",
-            "bytes 1-2",
-            "octets 1-2/3",
-            "bytes x-2/3",
-            "bytes 1-2/99999999999999999999",
-        ] {
+        for bad in
+            ["", "bytes */200", "bytes 1-2", "octets 1-2/3", "bytes x-2/3", "bytes 1-2/99999999999999999999"]
+        {
             assert_eq!(content_range(bad), None, "{bad}");
         }
     }
@@ -331,11 +288,7 @@ mod tests {
     #[test]
     fn proxies_are_http_urls_without_passwords() {
         let client = |proxy: &str| {
-            Client::new(&FetchConfig {
-                proxy: Some(proxy.to_owned()),
-                ..FetchConfig::default()
-            })
-            .map(drop)
+            Client::new(&FetchConfig { proxy: Some(proxy.to_owned()), ..FetchConfig::default() }).map(drop)
         };
         client("http://proxy.example:3142/").unwrap();
         for bad in [
@@ -351,16 +304,9 @@ mod tests {
     #[test]
     fn certificates_are_needed_where_they_are_given() {
         let client = |pem: &[u8]| {
-            Client::new(&FetchConfig {
-                roots: Roots::Only(pem.to_vec()),
-                ..FetchConfig::default()
-            })
-            .map(drop)
+            Client::new(&FetchConfig { roots: Roots::Only(pem.to_vec()), ..FetchConfig::default() }).map(drop)
         };
         assert!(matches!(client(b""), Err(FetchError::BadRoots(_))));
-        assert!(matches!(
-            client(b"-----BEGIN CERTIFICATE-----\n!\n"),
-            Err(FetchError::BadRoots(_))
-        ));
+        assert!(matches!(client(b"-----BEGIN CERTIFICATE-----\n!\n"), Err(FetchError::BadRoots(_))));
     }
 }

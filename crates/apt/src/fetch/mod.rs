@@ -72,11 +72,7 @@ impl Fetcher {
     pub fn new(config: FetchConfig) -> Result<Self, FetchError> {
         let client = Client::new(&config)?;
         let hosts = Hosts::new(config.per_host());
-        Ok(Self {
-            config,
-            client,
-            hosts,
-        })
+        Ok(Self { config, client, hosts })
     }
 
     /// Brings everything that is wanted into the store, and returns it in the order of `wants`.
@@ -93,13 +89,8 @@ impl Fetcher {
         mirrors: &[Mirror],
         progress: &dyn Progress,
     ) -> Result<Vec<Content>, FetchError> {
-        let contents: Vec<_> = wants
-            .iter()
-            .map(|want| Content {
-                size: want.size,
-                digest: want.digest,
-            })
-            .collect();
+        let contents: Vec<_> =
+            wants.iter().map(|want| Content { size: want.size, digest: want.digest }).collect();
         let mut seen = BTreeSet::new();
         let mut missing = Vec::new();
         for (want, content) in wants.iter().zip(&contents) {
@@ -112,21 +103,14 @@ impl Fetcher {
             return Ok(contents);
         }
         if mirrors.is_empty() {
-            return Err(FetchError::NoMirror {
-                missing: missing.len(),
-            });
+            return Err(FetchError::NoMirror { missing: missing.len() });
         }
-        progress.started(
-            missing.len() as u64,
-            missing.iter().fold(0, |sum, want| want.size.saturating_add(sum)),
-        );
+        progress
+            .started(missing.len() as u64, missing.iter().fold(0, |sum, want| want.size.saturating_add(sum)));
         // Large ones first, so that the last minute is not spent on one connection.
         missing.sort_by_key(|want| std::cmp::Reverse(want.size));
-        let jobs: Vec<_> = missing
-            .iter()
-            .enumerate()
-            .map(|(number, want)| Job::new(want, number, mirrors.len()))
-            .collect();
+        let jobs: Vec<_> =
+            missing.iter().enumerate().map(|(number, want)| Job::new(want, number, mirrors.len())).collect();
         let workers = self.workers(mirrors).min(jobs.len());
         Run::new(self, store, mirrors, progress, jobs).finish(workers, wants.len())?;
         Ok(contents)
@@ -143,24 +127,18 @@ impl Fetcher {
     /// The pause before the next try, after `spent` of them.
     fn pause_after(&self, spent: u32) -> Duration {
         let factor = 1u32.checked_shl(spent.saturating_sub(1)).unwrap_or(u32::MAX);
-        self.config
-            .pause
-            .saturating_mul(factor)
-            .min(self.config.max_pause)
+        self.config.pause.saturating_mul(factor).min(self.config.max_pause)
     }
 }
 
 fn check_paths(what: &str, paths: &[String]) -> Result<(), FetchError> {
     if paths.is_empty() {
-        return Err(FetchError::NoPath {
-            what: what.to_owned(),
-        });
+        return Err(FetchError::NoPath { what: what.to_owned() });
     }
     match paths.iter().find(|path| !url::is_safe(path)) {
-        Some(path) => Err(FetchError::BadPath {
-            what: what.to_owned(),
-            path: path.chars().take(200).collect(),
-        }),
+        Some(path) => {
+            Err(FetchError::BadPath { what: what.to_owned(), path: path.chars().take(200).collect() })
+        }
         None => Ok(()),
     }
 }

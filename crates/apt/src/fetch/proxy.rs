@@ -30,10 +30,7 @@ impl<In: Transport> Connector<In> for ForwardProxy {
     type Out = AbsoluteForm<In>;
 
     fn connect(&self, details: &ConnectionDetails, chained: Option<In>) -> Result<Option<Self::Out>, Error> {
-        let authority = details
-            .uri
-            .authority()
-            .ok_or_else(|| Error::BadUri(details.uri.to_string()))?;
+        let authority = details.uri.authority().ok_or_else(|| Error::BadUri(details.uri.to_string()))?;
         let prefix = format!("http://{authority}");
         Ok(chained.map(|inner| AbsoluteForm { inner, prefix }))
     }

@@ -109,10 +109,7 @@ impl<'a, 'w> Run<'a, 'w> {
             store,
             mirrors,
             progress,
-            deadline: fetcher
-                .config
-                .deadline_total
-                .and_then(|limit| Instant::now().checked_add(limit)),
+            deadline: fetcher.config.deadline_total.and_then(|limit| Instant::now().checked_add(limit)),
             state: Mutex::new(state),
             changed: Condvar::new(),
             aborted: AtomicBool::new(false),
@@ -141,18 +138,9 @@ impl<'a, 'w> Run<'a, 'w> {
             Some(End::Store(error)) => Err(error.into()),
             Some(End::Deadline) => {
                 let limit = self.fetcher.config.deadline_total.unwrap_or_default();
-                Err(FetchError::Deadline {
-                    limit,
-                    failures,
-                    missing,
-                    of,
-                })
+                Err(FetchError::Deadline { limit, failures, missing, of })
             }
-            Some(End::GaveUp) | None if missing > 0 => Err(FetchError::Incomplete {
-                failures,
-                missing,
-                of,
-            }),
+            Some(End::GaveUp) | None if missing > 0 => Err(FetchError::Incomplete { failures, missing, of }),
             Some(End::GaveUp) | None => Ok(()),
         }
     }
@@ -200,11 +188,7 @@ impl<'a, 'w> Run<'a, 'w> {
                 continue;
             }
             match self.choose(&state, now) {
-                Choice::Go {
-                    position,
-                    mirror,
-                    permit,
-                } => {
+                Choice::Go { position, mirror, permit } => {
                     let mut job = state.waiting.remove(position);
                     job.probe = self.is_suspect(&state.mirrors[mirror]);
                     state.running += 1;
@@ -216,11 +200,7 @@ impl<'a, 'w> Run<'a, 'w> {
                     self.give_up(&mut state, &job);
                 }
                 Choice::Nap => {
-                    state = self
-                        .changed
-                        .wait_timeout(state, NAP)
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .0;
+                    state = self.changed.wait_timeout(state, NAP).unwrap_or_else(PoisonError::into_inner).0;
                 }
             }
         }
@@ -262,18 +242,10 @@ impl<'a, 'w> Run<'a, 'w> {
                     continue;
                 }
                 if self.mirrors[mirror].scheme() == Scheme::File {
-                    return Choice::Go {
-                        position,
-                        mirror,
-                        permit: None,
-                    };
+                    return Choice::Go { position, mirror, permit: None };
                 }
                 if let Some(permit) = self.fetcher.hosts.try_take(self.mirrors[mirror].host()) {
-                    return Choice::Go {
-                        position,
-                        mirror,
-                        permit: Some(permit),
-                    };
+                    return Choice::Go { position, mirror, permit: Some(permit) };
                 }
             }
         }
@@ -283,14 +255,9 @@ impl<'a, 'w> Run<'a, 'w> {
     /// Notes that no mirror has the file, and ends the run if the others would fare no better.
     fn give_up(&self, state: &mut State<'w>, job: &Job) {
         let failure = self.failure(&state.mirrors, job);
-        let passing = failure
-            .tried
-            .iter()
-            .any(|tried| matches!(tried.reason.class(), Class::Passing | Class::Busy));
-        let nobody_works = state
-            .mirrors
-            .iter()
-            .all(|standing| standing.dropped || standing.troubles > 0);
+        let passing =
+            failure.tried.iter().any(|tried| matches!(tried.reason.class(), Class::Passing | Class::Busy));
+        let nobody_works = state.mirrors.iter().all(|standing| standing.dropped || standing.troubles > 0);
         state.failures.push(failure);
         if (passing && nobody_works) || state.failures.len() >= ENOUGH_FAILURES {
             self.end(state, End::GaveUp);
@@ -316,14 +283,10 @@ impl<'a, 'w> Run<'a, 'w> {
             Err(Stop::Store(error)) => self.end(state, End::Store(error)),
             Err(Stop::Aborted) => {}
             Err(Stop::Busy) => job.not_before = Some(Instant::now() + NAP),
-            Err(Stop::Mixed { bytes }) => warnings.push(Warning::Mixed {
-                what: job.want.what.clone(),
-                bytes,
-            }),
-            Err(Stop::Failed {
-                reason: Reason::Deadline,
-                ..
-            }) => self.end(state, End::Deadline),
+            Err(Stop::Mixed { bytes }) => {
+                warnings.push(Warning::Mixed { what: job.want.what.clone(), bytes })
+            }
+            Err(Stop::Failed { reason: Reason::Deadline, .. }) => self.end(state, End::Deadline),
             Err(Stop::Failed { reason, progressed }) => {
                 self.blame(state, &mut job, mirror, reason, progressed, &mut warnings);
             }
@@ -361,10 +324,7 @@ impl<'a, 'w> Run<'a, 'w> {
                 known.given_up |= pause > config.max_pause;
                 let until = now + pause.min(config.max_pause);
                 if standing.paused_until.is_none_or(|already| already < until) && !pause.is_zero() {
-                    warnings.push(Warning::Paused {
-                        mirror: self.mirrors[mirror].clone(),
-                        pause,
-                    });
+                    warnings.push(Warning::Paused { mirror: self.mirrors[mirror].clone(), pause });
                 }
                 standing.paused_until = standing.paused_until.max(Some(until));
             }
@@ -387,12 +347,7 @@ impl<'a, 'w> Run<'a, 'w> {
         let what = job.want.what.clone();
         let again = !known.given_up;
         known.last = Some(reason.clone());
-        warnings.push(Warning::Failed {
-            what,
-            mirror: self.mirrors[mirror].clone(),
-            reason,
-            again,
-        });
+        warnings.push(Warning::Failed { what, mirror: self.mirrors[mirror].clone(), reason, again });
         warnings.extend(self.drop_if_hopeless(state, mirror));
     }
 
@@ -407,10 +362,7 @@ impl<'a, 'w> Run<'a, 'w> {
             return None;
         }
         standing.dropped = true;
-        Some(Warning::Dropped {
-            mirror: self.mirrors[mirror].clone(),
-            offences: standing.offences(),
-        })
+        Some(Warning::Dropped { mirror: self.mirrors[mirror].clone(), offences: standing.offences() })
     }
 
     /// Whether a mirror has failed so often that it is asked for one file at a time only.
@@ -435,18 +387,9 @@ impl<'a, 'w> Run<'a, 'w> {
                 None if offline && mirror.scheme() != Scheme::File => Reason::Offline,
                 None => continue,
             };
-            tried.push(Tried {
-                mirror: mirror.clone(),
-                times: known.times,
-                reason,
-            });
+            tried.push(Tried { mirror: mirror.clone(), times: known.times, reason });
         }
         let path = job.want.paths.first().cloned().unwrap_or_default();
-        Failure {
-            what: job.want.what.clone(),
-            path,
-            size: job.want.size,
-            tried,
-        }
+        Failure { what: job.want.what.clone(), path, size: job.want.size, tried }
     }
 }

@@ -51,13 +51,8 @@ pub(crate) fn transfer(
         run.check()?;
         let have = if anew { 0 } else { partial.have() };
         let room = size.saturating_sub(have);
-        let take = usize::try_from(room.saturating_add(1))
-            .unwrap_or(usize::MAX)
-            .min(buffer.len());
-        let truncated = Reason::Truncated {
-            have: partial.have(),
-            size,
-        };
+        let take = usize::try_from(room.saturating_add(1)).unwrap_or(usize::MAX).min(buffer.len());
+        let truncated = Reason::Truncated { have: partial.have(), size };
         let read = match source.read(&mut buffer[..take]) {
             Ok(0) if room == 0 => return Ok(()),
             Ok(0) => return Err(truncated.into()),
@@ -106,12 +101,7 @@ pub(crate) struct Meter {
 
 impl Meter {
     pub(crate) fn new(span: Duration, minimum: u64) -> Self {
-        Self {
-            span,
-            minimum,
-            since: Instant::now(),
-            bytes: 0,
-        }
+        Self { span, minimum, since: Instant::now(), bytes: 0 }
     }
 
     /// Notes that `bytes` came.
@@ -124,10 +114,7 @@ impl Meter {
         let millis = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX).max(1);
         let rate = self.bytes.saturating_mul(1000) / millis;
         if rate < self.minimum {
-            return Err(Reason::TooSlow {
-                rate,
-                minimum: self.minimum,
-            });
+            return Err(Reason::TooSlow { rate, minimum: self.minimum });
         }
         *self = Self::new(self.span, self.minimum);
         Ok(())

@@ -21,10 +21,7 @@ impl Fetcher {
     /// [`FetchError::Unpinned`] with the reason.
     pub fn fetch_unpinned(&self, path: &str, mirror: &Mirror, max_bytes: u64) -> Result<Vec<u8>, FetchError> {
         check_paths(path, &[path.to_owned()])?;
-        let deadline = self
-            .config
-            .deadline_total
-            .and_then(|limit| Instant::now().checked_add(limit));
+        let deadline = self.config.deadline_total.and_then(|limit| Instant::now().checked_add(limit));
         let mut times = 0;
         loop {
             let reason = if self.config.offline && mirror.scheme() != Scheme::File {
@@ -37,24 +34,14 @@ impl Fetcher {
                 }
             };
             let pause = match &reason {
-                Reason::Busy {
-                    retry_after: Some(pause),
-                    ..
-                } => *pause,
+                Reason::Busy { retry_after: Some(pause), .. } => *pause,
                 _ => self.pause_after(times),
             };
             let in_time = pause <= self.config.max_pause
                 && deadline.is_none_or(|deadline| Instant::now() + pause < deadline);
             if times > self.config.retries || !reason.may_pass() || !in_time {
-                let tried = Box::new(Tried {
-                    mirror: mirror.clone(),
-                    times,
-                    reason,
-                });
-                return Err(FetchError::Unpinned {
-                    path: path.to_owned(),
-                    tried,
-                });
+                let tried = Box::new(Tried { mirror: mirror.clone(), times, reason });
+                return Err(FetchError::Unpinned { path: path.to_owned(), tried });
             }
             std::thread::sleep(pause);
         }
@@ -72,22 +59,13 @@ impl Fetcher {
         }
         let permit = self.hosts.wait(mirror.host(), deadline).ok_or(Reason::Deadline)?;
         let url = format!("{mirror}/{}", encoded(path));
-        let ask = Ask {
-            url: &url,
-            from: 0,
-            etag: None,
-            fresh: true,
-            deadline,
-        };
+        let ask = Ask { url: &url, from: 0, etag: None, fresh: true, deadline };
         let mut reply = self.client.get(&self.hosts, permit, &ask)?;
         let status = reply.status;
         let refused = match status {
             200 => None,
             404 | 410 => Some(Reason::Missing { status }),
-            429 | 503 | 509 => Some(Reason::Busy {
-                status,
-                retry_after: reply.retry_after,
-            }),
+            429 | 503 | 509 => Some(Reason::Busy { status, retry_after: reply.retry_after }),
             _ => Some(Reason::Status { status }),
         };
         if let Some(reason) = refused {
@@ -103,10 +81,7 @@ impl Fetcher {
         let mut buffer = [0; 1 << 14];
         loop {
             let have = bytes.len() as u64;
-            let truncated = Reason::Truncated {
-                have,
-                size: announced.unwrap_or(limit),
-            };
+            let truncated = Reason::Truncated { have, size: announced.unwrap_or(limit) };
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Err(Reason::Deadline);
             }
@@ -129,9 +104,5 @@ fn local(path: &Path, limit: u64) -> Result<Vec<u8>, Reason> {
     let mut bytes = Vec::new();
     let read = file.take(limit.saturating_add(1)).read_to_end(&mut bytes);
     read.map_err(|error| Reason::Unreadable(error.kind()))?;
-    if bytes.len() as u64 > limit {
-        Err(Reason::TooLong { limit })
-    } else {
-        Ok(bytes)
-    }
+    if bytes.len() as u64 > limit { Err(Reason::TooLong { limit }) } else { Ok(bytes) }
 }

@@ -8,9 +8,7 @@ pub(crate) fn is_safe(path: &str) -> bool {
     let part_fine = |part: &str| !matches!(part, "" | "." | "..");
     path.len() <= 1000
         && path.split('/').all(part_fine)
-        && path
-            .bytes()
-            .all(|byte| (b' '..=b'~').contains(&byte) && byte != b'\\')
+        && path.bytes().all(|byte| (b' '..=b'~').contains(&byte) && byte != b'\\')
 }
 
 /// `path` with everything encoded that is not unreserved (RFC 3986, section 2.3). Some object stores take `+` for a
@@ -49,11 +47,7 @@ impl Place {
         };
         let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
         let authority = authority.to_ascii_lowercase();
-        let path = if path.starts_with('/') {
-            path.to_owned()
-        } else {
-            format!("/{path}")
-        };
+        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
         let clean = url.len() <= 2000 && url.bytes().all(|byte| byte.is_ascii_graphic());
         (clean && is_authority(&authority)).then_some(Self { tls, authority, path })
     }
@@ -68,34 +62,22 @@ impl Place {
         let location = location.trim();
         let short = || location.chars().take(200).collect::<String>();
         let scheme = if self.tls { "https" } else { "http" };
-        let (directory, _) = self
-            .path
-            .split('?')
-            .next()
-            .and_then(|path| path.rsplit_once('/'))
-            .unwrap_or_default();
+        let (directory, _) =
+            self.path.split('?').next().and_then(|path| path.rsplit_once('/')).unwrap_or_default();
         let absolute = if location.is_empty() {
             return Err(Reason::BadRedirect { to: String::new() });
         } else if location.starts_with("//") {
             format!("{scheme}:{location}")
         } else if location.starts_with('/') {
             format!("{scheme}://{}{location}", self.authority)
-        } else if location
-            .split(['/', '?'])
-            .next()
-            .is_some_and(|first| first.contains(':'))
-        {
+        } else if location.split(['/', '?']).next().is_some_and(|first| first.contains(':')) {
             location.to_owned()
         } else {
             format!("{scheme}://{}{directory}/{location}", self.authority)
         };
         let mut to = Self::parse(&absolute).ok_or_else(|| Reason::BadRedirect { to: short() })?;
         to.path = without_dots(&to.path);
-        if self.tls && !to.tls {
-            Err(Reason::Downgrade { to: short() })
-        } else {
-            Ok(to)
-        }
+        if self.tls && !to.tls { Err(Reason::Downgrade { to: short() }) } else { Ok(to) }
     }
 }
 
@@ -127,28 +109,12 @@ mod tests {
 
     #[test]
     fn paths_stay_below_the_mirror() {
-        for good in [
-            "pool/main/g/g++/g++_12~rc1+b2_amd64.deb",
-            "dists/a/by-hash/SHA256/00",
-            "a",
-            "a b/..c",
-        ] {
+        for good in ["pool/main/g/g++/g++_12~rc1+b2_amd64.deb", "dists/a/by-hash/SHA256/00", "a", "a b/..c"] {
             assert!(is_safe(good), "{good}");
         }
-        for bad in [
-            "",
-            "/a",
-            "a/",
-            "a//b",
-            "../a",
-            "a/../b",
-            "a/.",
-            "a\nb",
-            "a\0",
-            "a\\b",
-            "é",
-            &"x".repeat(1001),
-        ] {
+        for bad in
+            ["", "/a", "a/", "a//b", "../a", "a/../b", "a/.", "a\nb", "a\0", "a\\b", "é", &"x".repeat(1001)]
+        {
             assert!(!is_safe(bad), "{bad:?}");
         }
         assert_eq!(encoded("g++_1:2~rc%/a b?#"), "g%2B%2B_1:2~rc%25/a%20b%3F%23");
@@ -173,10 +139,7 @@ mod tests {
         ] {
             assert_eq!(place.redirected(location).unwrap().url(), to, "{location}");
         }
-        assert!(matches!(
-            tls.redirected("http://a.example:8443/d/x"),
-            Err(Reason::Downgrade { .. })
-        ));
+        assert!(matches!(tls.redirected("http://a.example:8443/d/x"), Err(Reason::Downgrade { .. })));
         for bad in [
             "",
             "file:///etc/passwd",
@@ -187,10 +150,7 @@ mod tests {
             "/a b",
             "/é",
         ] {
-            assert!(
-                matches!(plain.redirected(bad), Err(Reason::BadRedirect { .. })),
-                "{bad}"
-            );
+            assert!(matches!(plain.redirected(bad), Err(Reason::BadRedirect { .. })), "{bad}");
         }
     }
 }

@@ -27,10 +27,8 @@ impl SystemSource {
     /// one is given, has Debian in its name.
     pub(super) fn may_be_debian(&self) -> bool {
         let has = |list: &[String], word: &str| list.iter().any(|have| have == word);
-        let foreign = self
-            .signed_by
-            .as_ref()
-            .is_some_and(|keys| keys.starts_with('/') && !keys.contains("debian"));
+        let foreign =
+            self.signed_by.as_ref().is_some_and(|keys| keys.starts_with('/') && !keys.contains("debian"));
         has(&self.types, "deb") && has(&self.components, "main") && !foreign
     }
 }
@@ -94,11 +92,7 @@ pub fn system_sources(files: &[(&Path, &str)]) -> Result<Vec<SystemSource>, Sour
             stanzas(path, text, &mut sources)?;
         } else {
             for (line, text) in (1..).zip(text.lines()) {
-                let fail = |fault| SourcesError::Entry {
-                    path: path.to_path_buf(),
-                    line,
-                    fault,
-                };
+                let fail = |fault| SourcesError::Entry { path: path.to_path_buf(), line, fault };
                 sources.extend(one_line(path, line, text).map_err(fail)?);
             }
         }
@@ -120,10 +114,7 @@ fn one_line(path: &Path, line: u32, text: &str) -> Result<Option<SystemSource>, 
     let mut signed_by = None;
     if let Some(options) = rest.strip_prefix('[') {
         let (options, after) = options.split_once(']').ok_or(SourceFault::Unclosed)?;
-        for (name, value) in options
-            .split_whitespace()
-            .filter_map(|option| option.split_once('='))
-        {
+        for (name, value) in options.split_whitespace().filter_map(|option| option.split_once('=')) {
             match name.trim_end_matches(['+', '-']) {
                 "signed-by" => signed_by = Some(value.to_owned()),
                 "enabled" if is_no(value) => return Ok(None),
@@ -204,11 +195,7 @@ struct Stanza {
 
 fn stanzas(path: &Path, text: &str, sources: &mut Vec<SystemSource>) -> Result<(), SourcesError> {
     let mut stanza = Stanza::default();
-    let fail = |line, fault| SourcesError::Entry {
-        path: path.to_owned(),
-        line,
-        fault,
-    };
+    let fail = |line, fault| SourcesError::Entry { path: path.to_owned(), line, fault };
     for (line, text) in (1..).zip(text.lines().chain([""])) {
         if text.starts_with('#') {
             continue;
@@ -230,9 +217,7 @@ fn stanzas(path: &Path, text: &str, sources: &mut Vec<SystemSource>) -> Result<(
             if stanza.fields.is_empty() {
                 stanza.line = line;
             }
-            stanza
-                .fields
-                .push((name.trim().to_ascii_lowercase(), value.trim().to_owned()));
+            stanza.fields.push((name.trim().to_ascii_lowercase(), value.trim().to_owned()));
         }
     }
     Ok(())
@@ -241,43 +226,24 @@ fn stanzas(path: &Path, text: &str, sources: &mut Vec<SystemSource>) -> Result<(
 fn entry(path: &Path, stanza: Stanza) -> Result<Option<SystemSource>, SourceFault> {
     // The last one counts if a field is there twice, as with apt.
     let get = |name: &str| {
-        stanza
-            .fields
-            .iter()
-            .rev()
-            .find(|(have, _)| have == name)
-            .map(|(_, value)| value.as_str())
+        stanza.fields.iter().rev().find(|(have, _)| have == name).map(|(_, value)| value.as_str())
     };
     let list = |name: &str| -> Vec<String> {
-        get(name)
-            .unwrap_or_default()
-            .split_whitespace()
-            .map(str::to_owned)
-            .collect()
+        get(name).unwrap_or_default().split_whitespace().map(str::to_owned).collect()
     };
     if stanza.fields.is_empty() || get("enabled").is_some_and(is_no) {
         return Ok(None);
     }
     let [types, uris, suites, components] = ["types", "uris", "suites", "components"].map(list);
-    for (field, name) in [
-        (&types, "field Types"),
-        (&uris, "field URIs"),
-        (&suites, "field Suites"),
-    ] {
+    for (field, name) in [(&types, "field Types"), (&uris, "field URIs"), (&suites, "field Suites")] {
         if field.is_empty() {
             return Err(SourceFault::Missing(name));
         }
     }
-    if let Some(other) = types
-        .iter()
-        .find(|kind| !matches!(kind.as_str(), "deb" | "deb-src"))
-    {
+    if let Some(other) = types.iter().find(|kind| !matches!(kind.as_str(), "deb" | "deb-src")) {
         return Err(SourceFault::Type(other.chars().take(80).collect()));
     }
-    if let Some(unfit) = suites
-        .iter()
-        .find(|suite| suite.ends_with('/') != components.is_empty())
-    {
+    if let Some(unfit) = suites.iter().find(|suite| suite.ends_with('/') != components.is_empty()) {
         return Err(SourceFault::Components(unfit.chars().take(80).collect()));
     }
     let signed_by = get("signed-by").map(str::to_owned);
@@ -294,10 +260,7 @@ fn entry(path: &Path, stanza: Stanza) -> Result<Option<SystemSource>, SourceFaul
 
 /// The words apt takes for "no".
 fn is_no(value: &str) -> bool {
-    matches!(
-        value.trim().to_ascii_lowercase().as_str(),
-        "no" | "false" | "without" | "off" | "disable" | "0"
-    )
+    matches!(value.trim().to_ascii_lowercase().as_str(), "no" | "false" | "without" | "off" | "disable" | "0")
 }
 
 #[cfg(test)]
@@ -309,15 +272,7 @@ mod tests {
     }
 
     fn short(source: &SystemSource) -> String {
-        let SystemSource {
-            path,
-            line,
-            types,
-            uris,
-            suites,
-            components,
-            signed_by,
-        } = source;
+        let SystemSource { path, line, types, uris, suites, components, signed_by } = source;
         format!(
             "{}:{line} {types:?} {uris:?} {suites:?} {components:?} {}",
             path.display(),
@@ -387,48 +342,16 @@ X-Unknown: y
     #[test]
     fn errors_name_file_and_line() {
         for (name, text, message) in [
-            (
-                "a.list",
-                "rpm http://x y z",
-                "a.list:1: \"rpm\" is not a type of source",
-            ),
+            ("a.list", "rpm http://x y z", "a.list:1: \"rpm\" is not a type of source"),
             ("a.list", "\ndeb", "a.list:2: the URI is missing"),
-            (
-                "a.list",
-                "deb [arch=amd64 http://x y z",
-                "a.list:1: a bracket or quote is not closed",
-            ),
-            (
-                "a.list",
-                "deb cdrom:[x y z",
-                "a.list:1: a bracket or quote is not closed",
-            ),
-            (
-                "a.list",
-                "deb http://x sid",
-                "a.list:1: suite \"sid\" and its components do not fit",
-            ),
-            (
-                "a.list",
-                "deb http://x ./ main",
-                "a.list:1: suite \"./\" and its components do not fit",
-            ),
-            (
-                "a.sources",
-                "Types: deb\nURIs: x\n",
-                "a.sources:1: the field Suites is missing",
-            ),
-            (
-                "a.sources",
-                "\n\nTypes: deb\noops\n",
-                "a.sources:4: \"oops\" is not a field",
-            ),
+            ("a.list", "deb [arch=amd64 http://x y z", "a.list:1: a bracket or quote is not closed"),
+            ("a.list", "deb cdrom:[x y z", "a.list:1: a bracket or quote is not closed"),
+            ("a.list", "deb http://x sid", "a.list:1: suite \"sid\" and its components do not fit"),
+            ("a.list", "deb http://x ./ main", "a.list:1: suite \"./\" and its components do not fit"),
+            ("a.sources", "Types: deb\nURIs: x\n", "a.sources:1: the field Suites is missing"),
+            ("a.sources", "\n\nTypes: deb\noops\n", "a.sources:4: \"oops\" is not a field"),
             ("a.sources", " x\n", "a.sources:1: \" x\" is not a field"),
-            (
-                "a.sources",
-                "Types: rpm\nURIs: x\nSuites: y\n",
-                "a.sources:1: \"rpm\" is not a type of source",
-            ),
+            ("a.sources", "Types: rpm\nURIs: x\nSuites: y\n", "a.sources:1: \"rpm\" is not a type of source"),
         ] {
             assert_eq!(one(name, text).unwrap_err(), message);
         }

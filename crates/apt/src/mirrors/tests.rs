@@ -5,16 +5,8 @@ use super::*;
 #[test]
 fn urls_come_out_in_one_form() {
     for (text, url, host) in [
-        (
-            "http://Mirror.Example/debian/",
-            "http://mirror.example/debian",
-            "mirror.example",
-        ),
-        (
-            "HTTPS://mirror.example:8443",
-            "https://mirror.example:8443",
-            "mirror.example",
-        ),
+        ("http://Mirror.Example/debian/", "http://mirror.example/debian", "mirror.example"),
+        ("HTTPS://mirror.example:8443", "https://mirror.example:8443", "mirror.example"),
         (" http://[::1]:3142/a//", "http://[::1]:3142/a", "[::1]"),
         ("file:/srv/debian/", "file:///srv/debian", ""),
         ("file:///srv/debian", "file:///srv/debian", ""),
@@ -27,10 +19,7 @@ fn urls_come_out_in_one_form() {
     }
     let mirror = Mirror::parse("file:/a%20b/%zz%2").unwrap();
     assert_eq!(mirror.directory().unwrap(), Path::new("/a b/%zz%2"));
-    assert_eq!(
-        Mirror::parse("file:///").unwrap().directory().unwrap(),
-        Path::new("/")
-    );
+    assert_eq!(Mirror::parse("file:///").unwrap().directory().unwrap(), Path::new("/"));
 }
 
 #[test]
@@ -62,19 +51,13 @@ fn bad_urls_are_refused_without_telling_passwords() {
 }
 
 fn debian(uri: &str, suites: &[&str]) -> String {
-    format!(
-        "Types: deb\nURIs: {uri}\nSuites: {}\nComponents: main\n",
-        suites.join(" ")
-    )
+    format!("Types: deb\nURIs: {uri}\nSuites: {}\nComponents: main\n", suites.join(" "))
 }
 
 fn pick(texts: &[&str], suite: &str) -> Vec<String> {
     let path = Path::new("x.sources");
     let sources = system_sources(&texts.iter().map(|text| (path, *text)).collect::<Vec<_>>()).unwrap();
-    auto_mirrors(&sources, suite)
-        .iter()
-        .map(Mirror::to_string)
-        .collect()
+    auto_mirrors(&sources, suite).iter().map(Mirror::to_string).collect()
 }
 
 #[test]
@@ -87,25 +70,13 @@ fn the_archive_is_told_from_the_suite() {
         debian("http://near.example/debian", &["bookworm-backports"]),
     ];
     let texts = texts.each_ref().map(String::as_str);
-    assert_eq!(
-        pick(&texts, "bookworm"),
-        ["http://near.example/debian", "http://far.example/debian"]
-    );
-    assert_eq!(
-        pick(&texts, "trixie"),
-        ["http://far.example/debian", "http://near.example/debian"]
-    );
+    assert_eq!(pick(&texts, "bookworm"), ["http://near.example/debian", "http://far.example/debian"]);
+    assert_eq!(pick(&texts, "trixie"), ["http://far.example/debian", "http://near.example/debian"]);
     assert_eq!(
         pick(&texts, "bookworm-security"),
-        [
-            "http://old.example/security",
-            "http://far.example/debian-security"
-        ]
+        ["http://old.example/security", "http://far.example/debian-security"]
     );
-    assert_eq!(
-        pick(&texts, "sid"),
-        ["http://far.example/debian", "http://near.example/debian"]
-    );
+    assert_eq!(pick(&texts, "sid"), ["http://far.example/debian", "http://near.example/debian"]);
     assert!(pick(&texts, "noble").is_empty());
 }
 
@@ -131,20 +102,10 @@ fn files_are_read_in_the_order_of_apt_and_mirror_lists_are_followed() {
     assert!(read_system_sources(dir.path()).unwrap().is_empty());
     fs::create_dir_all(apt.join("sources.list.d")).unwrap();
     fs::create_dir_all(apt.join("mirrors")).unwrap();
-    fs::write(
-        apt.join("sources.list"),
-        "deb http://one.example/debian bookworm main\n",
-    )
-    .unwrap();
+    fs::write(apt.join("sources.list"), "deb http://one.example/debian bookworm main\n").unwrap();
     let part = |name: &str, text: &str| fs::write(apt.join("sources.list.d").join(name), text).unwrap();
-    part(
-        "b.list",
-        "deb http://three.example/debian bookworm main # caf\u{e9}\n",
-    );
-    part(
-        "a.sources",
-        &debian("mirror+file:///etc/apt/mirrors/debian.list", &["bookworm"]),
-    );
+    part("b.list", "deb http://three.example/debian bookworm main # caf\u{e9}\n");
+    part("a.sources", &debian("mirror+file:///etc/apt/mirrors/debian.list", &["bookworm"]));
     part("ignored.list.save", "garbage\n");
     part("also ignored.list", "garbage\n");
     fs::write(
@@ -153,10 +114,7 @@ fn files_are_read_in_the_order_of_apt_and_mirror_lists_are_followed() {
     )
     .unwrap();
     let sources = read_system_sources(dir.path()).unwrap();
-    let mirrors: Vec<_> = auto_mirrors(&sources, "bookworm")
-        .iter()
-        .map(Mirror::to_string)
-        .collect();
+    let mirrors: Vec<_> = auto_mirrors(&sources, "bookworm").iter().map(Mirror::to_string).collect();
     assert_eq!(
         mirrors,
         [
@@ -168,8 +126,5 @@ fn files_are_read_in_the_order_of_apt_and_mirror_lists_are_followed() {
     );
     part("c.list", "\ndeb http://x\n");
     let error = read_system_sources(dir.path()).unwrap_err().to_string();
-    assert!(
-        error.ends_with("etc/apt/sources.list.d/c.list:2: the suite is missing"),
-        "{error}"
-    );
+    assert!(error.ends_with("etc/apt/sources.list.d/c.list:2: the suite is missing"), "{error}");
 }

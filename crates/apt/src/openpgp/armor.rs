@@ -20,9 +20,7 @@ pub(super) fn decode(lines: &mut Lines<'_>, kind: &'static str) -> Result<Vec<u8
     let mut digits = Vec::new();
     let mut checksum = None;
     loop {
-        let line = lines
-            .next()
-            .ok_or_else(|| lines.breaks(FramingRule::Unclosed { kind }))?;
+        let line = lines.next().ok_or_else(|| lines.breaks(FramingRule::Unclosed { kind }))?;
         if line == end {
             break;
         }
@@ -48,8 +46,7 @@ pub(super) fn decode(lines: &mut Lines<'_>, kind: &'static str) -> Result<Vec<u8
 }
 
 fn is_header(line: &str) -> bool {
-    line.split_once(": ")
-        .is_some_and(|(key, _)| HEADERS.contains(&key))
+    line.split_once(": ").is_some_and(|(key, _)| HEADERS.contains(&key))
 }
 
 /// Decodes base64 with padding, without blanks, and without bits that no byte uses.
@@ -127,9 +124,7 @@ mod tests {
                 word[1..=chunk.len()].copy_from_slice(chunk);
                 let bits = u32::from_be_bytes(word);
                 let digit = |n: u32| char::from(DIGITS[(bits >> (18 - 6 * n) & 63) as usize]);
-                (0..4)
-                    .map(|n| if n as usize > chunk.len() { '=' } else { digit(n) })
-                    .collect::<String>()
+                (0..4).map(|n| if n as usize > chunk.len() { '=' } else { digit(n) }).collect::<String>()
             });
             quads.collect()
         };
@@ -138,11 +133,7 @@ mod tests {
             .chunks(64)
             .map(|line| String::from_utf8(line.to_vec()).unwrap())
             .collect();
-        format!(
-            "\n{}\n={}\n-----END PGP SIGNATURE-----\n",
-            lines.join("\n"),
-            encode(&crc24(bytes))
-        )
+        format!("\n{}\n={}\n-----END PGP SIGNATURE-----\n", lines.join("\n"), encode(&crc24(bytes)))
     }
 
     #[test]
@@ -156,14 +147,8 @@ mod tests {
     fn each_rule_refuses() {
         let good = write(b"hello");
         assert_eq!(read(&good).unwrap(), b"hello");
-        assert_eq!(
-            read(&good.replace("\n=", "\n-----END PGP SIGNATURE-----\n=")).unwrap(),
-            b"hello"
-        );
-        assert_eq!(
-            read(&format!("Version: 1\nComment: x: y\n{good}")).unwrap(),
-            b"hello"
-        );
+        assert_eq!(read(&good.replace("\n=", "\n-----END PGP SIGNATURE-----\n=")).unwrap(), b"hello");
+        assert_eq!(read(&format!("Version: 1\nComment: x: y\n{good}")).unwrap(), b"hello");
         for (from, to, message) in [
             ("aGVsbG8=", "aGVsbG9=", "line 4: base64 is malformed"),
             ("aGVsbG8=", "aGVsbG8", "line 4: base64 is malformed"),
@@ -174,21 +159,13 @@ mod tests {
             ("aGVsbG8=", "-GVsbG8=", "line 4: base64 is malformed"),
             ("aGVsbG8=", "aGVsbA==", "line 4: checksum does not match"),
             ("\n=", "\n=A", "line 3: checksum does not match"),
-            (
-                "\n-----END",
-                "\naaaa\n-----END",
-                "line 4: line after the checksum",
-            ),
+            ("\n-----END", "\naaaa\n-----END", "line 4: line after the checksum"),
             (
                 "-----END PGP SIGNATURE-----\n",
                 "-----END PGP MESSAGE-----\n",
                 "line 4: line after the checksum",
             ),
-            (
-                "-----END PGP SIGNATURE-----\n",
-                "",
-                "line 3: SIGNATURE block is not closed",
-            ),
+            ("-----END PGP SIGNATURE-----\n", "", "line 3: SIGNATURE block is not closed"),
             ("\naGVsbG8=", "aGVsbG8=", "line 1: not an armor header"),
             ("\naGVsbG8=", "Key: x\n\naGVsbG8=", "line 1: not an armor header"),
             ("\naGVsbG8=", " \naGVsbG8=", "line 1: not an armor header"),
@@ -201,10 +178,7 @@ mod tests {
             read("\n-----END PGP SIGNATURE-----\n").unwrap_err().to_string(),
             "line 2: base64 is malformed"
         );
-        assert_eq!(
-            read("").unwrap_err().to_string(),
-            "line 0: SIGNATURE block is not closed"
-        );
+        assert_eq!(read("").unwrap_err().to_string(), "line 0: SIGNATURE block is not closed");
     }
 
     proptest! {

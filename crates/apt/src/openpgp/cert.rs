@@ -50,11 +50,7 @@ struct Life {
 impl Key {
     /// Whether the key may have signed at time `at`.
     pub(super) fn check(&self, at: i64) -> Result<(), KeyProblem> {
-        let Life {
-            born,
-            expires,
-            retired,
-        } = self.life?;
+        let Life { born, expires, retired } = self.life?;
         if at < born {
             return Err(KeyProblem::NotYet(born));
         }
@@ -78,10 +74,7 @@ struct Revocations {
 impl Revocations {
     fn add(&mut self, revocation: &Signature) {
         use RevocationCode::{KeyRetired, KeySuperseded};
-        let soft = matches!(
-            revocation.revocation_reason_code(),
-            Some(KeyRetired | KeySuperseded)
-        );
+        let soft = matches!(revocation.revocation_reason_code(), Some(KeyRetired | KeySuperseded));
         match revocation.created().filter(|_| soft) {
             Some(created) => {
                 let created = i64::from(created.as_secs());
@@ -105,17 +98,11 @@ impl Cert {
         } else if weak(primary) {
             Err(KeyProblem::Weak)
         } else {
-            newest
-                .ok_or(KeyProblem::Unbound)
-                .map(|newest| life(primary, newest, revocations.soft))
+            newest.ok_or(KeyProblem::Unbound).map(|newest| life(primary, newest, revocations.soft))
         };
         // Old primaries have no key flags; a primary may then sign (RFC 9580, 5.2.3.29 leaves it open; GnuPG allows it).
         let signs = newest.is_some_and(|newest| flags(newest).is_none_or(|flags| flags.sign()));
-        let may_sign = if signs {
-            life
-        } else {
-            life.and(Err(KeyProblem::NotForSigning))
-        };
+        let may_sign = if signs { life } else { life.and(Err(KeyProblem::NotForSigning)) };
         let mut keys = vec![Key {
             fingerprint,
             id: primary.legacy_key_id(),
@@ -150,9 +137,7 @@ fn statements(certificate: &SignedPublicKey) -> Vec<&Signature> {
         for signature in &user.signatures {
             let is_revocation = signature.typ() == Some(SignatureType::CertRevocation);
             if (is_revocation || acceptable(signature, primary))
-                && signature
-                    .verify_certification(primary, Tag::UserId, &user.id)
-                    .is_ok()
+                && signature.verify_certification(primary, Tag::UserId, &user.id).is_ok()
             {
                 match is_revocation {
                     true => revoked = revoked.max(signature.created()),
@@ -160,11 +145,7 @@ fn statements(certificate: &SignedPublicKey) -> Vec<&Signature> {
                 }
             }
         }
-        valid.extend(
-            given
-                .into_iter()
-                .filter(|signature| signature.created() > revoked),
-        );
+        valid.extend(given.into_iter().filter(|signature| signature.created() > revoked));
     }
     valid
 }
@@ -256,34 +237,25 @@ fn subkey_life(
 /// found is to be verified on its own.
 fn back_signatures(binding: &Signature) -> impl Iterator<Item = &Signature> {
     let config = binding.config().into_iter();
-    config
-        .flat_map(|config| config.hashed_subpackets().chain(config.unhashed_subpackets()))
-        .filter_map(|subpacket| match &subpacket.data {
+    config.flat_map(|config| config.hashed_subpackets().chain(config.unhashed_subpackets())).filter_map(
+        |subpacket| match &subpacket.data {
             SubpacketData::EmbeddedSignature(signature) => Some(&**signature),
             _ => None,
-        })
+        },
+    )
 }
 
 fn life(key: &impl KeyDetails, statement: &Signature, retired: Option<i64>) -> Life {
     let born = i64::from(key.created_at().as_secs());
-    let lasts = statement
-        .key_expiration_time()
-        .map(|lasts| i64::from(lasts.as_secs()));
-    Life {
-        born,
-        expires: lasts.filter(|&lasts| lasts != 0).map(|lasts| born + lasts),
-        retired,
-    }
+    let lasts = statement.key_expiration_time().map(|lasts| i64::from(lasts.as_secs()));
+    Life { born, expires: lasts.filter(|&lasts| lasts != 0).map(|lasts| born + lasts), retired }
 }
 
 fn flags(signature: &Signature) -> Option<&KeyFlags> {
-    signature
-        .config()?
-        .hashed_subpackets()
-        .find_map(|subpacket| match &subpacket.data {
-            SubpacketData::KeyFlags(flags) => Some(flags),
-            _ => None,
-        })
+    signature.config()?.hashed_subpackets().find_map(|subpacket| match &subpacket.data {
+        SubpacketData::KeyFlags(flags) => Some(flags),
+        _ => None,
+    })
 }
 
 /// Whether a signature over a key can be relied on: understood, with a strong hash, not older than the key.
@@ -293,9 +265,7 @@ fn acceptable(signature: &Signature, key: &impl KeyDetails) -> bool {
     };
     understood(config).is_ok()
         && strong(config.hash_alg)
-        && signature
-            .created()
-            .is_some_and(|created| created >= key.created_at())
+        && signature.created().is_some_and(|created| created >= key.created_at())
 }
 
 /// Whether the hash can be relied on.
@@ -315,10 +285,7 @@ pub(super) fn understood(config: &SignatureConfig) -> Result<(), &'static str> {
             SubpacketData::Notation(_) | SubpacketData::Experimental(..) | SubpacketData::Other(..)
         )
     };
-    if config
-        .hashed_subpackets()
-        .any(|subpacket| subpacket.is_critical && unknown(&subpacket.data))
-    {
+    if config.hashed_subpackets().any(|subpacket| subpacket.is_critical && unknown(&subpacket.data)) {
         return Err("critical subpacket");
     }
     let times = config

@@ -23,12 +23,7 @@ pub(super) struct Split {
 /// Takes a cleartext-signed file apart, or says in which line it is not one.
 pub(super) fn split(file: &[u8]) -> Result<Split, Framing> {
     if file.len() as u64 > MAX_SIZE {
-        return Err(Framing {
-            line: 0,
-            rule: FramingRule::TooLong {
-                size: file.len() as u64,
-            },
-        });
+        return Err(Framing { line: 0, rule: FramingRule::TooLong { size: file.len() as u64 } });
     }
     let mut lines = Lines::new(file)?;
     if lines.next() != Some("-----BEGIN PGP SIGNED MESSAGE-----") {
@@ -45,9 +40,7 @@ pub(super) fn split(file: &[u8]) -> Result<Split, Framing> {
     let mut text = Vec::with_capacity(file.len());
     let mut first = true;
     loop {
-        let line = lines
-            .next()
-            .ok_or_else(|| lines.breaks(FramingRule::NoSignature))?;
+        let line = lines.next().ok_or_else(|| lines.breaks(FramingRule::NoSignature))?;
         if line == "-----BEGIN PGP SIGNATURE-----" {
             break;
         }
@@ -68,9 +61,7 @@ pub(super) fn split(file: &[u8]) -> Result<Split, Framing> {
         return Err(lines.breaks(FramingRule::AfterEnd));
     }
     if signatures.len() > MAX_SIGNATURES {
-        return Err(lines.breaks(FramingRule::SignaturesTooLong {
-            size: signatures.len(),
-        }));
+        return Err(lines.breaks(FramingRule::SignaturesTooLong { size: signatures.len() }));
     }
     Ok(Split { text, signatures })
 }
@@ -78,10 +69,7 @@ pub(super) fn split(file: &[u8]) -> Result<Split, Framing> {
 /// `Hash: SHA256, SHA512`, the only header the framework knows. Which hash counts is in the signature itself.
 fn is_hash_header(line: &str) -> bool {
     let name = |word: &str| {
-        !word.is_empty()
-            && word
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
     };
     line.strip_prefix("Hash: ")
         .is_some_and(|list| list.split(',').map(|word| word.trim_matches(' ')).all(name))

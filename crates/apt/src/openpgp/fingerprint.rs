@@ -61,9 +61,7 @@ const fn nibble(digit: u8) -> u8 {
 
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.as_bytes()
-            .iter()
-            .try_for_each(|byte| write!(f, "{byte:02X}"))
+        self.as_bytes().iter().try_for_each(|byte| write!(f, "{byte:02X}"))
     }
 }
 
@@ -82,10 +80,8 @@ impl FromStr for Fingerprint {
         let mut bytes = [0; 32];
         let mut count = 0;
         for character in text.chars().filter(|&character| character != ' ') {
-            let digit = character
-                .to_digit(16)
-                .and_then(|digit| u8::try_from(digit).ok())
-                .ok_or_else(wrong)?;
+            let digit =
+                character.to_digit(16).and_then(|digit| u8::try_from(digit).ok()).ok_or_else(wrong)?;
             let byte = bytes.get_mut(count / 2).ok_or_else(wrong)?;
             *byte = *byte << 4 | digit;
             count += 1;
@@ -122,23 +118,10 @@ mod tests {
         let fingerprint: Fingerprint = text.parse().unwrap();
         assert_eq!(fingerprint, Fingerprint::v4(text));
         assert_eq!(fingerprint.to_string(), text);
-        assert_eq!(
-            "b8b8 0b5b 623e ab6a d877  5c45 b7c5 d7d6 3509 47f8".parse(),
-            Ok(fingerprint)
-        );
+        assert_eq!("b8b8 0b5b 623e ab6a d877  5c45 b7c5 d7d6 3509 47f8".parse(), Ok(fingerprint));
         let long = "0123456789abcdef".repeat(4);
-        assert_eq!(
-            long.parse::<Fingerprint>().unwrap().to_string(),
-            long.to_uppercase()
-        );
-        for bad in [
-            "",
-            "B8",
-            &text[1..],
-            &format!("{text}0"),
-            &text.replace('B', "G"),
-            &"0".repeat(66),
-        ] {
+        assert_eq!(long.parse::<Fingerprint>().unwrap().to_string(), long.to_uppercase());
+        for bad in ["", "B8", &text[1..], &format!("{text}0"), &text.replace('B', "G"), &"0".repeat(66)] {
             assert!(bad.parse::<Fingerprint>().is_err(), "{bad}");
         }
     }

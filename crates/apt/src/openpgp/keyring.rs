@@ -98,9 +98,7 @@ impl Keyring {
 
     /// All keys with the fingerprint of their primary.
     pub(super) fn keys(&self) -> impl Iterator<Item = (Fingerprint, &Key)> {
-        self.certs
-            .iter()
-            .flat_map(|cert| cert.keys.iter().map(|key| (cert.fingerprint, key)))
+        self.certs.iter().flat_map(|cert| cert.keys.iter().map(|key| (cert.fingerprint, key)))
     }
 }
 
@@ -123,10 +121,7 @@ fn read(binary: &[u8]) -> Result<Keyring, KeyringError> {
     let mut packets = Vec::new();
     for (index, packet) in PacketParser::new(binary).enumerate() {
         let number = index + 1;
-        let refuse = |source| KeyringError::Packet {
-            packet: number,
-            source,
-        };
+        let refuse = |source| KeyringError::Packet { packet: number, source };
         if number > MAX_PACKETS {
             return Err(refuse(PacketProblem::TooMany { limit: MAX_PACKETS }));
         }
@@ -141,22 +136,14 @@ fn read(binary: &[u8]) -> Result<Keyring, KeyringError> {
             other => return Err(refuse(PacketProblem::Misplaced { tag: other.into() })),
         }
     }
-    if let Some(first) = packets
-        .first()
-        .filter(|packet| !matches!(packet, Packet::PublicKey(_)))
-    {
-        let source = PacketProblem::Misplaced {
-            tag: first.tag().into(),
-        };
+    if let Some(first) = packets.first().filter(|packet| !matches!(packet, Packet::PublicKey(_))) {
+        let source = PacketProblem::Misplaced { tag: first.tag().into() };
         return Err(KeyringError::Packet { packet: 1, source });
     }
     let mut merged: BTreeMap<Fingerprint, SignedPublicKey> = BTreeMap::new();
     let parser = SignedPublicKeyParser::from_packets(packets.into_iter().map(Ok).peekable());
     for (index, certificate) in parser.enumerate() {
-        let refuse = |source| KeyringError::Certificate {
-            certificate: index + 1,
-            source,
-        };
+        let refuse = |source| KeyringError::Certificate { certificate: index + 1, source };
         let certificate = certificate.map_err(|error| refuse(PacketProblem::of(&error)))?;
         let Some(fingerprint) = Fingerprint::of(&certificate.primary_key.fingerprint()) else {
             continue;
@@ -169,22 +156,12 @@ fn read(binary: &[u8]) -> Result<Keyring, KeyringError> {
         }
     }
     let certs: Vec<_> = merged.values().filter_map(Cert::judge).collect();
-    if certs.is_empty() {
-        Err(KeyringError::Empty)
-    } else {
-        Ok(Keyring {
-            certs: Arc::new(certs),
-        })
-    }
+    if certs.is_empty() { Err(KeyringError::Empty) } else { Ok(Keyring { certs: Arc::new(certs) }) }
 }
 
 fn merge(into: &mut SignedPublicKey, other: SignedPublicKey) {
-    into.details
-        .revocation_signatures
-        .extend(other.details.revocation_signatures);
-    into.details
-        .direct_signatures
-        .extend(other.details.direct_signatures);
+    into.details.revocation_signatures.extend(other.details.revocation_signatures);
+    into.details.direct_signatures.extend(other.details.direct_signatures);
     into.details.users.extend(other.details.users);
     into.public_subkeys.extend(other.public_subkeys);
 }

@@ -20,17 +20,11 @@ impl<'a> Lines<'a> {
         let bad = (0..bytes.len()).find(|&at| !allowed(at));
         let line_of = |at: usize| 1 + bytes[..at].iter().filter(|&&byte| byte == b'\n').count();
         if let Some(at) = bad {
-            return Err(Framing {
-                line: line_of(at),
-                rule: FramingRule::Control { byte: bytes[at] },
-            });
+            return Err(Framing { line: line_of(at), rule: FramingRule::Control { byte: bytes[at] } });
         }
         match std::str::from_utf8(bytes) {
             Ok(text) => Ok(Self { text, number: 0 }),
-            Err(error) => Err(Framing {
-                line: line_of(error.valid_up_to()),
-                rule: FramingRule::NotUtf8,
-            }),
+            Err(error) => Err(Framing { line: line_of(error.valid_up_to()), rule: FramingRule::NotUtf8 }),
         }
     }
 
@@ -47,9 +41,6 @@ impl<'a> Lines<'a> {
 
     /// The error that the line given last breaks `rule`.
     pub(super) fn breaks(&self, rule: FramingRule) -> Framing {
-        Framing {
-            line: self.number,
-            rule,
-        }
+        Framing { line: self.number, rule }
     }
 }

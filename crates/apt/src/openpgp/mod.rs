@@ -164,9 +164,7 @@ pub struct Uncounted {
 
 impl Uncounted {
     fn list(all: &[Self]) -> String {
-        all.iter()
-            .map(|one| format!("; {} {}", one.issuer, one.reason))
-            .collect()
+        all.iter().map(|one| format!("; {} {}", one.issuer, one.reason)).collect()
     }
 }
 

@@ -10,15 +10,10 @@ use super::*;
 fn built_in_keys_cover_the_tables() {
     let known = Keyring::debian().fingerprints();
     assert_eq!(known.len(), 12);
-    for base in [
-        "buster", "bullseye", "bookworm", "trixie", "forky", "sid", "rc-buggy",
-    ] {
+    for base in ["buster", "bullseye", "bookworm", "trixie", "forky", "sid", "rc-buggy"] {
         for suffix in ["", "-updates", "-security"] {
             let table = debian_fingerprints(&format!("{base}{suffix}"));
-            assert!(
-                table.iter().all(|fingerprint| known.contains(fingerprint)),
-                "{base}{suffix}"
-            );
+            assert!(table.iter().all(|fingerprint| known.contains(fingerprint)), "{base}{suffix}");
         }
     }
 }
@@ -28,17 +23,12 @@ fn both(bytes: &str, at: i64) -> [BTreeSet<String>; 2] {
     let time = Timestamp::from_secs(u32::try_from(at).unwrap());
     let keyring = Keyring::from_bytes(bytes.as_bytes()).unwrap();
     let ours = keyring.keys().filter(|(_, key)| key.check(at).is_ok());
-    let ours = ours
-        .map(|(_, key)| key.fingerprint.to_string().to_lowercase())
-        .collect();
+    let ours = ours.map(|(_, key)| key.fingerprint.to_string().to_lowercase()).collect();
     let mut theirs = BTreeSet::new();
     for certificate in Certificate::load(&mut bytes.as_bytes()).unwrap() {
         let keys = Checked::from(certificate).valid_signing_capable_component_keys_at(time);
         // It leaves the check that a key exists to its signature verifier.
-        let made = keys
-            .iter()
-            .map(|key| key.as_componentkey())
-            .filter(|key| key.created_at() <= time);
+        let made = keys.iter().map(|key| key.as_componentkey()).filter(|key| key.created_at() <= time);
         theirs.extend(made.map(|key| key.fingerprint().to_string()));
     }
     [ours, theirs]

@@ -22,10 +22,7 @@ const MAX_SIGNATURES: usize = 16;
 pub fn verify_inrelease(file: &[u8], keys: &Keyring, policy: &Policy) -> Result<Verified, SignatureError> {
     let trusted: BTreeSet<_> = policy.primary_fingerprints.iter().copied().collect();
     if policy.threshold == 0 || policy.threshold > trusted.len() {
-        return Err(SignatureError::Policy {
-            threshold: policy.threshold,
-            keys: trusted.len(),
-        });
+        return Err(SignatureError::Policy { threshold: policy.threshold, keys: trusted.len() });
     }
     let parts = cleartext::split(file)?;
     let (counted, uncounted) = guarded(|| {
@@ -34,27 +31,17 @@ pub fn verify_inrelease(file: &[u8], keys: &Keyring, policy: &Policy) -> Result<
         for signature in signatures(&parts.signatures)? {
             match judge(&signature, &parts.text, keys, &trusted, policy.at)? {
                 Ok(one) => counted.push(one),
-                Err(reason) => uncounted.push(Uncounted {
-                    issuer: issuer(&signature),
-                    reason,
-                }),
+                Err(reason) => uncounted.push(Uncounted { issuer: issuer(&signature), reason }),
             }
         }
         Ok((counted, uncounted))
     })
     .unwrap_or(Err(SignatureError::Crashed))?;
-    let verified = Verified {
-        text: parts.text,
-        signatures: counted,
-    };
+    let verified = Verified { text: parts.text, signatures: counted };
     let have = verified.signers().len();
     match have >= policy.threshold {
         true => Ok(verified),
-        false => Err(SignatureError::Threshold {
-            have,
-            need: policy.threshold,
-            uncounted,
-        }),
+        false => Err(SignatureError::Threshold { have, need: policy.threshold, uncounted }),
     }
 }
 
@@ -67,21 +54,14 @@ pub(super) fn guarded<T>(work: impl FnOnce() -> T) -> Option<T> {
 fn signatures(bytes: &[u8]) -> Result<Vec<Signature>, SignatureError> {
     let mut all = Vec::new();
     for (index, packet) in PacketParser::new(bytes).enumerate() {
-        let refuse = |source| SignatureError::Packet {
-            packet: index + 1,
-            source,
-        };
+        let refuse = |source| SignatureError::Packet { packet: index + 1, source };
         if index == MAX_SIGNATURES {
-            return Err(refuse(PacketProblem::TooMany {
-                limit: MAX_SIGNATURES,
-            }));
+            return Err(refuse(PacketProblem::TooMany { limit: MAX_SIGNATURES }));
         }
         match packet.map_err(|error| refuse(PacketProblem::of(&error)))? {
             Packet::Signature(signature) => all.push(signature),
             other => {
-                return Err(refuse(PacketProblem::Misplaced {
-                    tag: other.tag().into(),
-                }));
+                return Err(refuse(PacketProblem::Misplaced { tag: other.tag().into() }));
             }
         }
     }
@@ -107,25 +87,17 @@ fn judge(
         return Ok(Err(reason));
     }
     let Some(&(primary, key)) = candidates.iter().find(|(_, key)| is_of(signature, key, text)) else {
-        return Err(SignatureError::Bad {
-            key: first.fingerprint,
-        });
+        return Err(SignatureError::Bad { key: first.fingerprint });
     };
     let Some(created) = signature.created().map(|created| i64::from(created.as_secs())) else {
-        return Ok(Err(Reason::Unsupported {
-            what: "creation time",
-        }));
+        return Ok(Err(Reason::Unsupported { what: "creation time" }));
     };
     Ok(timely(signature, created, at).and_then(|()| {
         if !trusted.contains(&primary) {
             return Err(Reason::NotTrusted { primary });
         }
         key.check(created).map_err(Reason::Key)?;
-        Ok(Counted {
-            primary,
-            key: key.fingerprint,
-            created,
-        })
+        Ok(Counted { primary, key: key.fingerprint, created })
     }))
 }
 
@@ -138,9 +110,7 @@ fn supported(config: &SignatureConfig) -> Result<(), Reason> {
     }
     match cert::strong(config.hash_alg) {
         true => Ok(()),
-        false => Err(Reason::WeakHash {
-            hash: config.hash_alg.to_string(),
-        }),
+        false => Err(Reason::WeakHash { hash: config.hash_alg.to_string() }),
     }
 }
 
@@ -148,9 +118,7 @@ fn timely(signature: &Signature, created: i64, at: i64) -> Result<(), Reason> {
     if created > at.saturating_add(MAX_FUTURE) {
         return Err(Reason::FromTheFuture { created, at });
     }
-    let lasts = signature
-        .signature_expiration_time()
-        .map_or(0, |lasts| i64::from(lasts.as_secs()));
+    let lasts = signature.signature_expiration_time().map_or(0, |lasts| i64::from(lasts.as_secs()));
     match created + lasts {
         until if lasts != 0 && until <= at => Err(Reason::RanOut { until }),
         _ => Ok(()),
@@ -161,9 +129,7 @@ fn timely(signature: &Signature, created: i64, at: i64) -> Result<(), Reason> {
 fn made_by(signature: &Signature, key: &Key) -> bool {
     let fingerprints = signature.issuer_fingerprint();
     if !fingerprints.is_empty() {
-        return fingerprints
-            .iter()
-            .any(|issuer| issuer.as_bytes() == key.fingerprint.as_bytes());
+        return fingerprints.iter().any(|issuer| issuer.as_bytes() == key.fingerprint.as_bytes());
     }
     signature.issuer_key_id().iter().any(|id| **id == key.id)
 }
@@ -177,10 +143,7 @@ fn is_of(signature: &Signature, key: &Key, text: &[u8]) -> bool {
 
 /// The maker's fingerprint or key id, as the signature gives it.
 fn issuer(signature: &Signature) -> String {
-    let bytes = match (
-        signature.issuer_fingerprint().first(),
-        signature.issuer_key_id().first(),
-    ) {
+    let bytes = match (signature.issuer_fingerprint().first(), signature.issuer_key_id().first()) {
         (Some(fingerprint), _) => fingerprint.as_bytes().to_vec(),
         (None, Some(id)) => id.as_ref().to_vec(),
         (None, None) => return "a key without a name".to_owned(),
@@ -195,9 +158,6 @@ mod tests {
     #[test]
     fn a_panic_below_is_an_error_above() {
         assert_eq!(guarded(|| 1), Some(1));
-        assert_eq!(
-            guarded(|| -> u8 { panic!("this panic is part of the test") }),
-            None
-        );
+        assert_eq!(guarded(|| -> u8 { panic!("this panic is part of the test") }), None);
     }
 }

@@ -50,34 +50,22 @@ pub fn closure<'a>(
     let mut chosen: BTreeMap<&str, Package<'a>> = BTreeMap::new();
     let mut queue = VecDeque::new();
     for &root in roots {
-        let package = universe
-            .newest
-            .get(root)
-            .copied()
-            .ok_or_else(|| Unsatisfied::NoPackage {
-                name: root.to_owned(),
-                architecture: architecture.to_owned(),
-            })?;
+        let package = universe.newest.get(root).copied().ok_or_else(|| Unsatisfied::NoPackage {
+            name: root.to_owned(),
+            architecture: architecture.to_owned(),
+        })?;
         if chosen.insert(package.name(), package).is_none() {
             queue.push_back(package);
         }
     }
     while let Some(package) = queue.pop_front() {
-        let relations = |source| Unsatisfied::Relations {
-            package: format!("{package:?}"),
-            source,
-        };
-        let clauses = [
-            package.pre_depends().map_err(relations)?,
-            package.depends().map_err(relations)?,
-        ];
+        let relations = |source| Unsatisfied::Relations { package: format!("{package:?}"), source };
+        let clauses = [package.pre_depends().map_err(relations)?, package.depends().map_err(relations)?];
         for clause in clauses.iter().flatten() {
-            let found = universe
-                .satisfy(clause, &chosen)
-                .ok_or_else(|| Unsatisfied::Dependency {
-                    package: format!("{package:?}"),
-                    clause: describe(clause),
-                })?;
+            let found = universe.satisfy(clause, &chosen).ok_or_else(|| Unsatisfied::Dependency {
+                package: format!("{package:?}"),
+                clause: describe(clause),
+            })?;
             if chosen.insert(found.name(), found).is_none() {
                 queue.push_back(found);
             }
@@ -106,16 +94,10 @@ impl<'a> Universe<'a> {
         }
         let mut providers: BTreeMap<&str, BTreeSet<Provider<'a>>> = BTreeMap::new();
         for package in newest.values() {
-            let relations = |source| Unsatisfied::Relations {
-                package: format!("{package:?}"),
-                source,
-            };
+            let relations = |source| Unsatisfied::Relations { package: format!("{package:?}"), source };
             for provided in package.provides().map_err(relations)?.into_iter().flatten() {
                 let version = provided.version.map(|(_, version)| version);
-                providers
-                    .entry(provided.name)
-                    .or_default()
-                    .insert((rank(package), package.name(), version));
+                providers.entry(provided.name).or_default().insert((rank(package), package.name(), version));
             }
         }
         Ok(Self { newest, providers })
@@ -133,25 +115,17 @@ impl<'a> Universe<'a> {
     }
 
     fn candidates(&self, relation: &Relation<'_>) -> impl Iterator<Item = Package<'a>> {
-        let real = self
-            .newest
-            .get(relation.name)
-            .filter(|package| relation.accepts(package.version()));
+        let real = self.newest.get(relation.name).filter(|package| relation.accepts(package.version()));
         let providers = self.providers.get(relation.name).into_iter().flatten();
         let providing = providers.filter(|(_, _, version)| relation.accepts_provided(*version));
-        real.copied()
-            .into_iter()
-            .chain(providing.filter_map(|(_, name, _)| self.newest.get(name).copied()))
+        real.copied().into_iter().chain(providing.filter_map(|(_, name, _)| self.newest.get(name).copied()))
     }
 }
 
 /// Place of the package's priority, most important first.
 fn rank(package: &Package<'_>) -> usize {
     let order = ["required", "important", "standard", "optional"];
-    order
-        .iter()
-        .position(|&priority| priority == package.priority())
-        .unwrap_or(order.len())
+    order.iter().position(|&priority| priority == package.priority()).unwrap_or(order.len())
 }
 
 fn describe(clause: &Alternatives<'_>) -> String {

@@ -70,11 +70,7 @@ impl Index {
         }
         let mut by_name: Vec<u32> = (0..).take(entries.len()).collect();
         by_name.sort_by_key(|&position| &text[entries[position as usize].name.range()]);
-        let index = Self {
-            text,
-            entries,
-            by_name,
-        };
+        let index = Self { text, entries, by_name };
         index.check_conflicts()?;
         Ok(index)
     }
@@ -96,20 +92,13 @@ impl Index {
 
     /// The packages of one name, in the order of the file.
     pub fn find(&self, name: &str) -> impl Iterator<Item = Package<'_>> {
-        let start = self
-            .by_name
-            .partition_point(|&position| self.package(position).name() < name);
-        let rest = self.by_name[start..]
-            .iter()
-            .map(|&position| self.package(position));
+        let start = self.by_name.partition_point(|&position| self.package(position).name() < name);
+        let rest = self.by_name[start..].iter().map(|&position| self.package(position));
         rest.take_while(move |package| package.name() == name)
     }
 
     fn package(&self, position: u32) -> Package<'_> {
-        Package {
-            index: self,
-            entry: &self.entries[position as usize],
-        }
+        Package { index: self, entry: &self.entries[position as usize] }
     }
 
     fn check_conflicts(&self) -> Result<(), IndexError> {
@@ -229,13 +218,7 @@ impl<'a> Package<'a> {
 impl std::fmt::Debug for Package<'_> {
     /// `hello 2.10-3 amd64`
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{} {} {}",
-            self.name(),
-            self.version_text(),
-            self.architecture()
-        )
+        write!(f, "{} {} {}", self.name(), self.version_text(), self.architecture())
     }
 }
 
@@ -245,37 +228,23 @@ fn entry(text: &[u8], stanza: &Paragraph<'_>) -> Result<Entry, IndexError> {
     let (name, name_text) = reader.required("Package")?;
     reader.check("Package", is_name(name_text), "a package name")?;
     let (version, version_text) = reader.required("Version")?;
-    Version::parse(version_text).map_err(|source| IndexError::Version {
-        at: reader.at("Version"),
-        source,
-    })?;
+    Version::parse(version_text)
+        .map_err(|source| IndexError::Version { at: reader.at("Version"), source })?;
     let (architecture, architecture_text) = reader.required("Architecture")?;
-    reader.check(
-        "Architecture",
-        is_architecture(architecture_text),
-        "an architecture",
-    )?;
+    reader.check("Architecture", is_architecture(architecture_text), "an architecture")?;
     let (mut filename, mut path) = reader.required("Filename")?;
     if let Some(rest) = path.strip_prefix("./") {
-        filename = Span {
-            at: filename.at + 2,
-            len: filename.len - 2,
-        };
+        filename = Span { at: filename.at + 2, len: filename.len - 2 };
         path = rest;
     }
-    check_path(path).map_err(|source| IndexError::Path {
-        at: reader.at("Filename"),
-        source,
-    })?;
+    check_path(path).map_err(|source| IndexError::Path { at: reader.at("Filename"), source })?;
     let (_, size) = reader.required("Size")?;
     let digits = size.bytes().all(|byte| byte.is_ascii_digit());
     let size = size.parse().ok().filter(|_| digits);
     reader.check("Size", size.is_some(), "a size in bytes")?;
     let (_, digest) = reader.required("SHA256")?;
-    let digest: Digest = digest.parse().map_err(|source| IndexError::Digest {
-        at: reader.at("SHA256"),
-        source,
-    })?;
+    let digest: Digest =
+        digest.parse().map_err(|source| IndexError::Digest { at: reader.at("SHA256"), source })?;
     let essential = reader.optional("Essential")?.1;
     reader.check("Essential", matches!(essential, "" | "yes" | "no"), "yes or no")?;
     let range = stanza.range();
@@ -292,10 +261,7 @@ fn entry(text: &[u8], stanza: &Paragraph<'_>) -> Result<Entry, IndexError> {
         pre_depends: reader.optional("Pre-Depends")?.0,
         depends: reader.optional("Depends")?.0,
         provides: reader.optional("Provides")?.0,
-        file: Content {
-            size: size.unwrap_or_default(),
-            digest,
-        },
+        file: Content { size: size.unwrap_or_default(), digest },
         essential: essential == "yes",
     })
 }
@@ -322,10 +288,7 @@ impl<'a> Stanza<'a, '_> {
         match self.stanza.get(name) {
             Some(field) if !field.value().is_empty() && field.is_single_line() => self.optional(name),
             Some(field) => Err(value_error(field, name, "a value on one line")),
-            None => Err(IndexError::Missing {
-                at: self.stanza.range().start,
-                field: name,
-            }),
+            None => Err(IndexError::Missing { at: self.stanza.range().start, field: name }),
         }
     }
 
@@ -337,9 +300,7 @@ impl<'a> Stanza<'a, '_> {
     }
 
     fn at(&self, name: &str) -> usize {
-        self.stanza
-            .get(name)
-            .map_or(self.stanza.range().start, |field| field.at())
+        self.stanza.get(name).map_or(self.stanza.range().start, |field| field.at())
     }
 
     fn span_of(&self, field: Field<'_>) -> Span {
@@ -352,34 +313,22 @@ impl<'a> Stanza<'a, '_> {
 /// A range of a text that is known to be shorter than 4 GiB.
 fn span(at: usize, len: usize) -> Span {
     let small = |n: usize| u32::try_from(n).expect("Index::parse refuses longer texts");
-    Span {
-        at: small(at),
-        len: small(len),
-    }
+    Span { at: small(at), len: small(len) }
 }
 
 fn value_error(field: Field<'_>, name: &'static str, expected: &'static str) -> IndexError {
     let value = field.value();
     let value = String::from_utf8_lossy(&value[..value.len().min(80)]).into_owned();
-    IndexError::Value {
-        at: field.at(),
-        field: name,
-        value,
-        expected,
-    }
+    IndexError::Value { at: field.at(), field: name, value, expected }
 }
 
 /// Debian Policy 5.6.1, with upper case allowed as dpkg does.
 fn is_name(name: &str) -> bool {
-    let plain = name
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
     plain && name.len() <= 255 && name.starts_with(|first: char| first.is_ascii_alphanumeric())
 }
 
 fn is_architecture(name: &str) -> bool {
-    let plain = name
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     plain && name.len() <= 64 && !name.starts_with('-')
 }

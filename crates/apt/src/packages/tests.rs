@@ -28,16 +28,10 @@ fn every_value_of_a_stanza() {
     let b = index.find("b").next().unwrap();
     assert_eq!(b.version().epoch(), 1);
     assert_eq!(b.filename(), "pool/main/b_1:2-3.deb");
-    assert_eq!(
-        (b.file().size, b.file().digest),
-        (12, DIGEST.parse::<Digest>().unwrap())
-    );
+    assert_eq!((b.file().size, b.file().digest), (12, DIGEST.parse::<Digest>().unwrap()));
     assert_eq!(b.source(), ("src", "7-1"));
     assert!(b.essential());
-    assert_eq!(
-        [b.priority(), b.section(), b.multi_arch()],
-        ["required", "libs", "same"]
-    );
+    assert_eq!([b.priority(), b.section(), b.multi_arch()], ["required", "libs", "same"]);
     assert_eq!(b.pre_depends().unwrap()[0][0].name, "p");
     assert_eq!(b.depends().unwrap().len(), 2);
     assert_eq!(b.provides().unwrap()[0][0].version.unwrap().1.to_string(), "2");
@@ -51,25 +45,16 @@ fn every_value_of_a_stanza() {
             .chain(*b"\n")
             .collect::<Vec<_>>()
     );
-    let all: Vec<_> = index
-        .find("a")
-        .map(|p| (p.source(), p.essential(), p.section()))
-        .collect();
+    let all: Vec<_> = index.find("a").map(|p| (p.source(), p.essential(), p.section())).collect();
     assert_eq!(all, [(("other", "1"), false, ""), (("a", "2"), false, "")]);
-    assert_eq!(
-        index.find("c").count() + index.find("").count() + index.find("zz").count(),
-        0
-    );
+    assert_eq!(index.find("c").count() + index.find("").count() + index.find("zz").count(), 0);
     assert!(Index::parse(Vec::new()).unwrap().is_empty());
 }
 
 #[test]
 fn a_leading_dot_slash_is_no_part_of_the_path() {
     let text = stanza("a", "1", "").replace("Filename: ", "Filename: ./");
-    assert_eq!(
-        index(&text).find("a").next().unwrap().filename(),
-        "pool/main/a_1.deb"
-    );
+    assert_eq!(index(&text).find("a").next().unwrap().filename(), "pool/main/a_1.deb");
 }
 
 fn error(text: &str) -> String {
@@ -83,41 +68,17 @@ fn error(text: &str) -> String {
 /// What is replaced in a good stanza, by what, and the message.
 const CHANGES: &[(&str, &str, &str)] = &[
     ("Package: a\n", "", "stanza at byte 0: no field Package"),
-    (
-        "Package: a",
-        "Package:",
-        "byte 0: field Package: \"\" is not a value on one line",
-    ),
-    (
-        "Package: a",
-        "Package: a b",
-        "byte 0: field Package: \"a b\" is not a package name",
-    ),
-    (
-        "Package: a",
-        "Package: ../a",
-        "byte 0: field Package: \"../a\" is not a package name",
-    ),
-    (
-        "Package: a",
-        "Package: é",
-        "byte 0: field Package: \"é\" is not a package name",
-    ),
+    ("Package: a", "Package:", "byte 0: field Package: \"\" is not a value on one line"),
+    ("Package: a", "Package: a b", "byte 0: field Package: \"a b\" is not a package name"),
+    ("Package: a", "Package: ../a", "byte 0: field Package: \"../a\" is not a package name"),
+    ("Package: a", "Package: é", "byte 0: field Package: \"é\" is not a package name"),
     (
         "Version: 1",
         "Version: x",
         "byte 11: field Version: \"x\" is not a version: upstream part does not start with a digit",
     ),
-    (
-        "amd64",
-        "amd64 i386",
-        "byte 22: field Architecture: \"amd64 i386\" is not an architecture",
-    ),
-    (
-        "Essential: no",
-        "Essential: maybe",
-        "byte 42: field Essential: \"maybe\" is not yes or no",
-    ),
+    ("amd64", "amd64 i386", "byte 22: field Architecture: \"amd64 i386\" is not an architecture"),
+    ("Essential: no", "Essential: maybe", "byte 42: field Essential: \"maybe\" is not yes or no"),
     (
         "Filename: pool",
         "Filename: ../pool",
@@ -128,11 +89,7 @@ const CHANGES: &[(&str, &str, &str)] = &[
         "Filename: /pool",
         "byte 56: field Filename: \"/pool/main/a_1.deb\" is not a path inside an archive: an empty, . or .. component",
     ),
-    (
-        "Size: 12",
-        "Size: -12",
-        "byte 84: field Size: \"-12\" is not a size in bytes",
-    ),
+    ("Size: 12", "Size: -12", "byte 84: field Size: \"-12\" is not a size in bytes"),
     (
         "Size: 12",
         "Size: 99999999999999999999",
@@ -171,11 +128,7 @@ fn one_package_is_one_file() {
         good.replace("_1.deb", "_1.1.deb"),
     ] {
         let text = format!("{good}{}{other}", stanza("a", "2", ""));
-        assert!(
-            error(&text).starts_with("a 1 amd64 is listed at byte 0 and at byte "),
-            "{}",
-            error(&text)
-        );
+        assert!(error(&text).starts_with("a 1 amd64 is listed at byte 0 and at byte "), "{}", error(&text));
     }
     let multi = format!("{good}{}", good.replace("amd64", "i386").replace("_1", "_1_i386"));
     assert_eq!(index(&multi).len(), 2);
@@ -185,10 +138,7 @@ fn names(text: &str, roots: &[&str]) -> Result<Vec<String>, String> {
     let index = index(text);
     closure(&[&index], "amd64", roots)
         .map(|packages| {
-            packages
-                .iter()
-                .map(|package| format!("{} {}", package.name(), package.version_text()))
-                .collect()
+            packages.iter().map(|package| format!("{} {}", package.name(), package.version_text())).collect()
         })
         .map_err(|error| error.to_string())
 }
@@ -214,14 +164,8 @@ fn closures_take_what_is_there() {
     assert_eq!(names(&text, &["e"]).unwrap(), ["e 1", "y 1"]);
     assert_eq!(names(&text, &["l"]).unwrap(), ["l 1", "z 1"]);
     assert_eq!(names(&text, &["b", "b"]).unwrap(), ["b 1"]);
-    assert_eq!(
-        names(&text, &["f"]).unwrap_err(),
-        "f 1 amd64 depends on b (>> 1), which nothing satisfies"
-    );
-    assert_eq!(
-        names(&text, &["i"]).unwrap_err(),
-        "i 1 amd64 depends on j, which nothing satisfies"
-    );
+    assert_eq!(names(&text, &["f"]).unwrap_err(), "f 1 amd64 depends on b (>> 1), which nothing satisfies");
+    assert_eq!(names(&text, &["i"]).unwrap_err(), "i 1 amd64 depends on j, which nothing satisfies");
     assert_eq!(names(&text, &["zz"]).unwrap_err(), "no package zz for amd64");
     let bad = stanza("a", "1", "Depends: (\n");
     assert_eq!(names(&bad, &["a"]).unwrap_err(), "relations of a 1 amd64");

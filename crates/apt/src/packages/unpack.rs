@@ -45,30 +45,21 @@ pub enum UnpackError {
 /// Not one byte is decompressed before `packed` is known to be what is signed. If `plain` is not known, the outcome is only
 /// limited to [`MAX_PLAIN`].
 pub fn unpack(packed: &[u8], want: &Content, plain: Option<&Content>) -> Result<Vec<u8>, UnpackError> {
-    let have = Content {
-        size: packed.len() as u64,
-        digest: Digest::of(packed),
-    };
+    let have = Content { size: packed.len() as u64, digest: Digest::of(packed) };
     if have != *want {
         return Err(UnpackError::Packed { want: *want, have });
     }
     let limit = plain.map_or(MAX_PLAIN, |plain| plain.size.min(MAX_PLAIN));
     let mut out = Vec::new();
-    let reader = Wrapping::detect(packed)
-        .reader(packed)
-        .map_err(UnpackError::Corrupt)?;
-    reader
-        .take(limit + 1)
-        .read_to_end(&mut out)
-        .map_err(UnpackError::Corrupt)?;
+    let reader = Wrapping::detect(packed).reader(packed).map_err(UnpackError::Corrupt)?;
+    reader.take(limit + 1).read_to_end(&mut out).map_err(UnpackError::Corrupt)?;
     if out.len() as u64 > limit {
         return Err(UnpackError::TooLong { limit });
     }
     match plain {
-        Some(want) if *want != Content::of(&out) => Err(UnpackError::Plain {
-            want: *want,
-            have: Content::of(&out),
-        }),
+        Some(want) if *want != Content::of(&out) => {
+            Err(UnpackError::Plain { want: *want, have: Content::of(&out) })
+        }
         _ => Ok(out),
     }
 }
@@ -89,32 +80,14 @@ mod tests {
             assert_eq!(unpack(packed, &want, None).unwrap(), index.plain);
             let mut bad = packed.clone();
             bad[5] ^= 1;
-            assert!(matches!(
-                unpack(&bad, &want, Some(&plain)),
-                Err(UnpackError::Packed { .. })
-            ));
-            let longer = Content {
-                size: want.size + 1,
-                ..want
-            };
-            assert!(matches!(
-                unpack(packed, &longer, Some(&plain)),
-                Err(UnpackError::Packed { .. })
-            ));
-            let shorter = Content {
-                size: plain.size - 1,
-                ..plain
-            };
+            assert!(matches!(unpack(&bad, &want, Some(&plain)), Err(UnpackError::Packed { .. })));
+            let longer = Content { size: want.size + 1, ..want };
+            assert!(matches!(unpack(packed, &longer, Some(&plain)), Err(UnpackError::Packed { .. })));
+            let shorter = Content { size: plain.size - 1, ..plain };
             let error = unpack(packed, &want, Some(&shorter)).unwrap_err();
             assert_eq!(error.to_string(), "decompresses to more than 10999 bytes");
-            let longer = Content {
-                size: plain.size + 1,
-                ..plain
-            };
-            assert!(matches!(
-                unpack(packed, &want, Some(&longer)),
-                Err(UnpackError::Plain { .. })
-            ));
+            let longer = Content { size: plain.size + 1, ..plain };
+            assert!(matches!(unpack(packed, &want, Some(&longer)), Err(UnpackError::Plain { .. })));
         }
     }
 

@@ -200,10 +200,7 @@ impl Release {
 
     /// Whether this is the suite that was asked for, by codename or by suite name.
     pub fn is(&self, requested: &str) -> bool {
-        [&self.codename, &self.suite]
-            .into_iter()
-            .flatten()
-            .any(|name| name == requested)
+        [&self.codename, &self.suite].into_iter().flatten().any(|name| name == requested)
     }
 
     /// Whether the file lists `component`, directly or as Debian's security archive does (`updates/main`).
@@ -221,15 +218,11 @@ impl Release {
 }
 
 fn no_sha256(paragraph: &Paragraph<'_>) -> ReleaseError {
-    let present: Vec<_> = ["MD5Sum", "SHA1", "SHA512"]
-        .into_iter()
-        .filter(|name| paragraph.get(name).is_some())
-        .collect();
+    let present: Vec<_> =
+        ["MD5Sum", "SHA1", "SHA512"].into_iter().filter(|name| paragraph.get(name).is_some()).collect();
     match present.is_empty() {
         true => ReleaseError::Missing { field: "SHA256" },
-        false => ReleaseError::WeakDigests {
-            present: present.join(", "),
-        },
+        false => ReleaseError::WeakDigests { present: present.join(", ") },
     }
 }
 
@@ -239,10 +232,7 @@ fn entries(field: Field<'_>) -> Result<BTreeMap<String, Content>, ReleaseError> 
         if line == 0 && bytes.is_empty() {
             continue;
         }
-        let entry = || ReleaseError::Entry {
-            line,
-            text: shorten(bytes),
-        };
+        let entry = || ReleaseError::Entry { line, text: shorten(bytes) };
         let text = std::str::from_utf8(bytes).map_err(|_| entry())?;
         let mut words = text.split_ascii_whitespace();
         let (Some(digest), Some(size), Some(path), None) =
@@ -254,18 +244,12 @@ fn entries(field: Field<'_>) -> Result<BTreeMap<String, Content>, ReleaseError> 
             return Err(entry());
         }
         let size = size.parse().map_err(|_| entry())?;
-        let digest = digest
-            .parse()
-            .map_err(|source| ReleaseError::Digest { line, source })?;
+        let digest = digest.parse().map_err(|source| ReleaseError::Digest { line, source })?;
         check_path(path).map_err(|source| ReleaseError::Path { line, source })?;
         let second = Content { size, digest };
         match all.insert(path.to_owned(), second) {
             Some(first) if first != second => {
-                return Err(ReleaseError::Conflict {
-                    path: path.to_owned(),
-                    first,
-                    second,
-                });
+                return Err(ReleaseError::Conflict { path: path.to_owned(), first, second });
             }
             _ => {}
         }
@@ -296,11 +280,7 @@ fn flag(paragraph: &Paragraph<'_>, name: &'static str) -> Result<bool, ReleaseEr
     match line(paragraph, name)?.as_deref() {
         None | Some("no") => Ok(false),
         Some("yes") => Ok(true),
-        Some(_) => Err(value(
-            paragraph.get(name).expect("line found it"),
-            name,
-            "yes or no",
-        )),
+        Some(_) => Err(value(paragraph.get(name).expect("line found it"), name, "yes or no")),
     }
 }
 
@@ -308,18 +288,11 @@ fn date_field(paragraph: &Paragraph<'_>, name: &'static str) -> Result<Option<i6
     let Some(text) = line(paragraph, name)? else {
         return Ok(None);
     };
-    date::parse(&text)
-        .map(Some)
-        .map_err(|source| ReleaseError::Date { field: name, source })
+    date::parse(&text).map(Some).map_err(|source| ReleaseError::Date { field: name, source })
 }
 
 fn value(field: Field<'_>, name: &'static str, expected: &'static str) -> ReleaseError {
-    ReleaseError::Value {
-        field: name,
-        at: field.at(),
-        value: shorten(field.value()),
-        expected,
-    }
+    ReleaseError::Value { field: name, at: field.at(), value: shorten(field.value()), expected }
 }
 
 fn shorten(bytes: &[u8]) -> String {

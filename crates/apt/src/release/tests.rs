@@ -19,10 +19,7 @@ fn a_release_as_debian_writes_it() {
     let release = Release::parse(good().as_bytes()).unwrap();
     assert_eq!(release.origin.as_deref(), Some("Debian"));
     assert_eq!(release.codename.as_deref(), Some("bookworm"));
-    assert_eq!(
-        (release.date, release.valid_until),
-        (1_783_764_997, Some(1_784_369_797))
-    );
+    assert_eq!((release.date, release.valid_until), (1_783_764_997, Some(1_784_369_797)));
     assert_eq!(release.architectures, ["all", "amd64"]);
     assert!(release.acquire_by_hash && !release.has_separate_all());
     assert!(
@@ -32,11 +29,7 @@ fn a_release_as_debian_writes_it() {
     );
     assert!(release.is("bookworm") && release.is("oldstable") && !release.is("stable"));
     let digest: Digest = EMPTY.parse().unwrap();
-    let listed: Vec<_> = release
-        .sha256
-        .iter()
-        .map(|(path, content)| (path.as_str(), *content))
-        .collect();
+    let listed: Vec<_> = release.sha256.iter().map(|(path, content)| (path.as_str(), *content)).collect();
     assert_eq!(
         listed,
         [
@@ -61,10 +54,7 @@ fn time_of_use_is_the_callers() {
         "Release file was valid until 20260718T101637Z, which is before 20260718T101638Z"
     );
     let endless = good().replace("Valid-Until: Sat, 18 Jul 2026 10:16:37 UTC\n", "");
-    assert_eq!(
-        Release::parse(endless.as_bytes()).unwrap().check_time(i64::MAX),
-        Ok(())
-    );
+    assert_eq!(Release::parse(endless.as_bytes()).unwrap().check_time(i64::MAX), Ok(()));
 }
 
 fn error(text: &str) -> String {
@@ -75,11 +65,7 @@ fn error(text: &str) -> String {
 
 /// What is replaced in the good text, by what, and the message.
 const CHANGES: &[(&str, &str, &str)] = &[
-    (
-        "Date: Sat, 11 Jul 2026 10:16:37 UTC\n",
-        "",
-        "Release file has no field Date",
-    ),
+    ("Date: Sat, 11 Jul 2026 10:16:37 UTC\n", "", "Release file has no field Date"),
     (
         "Date: Sat",
         "Date: Sun",
@@ -95,21 +81,9 @@ const CHANGES: &[(&str, &str, &str)] = &[
         "Codename: bookworm\nCodename: sid\n",
         "Release file is malformed: line 6 (byte 80): field Codename is given twice",
     ),
-    (
-        "Suite: oldstable\nVersion: 12.15\nCodename: bookworm\n",
-        "",
-        "Release file has no field Codename",
-    ),
-    (
-        "SHA256:",
-        "SHA1:",
-        "Release file has only weak digests (MD5Sum, SHA1); SHA256 is needed",
-    ),
-    (
-        "By-Hash: yes",
-        "By-Hash: maybe",
-        "field Acquire-By-Hash at byte 159: \"maybe\" is not yes or no",
-    ),
+    ("Suite: oldstable\nVersion: 12.15\nCodename: bookworm\n", "", "Release file has no field Codename"),
+    ("SHA256:", "SHA1:", "Release file has only weak digests (MD5Sum, SHA1); SHA256 is needed"),
+    ("By-Hash: yes", "By-Hash: maybe", "field Acquire-By-Hash at byte 159: \"maybe\" is not yes or no"),
     (
         "Label: Debian\n",
         "Label: Debian\n more\n",
@@ -161,10 +135,7 @@ fn one_change_one_refusal() {
         assert_eq!(error(&text), *message);
     }
     let short = good().replacen(&format!("{EMPTY} 17"), "abc 17", 1);
-    assert_eq!(
-        error(&short),
-        "line 2 of SHA256: \"abc\" is not a SHA-256 digest of 64 hexadecimal digits"
-    );
+    assert_eq!(error(&short), "line 2 of SHA256: \"abc\" is not a SHA-256 digest of 64 hexadecimal digits");
     assert_eq!(error(""), "Release file is not one paragraph");
     let none = good().replace("MD5Sum:", "X-A:").replace("SHA256:", "X-B:");
     assert_eq!(error(&none), "Release file has no field SHA256");

@@ -72,20 +72,13 @@ pub fn accept(
     }
     release.check_time(at)?;
     let date = release.date;
-    let (in_time, early): (Vec<Counted>, Vec<Counted>) = verified
-        .signatures
-        .iter()
-        .partition(|one| one.created >= date - SIGNING_SLACK);
+    let (in_time, early): (Vec<Counted>, Vec<Counted>) =
+        verified.signatures.iter().partition(|one| one.created >= date - SIGNING_SLACK);
     let signers: std::collections::BTreeSet<_> = in_time.iter().map(|one| one.primary).collect();
     match early.first() {
-        Some(one) if signers.len() < spec.threshold => Err(Refused::SignedBeforeItsDate {
-            key: one.key,
-            signed: one.created,
-            date,
-        }),
-        _ => Ok(Accepted {
-            release,
-            signers: signers.into_iter().collect(),
-        }),
+        Some(one) if signers.len() < spec.threshold => {
+            Err(Refused::SignedBeforeItsDate { key: one.key, signed: one.created, date })
+        }
+        _ => Ok(Accepted { release, signers: signers.into_iter().collect() }),
     }
 }

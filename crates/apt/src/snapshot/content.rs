@@ -13,10 +13,7 @@ struct Wire {
 
 impl From<&Content> for Wire {
     fn from(content: &Content) -> Self {
-        Self {
-            size: content.size,
-            sha256: content.digest.to_string(),
-        }
+        Self { size: content.size, sha256: content.digest.to_string() }
     }
 }
 
@@ -25,10 +22,7 @@ impl TryFrom<Wire> for Content {
 
     fn try_from(wire: Wire) -> Result<Self, NotADigest> {
         let digest: Digest = wire.sha256.parse()?;
-        Ok(Self {
-            size: wire.size,
-            digest,
-        })
+        Ok(Self { size: wire.size, digest })
     }
 }
 
@@ -55,8 +49,6 @@ pub(super) mod optional {
         deserializer: D,
     ) -> Result<Option<Content>, D::Error> {
         let wire = Option::<Wire>::deserialize(deserializer)?;
-        wire.map(Content::try_from)
-            .transpose()
-            .map_err(serde::de::Error::custom)
+        wire.map(Content::try_from).transpose().map_err(serde::de::Error::custom)
     }
 }

@@ -37,14 +37,7 @@ pub struct Terms<'a> {
 impl Terms<'_> {
     /// One source, no history, any age.
     pub fn new(at: i64) -> Self {
-        Self {
-            at,
-            agreeing: 1,
-            asked: 1,
-            max_age: None,
-            serial: None,
-            history: None,
-        }
+        Self { at, agreeing: 1, asked: 1, max_age: None, serial: None, history: None }
     }
 }
 
@@ -157,17 +150,8 @@ pub fn fetch_snapshot(
     store: &Store,
     terms: &Terms<'_>,
 ) -> Result<Fetched, SnapshotError> {
-    spec.check().map_err(|source| SnapshotError::Spec {
-        archive: spec.name.clone(),
-        source,
-    })?;
-    let taking = Taking {
-        spec,
-        keys,
-        transport,
-        store,
-        terms,
-    };
+    spec.check().map_err(|source| SnapshotError::Spec { archive: spec.name.clone(), source })?;
+    let taking = Taking { spec, keys, transport, store, terms };
     let mut changed = String::new();
     for _ in 0..ATTEMPTS {
         match taking.attempt()? {
@@ -175,10 +159,7 @@ pub fn fetch_snapshot(
             Attempt::Changed(what) => changed = what,
         }
     }
-    Err(SnapshotError::Moving {
-        what: changed,
-        attempts: ATTEMPTS,
-    })
+    Err(SnapshotError::Moving { what: changed, attempts: ATTEMPTS })
 }
 
 enum Attempt {
@@ -198,10 +179,7 @@ struct Taking<'a> {
 impl Taking<'_> {
     fn attempt(&self) -> Result<Attempt, SnapshotError> {
         let suites = &self.spec.suites;
-        let chosen = suites
-            .iter()
-            .map(|suite| self.choose(suite))
-            .collect::<Result<Vec<_>, _>>()?;
+        let chosen = suites.iter().map(|suite| self.choose(suite)).collect::<Result<Vec<_>, _>>()?;
         for (suite, chosen) in suites.iter().zip(&chosen) {
             let again = self.transport.in_release(chosen.source, &path(suite), MAX_SIZE);
             match again {
@@ -210,10 +188,7 @@ impl Taking<'_> {
                 Err(reason) => {
                     let source = self.transport.sources().swap_remove(chosen.source);
                     let failures = vec![FromSource::Nothing { source, reason }];
-                    return Err(SnapshotError::NoSource {
-                        suite: suite.clone(),
-                        failures,
-                    });
+                    return Err(SnapshotError::NoSource { suite: suite.clone(), failures });
                 }
             }
         }
@@ -233,10 +208,7 @@ impl Taking<'_> {
             Ok(()) => {}
             Err(TransportError::Missing { path }) => return Ok(Attempt::Changed(path)),
             Err(source) => {
-                return Err(SnapshotError::Fetch {
-                    archive: self.spec.name.clone(),
-                    source,
-                });
+                return Err(SnapshotError::Fetch { archive: self.spec.name.clone(), source });
             }
         }
         let mut states = Vec::new();
@@ -245,42 +217,23 @@ impl Taking<'_> {
         }
         let serial = state::serial(&states);
         if let Some(want) = self.terms.serial.as_ref().filter(|&want| *want != serial) {
-            return Err(SnapshotError::WrongSerial {
-                want: want.clone(),
-                have: serial,
-            });
+            return Err(SnapshotError::WrongSerial { want: want.clone(), have: serial });
         }
-        let snapshot = Snapshot {
-            archive: self.spec.name.clone(),
-            serial,
-            at: self.terms.at,
-            suites: states,
-        };
+        let snapshot =
+            Snapshot { archive: self.spec.name.clone(), serial, at: self.terms.at, suites: states };
         let suites = chosen.into_iter().map(|chosen| chosen.evidence).collect();
-        Ok(Attempt::Done(Fetched {
-            snapshot,
-            evidence: Evidence { suites },
-        }))
+        Ok(Attempt::Done(Fetched { snapshot, evidence: Evidence { suites } }))
     }
 
     /// Asks the sources for a suite and takes the newest state that is acceptable.
     fn choose(&self, suite: &str) -> Result<Chosen, SnapshotError> {
         let (asked, good, mut others) = self.ask(suite);
         let Some(newest) = good.iter().map(|candidate| candidate.accepted.release.date).max() else {
-            return Err(SnapshotError::NoSource {
-                suite: suite.to_owned(),
-                failures: others,
-            });
+            return Err(SnapshotError::NoSource { suite: suite.to_owned(), failures: others });
         };
         let mut taken: Option<(usize, Content, Accepted)> = None;
         let mut agreeing = 0;
-        for Candidate {
-            position,
-            source,
-            bytes,
-            accepted,
-        } in good
-        {
+        for Candidate { position, source, bytes, accepted } in good {
             let date = accepted.release.date;
             if date < newest {
                 others.push(FromSource::Stale { source, date });
@@ -292,12 +245,7 @@ impl Taking<'_> {
             match &taken {
                 Some((_, first, _)) if *first != content => {
                     let (suite, first) = (suite.to_owned(), *first);
-                    return Err(SnapshotError::Equivocation {
-                        suite,
-                        date,
-                        first,
-                        second: content,
-                    });
+                    return Err(SnapshotError::Equivocation { suite, date, first, second: content });
                 }
                 Some(_) => {}
                 None => taken = Some((position, content, accepted)),
@@ -305,45 +253,21 @@ impl Taking<'_> {
         }
         let (source, content, accepted) = taken.expect("the newest of a list is in it");
         let novelty = self.judge_age(suite, &content, &accepted, agreeing)?;
-        let evidence = SuiteEvidence {
-            suite: suite.to_owned(),
-            asked,
-            agreeing,
-            others,
-            novelty,
-        };
-        Ok(Chosen {
-            source,
-            content,
-            accepted,
-            evidence,
-        })
+        let evidence = SuiteEvidence { suite: suite.to_owned(), asked, agreeing, others, novelty };
+        Ok(Chosen { source, content, accepted, evidence })
     }
 
     /// How many sources were asked, what was acceptable, and what was not.
     fn ask(&self, suite: &str) -> (usize, Vec<Candidate>, Vec<FromSource>) {
         let (mut good, mut others) = (Vec::new(), Vec::new());
-        let sources: Vec<_> = self
-            .transport
-            .sources()
-            .into_iter()
-            .take(self.terms.asked.max(1))
-            .collect();
+        let sources: Vec<_> = self.transport.sources().into_iter().take(self.terms.asked.max(1)).collect();
         let asked = sources.len();
         for (position, source) in sources.into_iter().enumerate() {
             match self.transport.in_release(position, &path(suite), MAX_SIZE) {
                 Err(reason) => others.push(FromSource::Nothing { source, reason }),
                 Ok(bytes) => match accept(&bytes, self.spec, suite, self.keys, self.terms.at) {
-                    Ok(accepted) => good.push(Candidate {
-                        position,
-                        source,
-                        bytes,
-                        accepted,
-                    }),
-                    Err(reason) => others.push(FromSource::Refused {
-                        source,
-                        reason: Box::new(reason),
-                    }),
+                    Ok(accepted) => good.push(Candidate { position, source, bytes, accepted }),
+                    Err(reason) => others.push(FromSource::Refused { source, reason: Box::new(reason) }),
                 },
             }
         }
@@ -361,27 +285,16 @@ impl Taking<'_> {
         let (date, suite) = (accepted.release.date, suite.to_owned());
         let need = self.terms.agreeing;
         if agreeing < need {
-            return Err(SnapshotError::NotAgreed {
-                suite,
-                date,
-                have: agreeing,
-                need,
-            });
+            return Err(SnapshotError::NotAgreed { suite, date, have: agreeing, need });
         }
-        if let Some(max_age) = self
-            .terms
-            .max_age
-            .filter(|&max_age| self.terms.at - date > max_age)
-        {
+        if let Some(max_age) = self.terms.max_age.filter(|&max_age| self.terms.at - date > max_age) {
             return Err(SnapshotError::TooOld { suite, date, max_age });
         }
         let Some(history) = self.terms.history else {
             return Ok(None);
         };
         let checked = history.check(&self.spec.name, codename(accepted), date, &content.digest);
-        checked
-            .map(Some)
-            .map_err(|source| SnapshotError::Contradiction { suite, source })
+        checked.map(Some).map_err(|source| SnapshotError::Contradiction { suite, source })
     }
 
     /// Reads every index once, so that nothing unreadable gets into a lock.
@@ -389,11 +302,7 @@ impl Taking<'_> {
         let mut indexes = Vec::new();
         for index in listed {
             let (plain, _) = read_index(self.store, suite, index)?;
-            indexes.push(IndexRef {
-                path: index.path.clone(),
-                packed: index.packed,
-                plain,
-            });
+            indexes.push(IndexRef { path: index.path.clone(), packed: index.packed, plain });
         }
         Ok(SuiteState {
             suite: suite.to_owned(),
@@ -413,12 +322,10 @@ pub(super) fn read_index(
     index: &Listed,
 ) -> Result<(Content, Index), SnapshotError> {
     let (suite, path) = (suite.to_owned(), index.path.clone());
-    let packed = store
-        .read(&index.packed.digest)?
-        .ok_or_else(|| SnapshotError::NotStored {
-            what: format!("index {path} of {suite}"),
-            content: index.packed,
-        })?;
+    let packed = store.read(&index.packed.digest)?.ok_or_else(|| SnapshotError::NotStored {
+        what: format!("index {path} of {suite}"),
+        content: index.packed,
+    })?;
     match unpack(&packed, &index.packed, index.plain.as_ref()) {
         Err(source) => {
             let source = Box::new(source);
@@ -426,11 +333,7 @@ pub(super) fn read_index(
         }
         Ok(text) => {
             let plain = index.plain.unwrap_or_else(|| Content::of(&text));
-            let unusable = |source| SnapshotError::Index {
-                suite,
-                path,
-                source: Box::new(source),
-            };
+            let unusable = |source| SnapshotError::Index { suite, path, source: Box::new(source) };
             Ok((plain, Index::parse(text).map_err(unusable)?))
         }
     }
@@ -439,11 +342,7 @@ pub(super) fn read_index(
 /// The codename of an accepted file; [`crate::release::Release`] has this or a suite name.
 pub(super) fn codename(accepted: &Accepted) -> &str {
     let release = &accepted.release;
-    release
-        .codename
-        .as_deref()
-        .or(release.suite.as_deref())
-        .unwrap_or_default()
+    release.codename.as_deref().or(release.suite.as_deref()).unwrap_or_default()
 }
 
 fn path(suite: &str) -> String {
@@ -457,9 +356,5 @@ fn want(suite: &str, index: &Listed, by_hash: bool) -> Want {
         true => vec![state::by_hash(&dists, &index.path, &index.packed), plain],
         false => vec![plain],
     };
-    Want {
-        what: format!("{suite} {}", index.path),
-        content: index.packed,
-        paths,
-    }
+    Want { what: format!("{suite} {}", index.path), content: index.packed, paths }
 }

@@ -72,10 +72,7 @@ impl History {
             if archive.is_empty() || codename.is_empty() {
                 return Err(wrong());
             }
-            let dates = history
-                .seen
-                .entry((archive.to_owned(), codename.to_owned()))
-                .or_default();
+            let dates = history.seen.entry((archive.to_owned(), codename.to_owned())).or_default();
             if dates.insert(date, digest).is_some_and(|other| other != digest) {
                 return Err(wrong());
             }
@@ -95,11 +92,7 @@ impl History {
             return Ok(Novelty::First);
         };
         if let Some(&seen) = dates.get(&date).filter(|&seen| seen != digest) {
-            return Err(Contradiction::Equivocation {
-                date,
-                seen,
-                found: *digest,
-            });
+            return Err(Contradiction::Equivocation { date, seen, found: *digest });
         }
         match dates.last_key_value() {
             Some((&newest, _)) if date < newest => Err(Contradiction::Rollback { date, newest }),
@@ -121,10 +114,7 @@ impl History {
         if self.check(archive, codename, date, &digest)? == Novelty::Known {
             return Ok(None);
         }
-        self.seen
-            .entry((archive.to_owned(), codename.to_owned()))
-            .or_default()
-            .insert(date, digest);
+        self.seen.entry((archive.to_owned(), codename.to_owned())).or_default().insert(date, digest);
         Ok(Some(format!("{archive} {codename} {date} {digest}\n")))
     }
 }
@@ -143,11 +133,7 @@ mod tests {
         assert_eq!(history.add("debian", "sid", 5, a), Ok(None));
         assert_eq!(
             history.check("debian", "sid", 5, &b).unwrap_err(),
-            Contradiction::Equivocation {
-                date: 5,
-                seen: a,
-                found: b
-            }
+            Contradiction::Equivocation { date: 5, seen: a, found: b }
         );
         assert_eq!(history.check("debian", "sid", 6, &b), Ok(Novelty::Newer));
         text += &history.add("debian", "sid", 6, b).unwrap().unwrap();
@@ -165,18 +151,9 @@ mod tests {
     fn a_damaged_text_is_refused() {
         let line = format!("debian sid 5 {}", Digest::of(b"a"));
         let other = format!("debian sid 5 {}", Digest::of(b"b"));
-        for bad in [
-            "x",
-            "\n",
-            &line[1..].replace("sid ", ""),
-            &format!("{line} "),
-            &line.replace('5', "x"),
-        ] {
+        for bad in ["x", "\n", &line[1..].replace("sid ", ""), &format!("{line} "), &line.replace('5', "x")] {
             assert!(History::parse(bad).is_err(), "{bad}");
         }
-        assert_eq!(
-            History::parse(&format!("{line}\n{other}\n")),
-            Err(NotAHistory { line: 2 })
-        );
+        assert_eq!(History::parse(&format!("{line}\n{other}\n")), Err(NotAHistory { line: 2 }));
     }
 }

@@ -31,9 +31,7 @@ pub struct LoadedSuite {
 impl Loaded {
     /// All indexes of all suites.
     pub fn indexes(&self) -> impl Iterator<Item = &Index> {
-        self.suites
-            .iter()
-            .flat_map(|suite| suite.indexes.iter().map(|(_, index)| index))
+        self.suites.iter().flat_map(|suite| suite.indexes.iter().map(|(_, index)| index))
     }
 }
 
@@ -47,10 +45,7 @@ pub fn load_snapshot(
     keys: &Keyring,
     store: &Store,
 ) -> Result<Loaded, SnapshotError> {
-    spec.check().map_err(|source| SnapshotError::Spec {
-        archive: spec.name.clone(),
-        source,
-    })?;
+    spec.check().map_err(|source| SnapshotError::Spec { archive: spec.name.clone(), source })?;
     let archive = &spec.name;
     same(archive, "archive", &snapshot.archive, &spec.name)?;
     let recorded: Vec<_> = snapshot.suites.iter().map(|state| &state.suite).collect();
@@ -68,12 +63,7 @@ pub fn load_snapshot(
     for state in &snapshot.suites {
         suites.push(load_suite(spec, state, snapshot.at, keys, store)?);
     }
-    same(
-        archive,
-        "serial",
-        &snapshot.serial,
-        &state::serial(&snapshot.suites),
-    )?;
+    same(archive, "serial", &snapshot.serial, &state::serial(&snapshot.suites))?;
     Ok(Loaded { suites })
 }
 
@@ -85,64 +75,28 @@ fn load_suite(
     store: &Store,
 ) -> Result<LoadedSuite, SnapshotError> {
     let suite = &state.suite;
-    let missing = || SnapshotError::NotStored {
-        what: format!("InRelease of {suite}"),
-        content: state.in_release,
-    };
+    let missing =
+        || SnapshotError::NotStored { what: format!("InRelease of {suite}"), content: state.in_release };
     let file = store.read(&state.in_release.digest)?.ok_or_else(missing)?;
-    let refused = |source| SnapshotError::Refused {
-        suite: suite.clone(),
-        at,
-        source: Box::new(source),
-    };
+    let refused = |source| SnapshotError::Refused { suite: suite.clone(), at, source: Box::new(source) };
     let accepted = accept(&file, spec, suite, keys, at).map_err(refused)?;
-    same(
-        suite,
-        "size of InRelease",
-        &state.in_release.size.to_string(),
-        &file.len().to_string(),
-    )?;
+    same(suite, "size of InRelease", &state.in_release.size.to_string(), &file.len().to_string())?;
     same(suite, "codename", &state.codename, codename(&accepted))?;
-    same(
-        suite,
-        "date",
-        &date::serial(state.date),
-        &date::serial(accepted.release.date),
-    )?;
-    same(
-        suite,
-        "signers",
-        &format!("{:?}", state.signers),
-        &format!("{:?}", accepted.signers),
-    )?;
+    same(suite, "date", &date::serial(state.date), &date::serial(accepted.release.date))?;
+    same(suite, "signers", &format!("{:?}", state.signers), &format!("{:?}", accepted.signers))?;
     let listed = state::select(spec, suite, &accepted.release)?;
     let describe = |index: &IndexRef| format!("{} {:?}", index.path, index.packed);
     let recorded: Vec<_> = state.indexes.iter().map(describe).collect();
-    let signed: Vec<_> = listed
-        .iter()
-        .map(|index| format!("{} {:?}", index.path, index.packed))
-        .collect();
+    let signed: Vec<_> = listed.iter().map(|index| format!("{} {:?}", index.path, index.packed)).collect();
     same(suite, "list of indexes", &recorded.join(", "), &signed.join(", "))?;
     let mut indexes = Vec::new();
     for (recorded, signed) in state.indexes.iter().zip(listed) {
-        let expected = Listed {
-            plain: signed.plain.or(Some(recorded.plain)),
-            ..signed
-        };
+        let expected = Listed { plain: signed.plain.or(Some(recorded.plain)), ..signed };
         let (plain, index) = read_index(store, suite, &expected)?;
-        same(
-            suite,
-            "plain form of an index",
-            &format!("{:?}", recorded.plain),
-            &format!("{plain:?}"),
-        )?;
+        same(suite, "plain form of an index", &format!("{:?}", recorded.plain), &format!("{plain:?}"))?;
         indexes.push((recorded.clone(), index));
     }
-    Ok(LoadedSuite {
-        suite: suite.clone(),
-        release: accepted.release,
-        indexes,
-    })
+    Ok(LoadedSuite { suite: suite.clone(), release: accepted.release, indexes })
 }
 
 fn same(archive: &str, what: &'static str, recorded: &str, signed: &str) -> Result<(), SnapshotError> {
@@ -150,10 +104,5 @@ fn same(archive: &str, what: &'static str, recorded: &str, signed: &str) -> Resu
         return Ok(());
     }
     let [archive, recorded, signed] = [archive, recorded, signed].map(str::to_owned);
-    Err(SnapshotError::Mismatch {
-        archive,
-        what,
-        recorded,
-        signed,
-    })
+    Err(SnapshotError::Mismatch { archive, what, recorded, signed })
 }

@@ -85,11 +85,9 @@ pub enum BadSpec {
 impl ArchiveSpec {
     /// Checks everything that can be checked without the archive.
     pub fn check(&self) -> Result<(), BadSpec> {
-        for (what, names) in [
-            ("suite", &self.suites),
-            ("component", &self.components),
-            ("architecture", &self.architectures),
-        ] {
+        for (what, names) in
+            [("suite", &self.suites), ("component", &self.components), ("architecture", &self.architectures)]
+        {
             if names.is_empty() {
                 return Err(BadSpec::Empty { what });
             }
@@ -113,11 +111,7 @@ impl ArchiveSpec {
                 return Err(BadSpec::NoKeys { suite: suite.clone() });
             }
             if threshold == 0 || threshold > distinct.len() {
-                return Err(BadSpec::Threshold {
-                    threshold,
-                    keys: distinct.len(),
-                    suite: suite.clone(),
-                });
+                return Err(BadSpec::Threshold { threshold, keys: distinct.len(), suite: suite.clone() });
             }
         }
         Ok(())
@@ -128,35 +122,19 @@ impl ArchiveSpec {
         let Some(content) = self.keyring else {
             return Ok(Keyring::debian());
         };
-        let bytes = store
-            .read(&content.digest)?
-            .filter(|bytes| bytes.len() as u64 == content.size);
-        let missing = || SnapshotError::NotStored {
-            what: format!("keyring of {}", self.name),
-            content,
-        };
+        let bytes = store.read(&content.digest)?.filter(|bytes| bytes.len() as u64 == content.size);
+        let missing = || SnapshotError::NotStored { what: format!("keyring of {}", self.name), content };
         let keyring = Keyring::from_bytes(&bytes.ok_or_else(missing)?);
-        keyring.map_err(|source| SnapshotError::Keyring {
-            archive: self.name.clone(),
-            source,
-        })
+        keyring.map_err(|source| SnapshotError::Keyring { archive: self.name.clone(), source })
     }
 
     /// Keys that may sign `suite`.
     pub fn keys_of<'a>(&'a self, suite: &str) -> &'a [Fingerprint] {
-        if self.fingerprints.is_empty() {
-            debian_fingerprints(suite)
-        } else {
-            &self.fingerprints
-        }
+        if self.fingerprints.is_empty() { debian_fingerprints(suite) } else { &self.fingerprints }
     }
 
     /// Whose signatures are enough for `suite`, as of `at`.
     pub fn policy(&self, suite: &str, at: i64) -> Policy {
-        Policy {
-            primary_fingerprints: self.keys_of(suite).to_vec(),
-            threshold: self.threshold,
-            at,
-        }
+        Policy { primary_fingerprints: self.keys_of(suite).to_vec(), threshold: self.threshold, at }
     }
 }

@@ -75,27 +75,16 @@ pub(super) fn select(
     for component in &spec.components {
         if !release.has_component(component) {
             let (component, known) = (component.clone(), release.components.clone());
-            return Err(SnapshotError::NoComponent {
-                suite: suite.to_owned(),
-                component,
-                known,
-            });
+            return Err(SnapshotError::NoComponent { suite: suite.to_owned(), component, known });
         }
         for architecture in &spec.architectures {
             if !release.architectures.contains(architecture) {
                 let (architecture, known) = (architecture.clone(), release.architectures.clone());
-                return Err(SnapshotError::NoArchitecture {
-                    suite: suite.to_owned(),
-                    architecture,
-                    known,
-                });
+                return Err(SnapshotError::NoArchitecture { suite: suite.to_owned(), architecture, known });
             }
             let path = format!("{component}/binary-{architecture}/Packages");
             let index = form(release, &path);
-            listed.push(index.ok_or_else(|| SnapshotError::NoIndex {
-                suite: suite.to_owned(),
-                path,
-            })?);
+            listed.push(index.ok_or_else(|| SnapshotError::NoIndex { suite: suite.to_owned(), path })?);
         }
         if release.has_separate_all() {
             listed.extend(form(release, &format!("{component}/binary-all/Packages")));
@@ -108,11 +97,7 @@ fn form(release: &Release, plain: &str) -> Option<Listed> {
     [".xz", ".gz", ""].iter().find_map(|ending| {
         let path = format!("{plain}{ending}");
         let packed = *release.sha256.get(&path)?;
-        Some(Listed {
-            path,
-            packed,
-            plain: release.sha256.get(plain).copied(),
-        })
+        Some(Listed { path, packed, plain: release.sha256.get(plain).copied() })
     })
 }
 
@@ -146,9 +131,6 @@ impl Snapshot {
 
 /// The path of a file by its digest: `main/binary-amd64/by-hash/SHA256/...` below `dists`.
 pub(super) fn by_hash(dists: &str, path: &str, content: &Content) -> String {
-    let directory = path
-        .rsplit_once('/')
-        .map(|(directory, _)| format!("{directory}/"))
-        .unwrap_or_default();
+    let directory = path.rsplit_once('/').map(|(directory, _)| format!("{directory}/")).unwrap_or_default();
     format!("{dists}/{directory}by-hash/SHA256/{}", content.digest)
 }

@@ -22,19 +22,13 @@ struct Directories {
 impl Directories {
     fn new(roots: &[&TempDir]) -> Self {
         let roots = roots.iter().map(|root| root.path().to_owned()).collect();
-        Self {
-            roots,
-            before: RefCell::new(Box::new(|_| ())),
-            reads: RefCell::new(0),
-        }
+        Self { roots, before: RefCell::new(Box::new(|_| ())), reads: RefCell::new(0) }
     }
 }
 
 impl Transport for Directories {
     fn sources(&self) -> Vec<String> {
-        (0..self.roots.len())
-            .map(|position| format!("mirror {position}"))
-            .collect()
+        (0..self.roots.len()).map(|position| format!("mirror {position}")).collect()
     }
 
     fn in_release(&self, source: usize, path: &str, max: u64) -> Result<Vec<u8>, TransportError> {
@@ -42,24 +36,17 @@ impl Transport for Directories {
         *reads += 1;
         (self.before.borrow_mut())(*reads);
         let bytes = std::fs::read(self.roots[source].join(path));
-        let bytes = bytes.map_err(|_| TransportError::Missing {
-            path: path.to_owned(),
-        })?;
+        let bytes = bytes.map_err(|_| TransportError::Missing { path: path.to_owned() })?;
         assert!(bytes.len() as u64 <= max);
         Ok(bytes)
     }
 
     fn pinned(&self, store: &Store, wants: &[Want]) -> Result<(), TransportError> {
         for want in wants {
-            let files = self
-                .roots
-                .iter()
-                .flat_map(|root| want.paths.iter().map(|path| root.join(path)));
+            let files = self.roots.iter().flat_map(|root| want.paths.iter().map(|path| root.join(path)));
             let right = |bytes: &Vec<u8>| Content::of(bytes) == want.content;
             let Some(bytes) = files.filter_map(|file| std::fs::read(file).ok()).find(right) else {
-                return Err(TransportError::Missing {
-                    path: want.paths[0].clone(),
-                });
+                return Err(TransportError::Missing { path: want.paths[0].clone() });
             };
             store.put(&bytes).unwrap();
         }
@@ -114,14 +101,8 @@ fn terms() -> Terms<'static> {
 }
 
 fn fetch(mirrors: &[&TempDir], spec: &ArchiveSpec, terms: &Terms<'_>) -> Result<Fetched, String> {
-    fetch_snapshot(
-        spec,
-        &keyring(),
-        &Directories::new(mirrors),
-        &setup().store,
-        terms,
-    )
-    .map_err(|error| message(&error))
+    fetch_snapshot(spec, &keyring(), &Directories::new(mirrors), &setup().store, terms)
+        .map_err(|error| message(&error))
 }
 
 fn message(error: &dyn std::error::Error) -> String {
@@ -136,9 +117,7 @@ fn refused(change: impl FnOnce(&mut Suite<'_>)) -> String {
     let key = key();
     let mut suite = hello(&key);
     change(&mut suite);
-    fetch(&[&written(vec![suite])], &spec(), &terms())
-        .err()
-        .unwrap_or_default()
+    fetch(&[&written(vec![suite])], &spec(), &terms()).err().unwrap_or_default()
 }
 
 #[test]
@@ -150,35 +129,17 @@ fn a_snapshot_is_taken_and_checked_again_offline() {
     security.components = Some("updates/main".to_owned());
     security.by_hash = false;
     let mirror = written(vec![hello(&key), security]);
-    let spec = ArchiveSpec {
-        suites: vec!["trixie".to_owned(), "trixie-security".to_owned()],
-        ..spec()
-    };
+    let spec = ArchiveSpec { suites: vec!["trixie".to_owned(), "trixie-security".to_owned()], ..spec() };
     let setup = setup();
-    let fetched = fetch_snapshot(
-        &spec,
-        &keyring(),
-        &Directories::new(&[&mirror]),
-        &setup.store,
-        &terms(),
-    )
-    .unwrap();
+    let fetched =
+        fetch_snapshot(&spec, &keyring(), &Directories::new(&[&mirror]), &setup.store, &terms()).unwrap();
     let snapshot = fetched.snapshot;
     assert_eq!((snapshot.archive.as_str(), snapshot.at), ("fixture", NOW + 5));
     assert_eq!(snapshot.serial, "20260115T115930Z");
     assert_eq!(snapshot.suites[1].codename, "trixie-security");
     assert_eq!(snapshot.suites[0].signers, spec.fingerprints);
-    assert_eq!(
-        snapshot.suites[0].indexes[0].path,
-        "main/binary-amd64/Packages.xz"
-    );
-    assert!(
-        fetched
-            .evidence
-            .suites
-            .iter()
-            .all(|suite| (suite.asked, suite.agreeing) == (1, 1))
-    );
+    assert_eq!(snapshot.suites[0].indexes[0].path, "main/binary-amd64/Packages.xz");
+    assert!(fetched.evidence.suites.iter().all(|suite| (suite.asked, suite.agreeing) == (1, 1)));
 
     // The mirror is gone, the lock was written and read, and ten years have passed: nobody asks what time it is.
     drop(mirror);
@@ -186,11 +147,8 @@ fn a_snapshot_is_taken_and_checked_again_offline() {
     let (spec, again): (ArchiveSpec, Snapshot) = serde_json::from_str(&text).unwrap();
     assert_eq!(again, snapshot);
     let loaded = load_snapshot(&spec, &again, &keyring(), &setup.store).unwrap();
-    let versions: Vec<_> = loaded
-        .indexes()
-        .flat_map(|index| index.find("hello"))
-        .map(|one| one.version_text())
-        .collect();
+    let versions: Vec<_> =
+        loaded.indexes().flat_map(|index| index.find("hello")).map(|one| one.version_text()).collect();
     assert_eq!(versions, ["1.0", "1.1"]);
     assert_eq!(loaded.suites[0].release.codename.as_deref(), Some("trixie"));
     for (path, content) in snapshot.files() {
@@ -198,10 +156,7 @@ fn a_snapshot_is_taken_and_checked_again_offline() {
     }
     let paths: Vec<_> = snapshot.files().into_keys().collect();
     assert_eq!(paths[0], "dists/trixie-security/InRelease");
-    assert_eq!(
-        paths[5].rsplit_once('/').unwrap().0,
-        "dists/trixie/main/binary-amd64/by-hash/SHA256"
-    );
+    assert_eq!(paths[5].rsplit_once('/').unwrap().0, "dists/trixie/main/binary-amd64/by-hash/SHA256");
     assert_eq!(snapshot.blobs().count(), 4);
 }
 
@@ -222,10 +177,7 @@ fn every_form_of_index_is_read() {
         assert_eq!(index.path, format!("main/binary-amd64/{expected}"));
         assert_eq!(index.packed == index.plain, expected == "Packages");
         let loaded = load_snapshot(&spec(), &fetched.snapshot, &keyring(), &setup.store).unwrap();
-        assert_eq!(
-            loaded.indexes().map(crate::packages::Index::len).sum::<usize>(),
-            1
-        );
+        assert_eq!(loaded.indexes().map(crate::packages::Index::len).sum::<usize>(), 1);
     }
 }
 
@@ -237,20 +189,10 @@ fn an_index_of_its_own_for_all_is_used_where_there_is_one() {
         suite.architectures = "amd64 all".to_owned();
         suite.extra = extra.to_owned();
         let fetched = fetch(&[&written(vec![suite])], &spec(), &terms()).unwrap();
-        fetched.snapshot.suites[0]
-            .indexes
-            .iter()
-            .map(|index| index.path.clone())
-            .collect::<Vec<_>>()
+        fetched.snapshot.suites[0].indexes.iter().map(|index| index.path.clone()).collect::<Vec<_>>()
     };
-    assert_eq!(
-        both(""),
-        ["main/binary-amd64/Packages.xz", "main/binary-all/Packages.xz"]
-    );
-    assert_eq!(
-        both("No-Support-for-Architecture-all: Packages\n"),
-        ["main/binary-amd64/Packages.xz"]
-    );
+    assert_eq!(both(""), ["main/binary-amd64/Packages.xz", "main/binary-all/Packages.xz"]);
+    assert_eq!(both("No-Support-for-Architecture-all: Packages\n"), ["main/binary-amd64/Packages.xz"]);
 }
 
 /// A change to a suite, and the end of the message that refuses it.
@@ -283,25 +225,16 @@ fn one_thing_wrong_one_refusal() {
 
 #[test]
 fn a_suite_may_be_asked_for_by_its_role() {
-    let stable = ArchiveSpec {
-        suites: vec!["stable".to_owned()],
-        ..spec()
-    };
+    let stable = ArchiveSpec { suites: vec!["stable".to_owned()], ..spec() };
     let key = key();
-    let mirror = written(vec![Suite {
-        path: "stable".to_owned(),
-        ..hello(&key)
-    }]);
+    let mirror = written(vec![Suite { path: "stable".to_owned(), ..hello(&key) }]);
     let fetched = fetch(&[&mirror], &stable, &terms()).unwrap();
     assert_eq!(fetched.snapshot.suites[0].codename, "trixie");
 }
 
 #[test]
 fn a_stolen_key_that_has_expired_cannot_sign_todays_state() {
-    let expired = KeySpec {
-        lifetime: Some(u32::try_from(364 * DAY).unwrap()),
-        ..KeySpec::new("archive")
-    };
+    let expired = KeySpec { lifetime: Some(u32::try_from(364 * DAY).unwrap()), ..KeySpec::new("archive") };
     let key = Key::from_spec(&expired);
     let keys = Keyring::from_bytes(certificate(&[&key]).as_bytes()).unwrap();
     let verdict = |signed: i64, dated: i64| {
@@ -309,23 +242,14 @@ fn a_stolen_key_that_has_expired_cannot_sign_todays_state() {
         suite.date = Some(dated);
         suite.signatures = vec![Sign::new(&key, signed)];
         let mirror = written(vec![suite]);
-        let fetched = fetch_snapshot(
-            &spec(),
-            &keys,
-            &Directories::new(&[&mirror]),
-            &setup().store,
-            &terms(),
-        );
+        let fetched = fetch_snapshot(&spec(), &keys, &Directories::new(&[&mirror]), &setup().store, &terms());
         fetched.err().map(|error| message(&error)).unwrap_or_default()
     };
     assert_eq!(verdict(NOW - 2 * DAY, NOW - 2 * DAY - 60), "");
     assert!(verdict(NOW, NOW - 60).ends_with("had expired at 20260114T120000Z"));
     // Dated back to when the key was good, over a file that says when it was really made.
     let message = verdict(NOW - 2 * DAY, NOW - 60);
-    assert!(
-        message.contains("it is dated 20260115T115900Z, but "),
-        "{message}"
-    );
+    assert!(message.contains("it is dated 20260115T115900Z, but "), "{message}");
     assert!(message.ends_with(" signed at 20260113T120000Z"), "{message}");
 }
 
@@ -365,10 +289,7 @@ fn signed_sizes_hold_for_what_is_unpacked() {
         let signed = clearsign(&text, &[Sign::new(&key, NOW)]);
         std::fs::write(mirror.path().join("dists/trixie/InRelease"), signed).unwrap();
         let message = fetch(&[&mirror], &spec(), &terms()).unwrap_err();
-        assert!(
-            message.starts_with("index main/binary-amd64/Packages.xz of trixie: "),
-            "{message}"
-        );
+        assert!(message.starts_with("index main/binary-amd64/Packages.xz of trixie: "), "{message}");
         assert!(message.contains(expected), "{message}");
     }
 }
@@ -388,11 +309,7 @@ fn the_newest_of_several_mirrors_is_taken_and_the_others_are_named() {
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, text.replace("Label: Fixture", "Label: Other")).unwrap();
     let mirrors = [&stale, &newest, &empty, &forged, &newest];
-    let terms = Terms {
-        asked: 5,
-        agreeing: 2,
-        ..terms()
-    };
+    let terms = Terms { asked: 5, agreeing: 2, ..terms() };
     let fetched = fetch(&mirrors, &spec(), &terms).unwrap();
     let evidence = &fetched.evidence.suites[0];
     assert_eq!((evidence.asked, evidence.agreeing), (5, 2));
@@ -406,31 +323,12 @@ fn the_newest_of_several_mirrors_is_taken_and_the_others_are_named() {
         others[2]
     );
     assert_eq!(fetched.snapshot.serial, "20260115T115900Z");
-    let too_few = fetch(
-        &mirrors,
-        &spec(),
-        &Terms {
-            agreeing: 3,
-            ..terms.clone()
-        },
-    )
-    .unwrap_err();
+    let too_few = fetch(&mirrors, &spec(), &Terms { agreeing: 3, ..terms.clone() }).unwrap_err();
     assert_eq!(too_few, "2 of 3 needed sources have trixie of 20260115T115900Z");
-    let frozen = Terms {
-        max_age: Some(7 * DAY),
-        ..terms.clone()
-    };
+    let frozen = Terms { max_age: Some(7 * DAY), ..terms.clone() };
     assert!(fetch(&mirrors, &spec(), &frozen).is_ok());
     assert_eq!(
-        fetch(
-            &[&stale],
-            &spec(),
-            &Terms {
-                agreeing: 1,
-                ..frozen
-            }
-        )
-        .unwrap_err(),
+        fetch(&[&stale], &spec(), &Terms { agreeing: 1, ..frozen }).unwrap_err(),
         "trixie is of 20251216T120000Z, older than the 604800 seconds allowed"
     );
     // Without other mirrors and without a limit, nothing tells that this one stands still.
@@ -446,15 +344,9 @@ fn two_stories_of_the_same_date_are_refused_and_kept() {
     let mirrors = Directories::new(&[&first, &second]);
     let terms = Terms { asked: 2, ..terms() };
     let error = fetch_snapshot(&spec(), &keyring(), &mirrors, &setup.store, &terms).unwrap_err();
-    let SnapshotError::Equivocation { first, second, .. } = &error else {
-        panic!("{error}")
-    };
+    let SnapshotError::Equivocation { first, second, .. } = &error else { panic!("{error}") };
     assert!(setup.store.contains(&first.digest) && setup.store.contains(&second.digest));
-    assert!(
-        error
-            .to_string()
-            .starts_with("trixie of 20260115T115900Z exists twice, both signed: ")
-    );
+    assert!(error.to_string().starts_with("trixie of 20260115T115900Z exists twice, both signed: "));
 }
 
 #[test]
@@ -464,27 +356,16 @@ fn a_history_notices_going_back() {
     let mut history = History::default();
     let with = |history: &History| {
         let history = history.clone();
-        fetch(
-            &[&mirror],
-            &spec(),
-            &Terms {
-                history: Some(&history),
-                ..terms()
-            },
-        )
-        .map(|fetched| fetched.evidence.suites[0].novelty)
+        fetch(&[&mirror], &spec(), &Terms { history: Some(&history), ..terms() })
+            .map(|fetched| fetched.evidence.suites[0].novelty)
     };
     assert_eq!(with(&history), Ok(Some(Novelty::First)));
     let digest = Content::of(&std::fs::read(mirror.path().join("dists/trixie/InRelease")).unwrap()).digest;
-    history
-        .add("fixture", "trixie", NOW - DAY, selfsame_image::Digest::of(b"old"))
-        .unwrap();
+    history.add("fixture", "trixie", NOW - DAY, selfsame_image::Digest::of(b"old")).unwrap();
     assert_eq!(with(&history), Ok(Some(Novelty::Newer)));
     history.add("fixture", "trixie", NOW - 60, digest).unwrap();
     assert_eq!(with(&history), Ok(Some(Novelty::Known)));
-    history
-        .add("fixture", "trixie", NOW, selfsame_image::Digest::of(b"new"))
-        .unwrap();
+    history.add("fixture", "trixie", NOW, selfsame_image::Digest::of(b"new")).unwrap();
     assert_eq!(
         with(&history).unwrap_err(),
         "trixie contradicts what was seen before: 20260115T115900Z is older than 20260115T120000Z, which was seen before"
@@ -495,10 +376,7 @@ fn a_history_notices_going_back() {
 fn the_state_that_was_asked_for() {
     let key = key();
     let mirror = written(vec![hello(&key)]);
-    let of = |serial: &str| Terms {
-        serial: Some(serial.to_owned()),
-        ..terms()
-    };
+    let of = |serial: &str| Terms { serial: Some(serial.to_owned()), ..terms() };
     assert!(fetch(&[&mirror], &spec(), &of("20260115T115900Z")).is_ok());
     assert_eq!(
         fetch(&[&mirror], &spec(), &of("20260114T000000Z")).unwrap_err(),
@@ -530,25 +408,12 @@ fn an_archive_that_changes_is_read_anew() {
     assert_eq!(fetched.snapshot.serial, "20260115T115901Z");
     assert_eq!(*transport.reads.borrow(), 4);
     let loaded = load_snapshot(&spec(), &fetched.snapshot, &keyring(), &setup.store).unwrap();
-    assert_eq!(
-        loaded
-            .indexes()
-            .next()
-            .unwrap()
-            .find("hello")
-            .next()
-            .unwrap()
-            .version_text(),
-        "2.1"
-    );
+    assert_eq!(loaded.indexes().next().unwrap().find("hello").next().unwrap().version_text(), "2.1");
     // Changed every time: no mixture, an error.
     let transport = Directories::new(&[&mirror]);
     *transport.before.borrow_mut() = Box::new(move |read| update(i64::try_from(read).unwrap() + 2));
     let error = fetch_snapshot(&spec(), &keyring(), &transport, &setup.store, &terms()).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "dists/trixie/InRelease changed or vanished during each of 3 attempts"
-    );
+    assert_eq!(error.to_string(), "dists/trixie/InRelease changed or vanished during each of 3 attempts");
 }
 
 /// A change to a lock, and the start of the message that refuses it.
@@ -575,14 +440,9 @@ const CHANGED: &[(fn(&mut Snapshot), &str)] = &[
 fn a_changed_lock_is_noticed() {
     let key = key();
     let mirror = written(vec![hello(&key), Suite::new("sid", &key)]);
-    let spec = ArchiveSpec {
-        suites: vec!["trixie".to_owned(), "sid".to_owned()],
-        ..spec()
-    };
+    let spec = ArchiveSpec { suites: vec!["trixie".to_owned(), "sid".to_owned()], ..spec() };
     let (setup, transport) = (setup(), Directories::new(&[&mirror]));
-    let good = fetch_snapshot(&spec, &keyring(), &transport, &setup.store, &terms())
-        .unwrap()
-        .snapshot;
+    let good = fetch_snapshot(&spec, &keyring(), &transport, &setup.store, &terms()).unwrap().snapshot;
     for (change, expected) in CHANGED {
         let mut snapshot = good.clone();
         change(&mut snapshot);
@@ -591,14 +451,8 @@ fn a_changed_lock_is_noticed() {
         assert!(message.starts_with(expected), "{message}");
     }
     // The keyring learned since that the key was compromised.
-    let revocation = Some(Revocation {
-        reason: Some(2),
-        at: NOW + 100 * DAY,
-    });
-    let revoked = Key::from_spec(&KeySpec {
-        revoked: revocation,
-        ..KeySpec::new("archive")
-    });
+    let revocation = Some(Revocation { reason: Some(2), at: NOW + 100 * DAY });
+    let revoked = Key::from_spec(&KeySpec { revoked: revocation, ..KeySpec::new("archive") });
     let keys = Keyring::from_bytes(certificate(&[&revoked]).as_bytes()).unwrap();
     let message = message(&load_snapshot(&spec, &good, &keys, &setup.store).unwrap_err());
     assert!(message.ends_with(" is revoked"), "{message}");
@@ -607,31 +461,16 @@ fn a_changed_lock_is_noticed() {
 #[test]
 fn keyrings_come_from_the_store_or_from_debian() {
     let setup = setup();
-    assert_eq!(
-        spec().read_keyring(&setup.store).unwrap().fingerprints().len(),
-        12
-    );
+    assert_eq!(spec().read_keyring(&setup.store).unwrap().fingerprints().len(), 12);
     let bytes = certificate(&[&key()]).into_bytes();
     let content = Content::of(&bytes);
-    let own = ArchiveSpec {
-        keyring: Some(content),
-        ..spec()
-    };
+    let own = ArchiveSpec { keyring: Some(content), ..spec() };
     let missing = own.read_keyring(&setup.store).unwrap_err().to_string();
-    assert_eq!(
-        missing,
-        format!("keyring of fixture ({content:?}) is not in the store")
-    );
+    assert_eq!(missing, format!("keyring of fixture ({content:?}) is not in the store"));
     setup.store.put(&bytes).unwrap();
-    assert_eq!(
-        own.read_keyring(&setup.store).unwrap().fingerprints(),
-        own.fingerprints
-    );
+    assert_eq!(own.read_keyring(&setup.store).unwrap().fingerprints(), own.fingerprints);
     setup.store.put(b"no keyring").unwrap();
-    let bad = ArchiveSpec {
-        keyring: Some(Content::of(b"no keyring")),
-        ..spec()
-    };
+    let bad = ArchiveSpec { keyring: Some(Content::of(b"no keyring")), ..spec() };
     assert!(
         message(&bad.read_keyring(&setup.store).unwrap_err())
             .starts_with("keyring of fixture: keyring packet 1")
@@ -650,36 +489,15 @@ fn descriptions_are_checked_before_anything_is_fetched() {
         spec.check().unwrap_err().to_string()
     };
     for (change_one, expected) in [
-        (
-            (|spec: &mut ArchiveSpec| spec.suites.clear()) as fn(&mut ArchiveSpec),
-            "no suite given",
-        ),
+        ((|spec: &mut ArchiveSpec| spec.suites.clear()) as fn(&mut ArchiveSpec), "no suite given"),
         (|spec| spec.components.clear(), "no component given"),
         (|spec| spec.architectures.clear(), "no architecture given"),
-        (
-            |spec| spec.suites.push("trixie".to_owned()),
-            "suite trixie is given twice",
-        ),
-        (
-            |spec| spec.suites.push("../x".to_owned()),
-            "suite \"../x\" is not a name",
-        ),
-        (
-            |spec| spec.components.push("a/b".to_owned()),
-            "component \"a/b\" is not a name",
-        ),
-        (
-            |spec| spec.architectures.push(String::new()),
-            "architecture \"\" is not a name",
-        ),
-        (
-            |spec| spec.threshold = 0,
-            "threshold 0 cannot be met by 1 keys of trixie",
-        ),
-        (
-            |spec| spec.threshold = 2,
-            "threshold 2 cannot be met by 1 keys of trixie",
-        ),
+        (|spec| spec.suites.push("trixie".to_owned()), "suite trixie is given twice"),
+        (|spec| spec.suites.push("../x".to_owned()), "suite \"../x\" is not a name"),
+        (|spec| spec.components.push("a/b".to_owned()), "component \"a/b\" is not a name"),
+        (|spec| spec.architectures.push(String::new()), "architecture \"\" is not a name"),
+        (|spec| spec.threshold = 0, "threshold 0 cannot be met by 1 keys of trixie"),
+        (|spec| spec.threshold = 2, "threshold 2 cannot be met by 1 keys of trixie"),
         (
             |spec| {
                 spec.fingerprints.clear();
@@ -690,20 +508,9 @@ fn descriptions_are_checked_before_anything_is_fetched() {
     ] {
         assert_eq!(change(&change_one), expected);
     }
-    let doubled = ArchiveSpec {
-        fingerprints: good.fingerprints.repeat(2),
-        threshold: 2,
-        ..good.clone()
-    };
-    assert_eq!(
-        doubled.check().unwrap_err().to_string(),
-        "threshold 2 cannot be met by 1 keys of trixie"
-    );
-    let debian = ArchiveSpec {
-        fingerprints: vec![],
-        threshold: 3,
-        ..good.clone()
-    };
+    let doubled = ArchiveSpec { fingerprints: good.fingerprints.repeat(2), threshold: 2, ..good.clone() };
+    assert_eq!(doubled.check().unwrap_err().to_string(), "threshold 2 cannot be met by 1 keys of trixie");
+    let debian = ArchiveSpec { fingerprints: vec![], threshold: 3, ..good.clone() };
     assert_eq!(debian.check(), Ok(()));
     let text = serde_json::to_string(&debian).unwrap();
     assert!(!text.contains("fingerprints"));

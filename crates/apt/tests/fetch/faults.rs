@@ -21,15 +21,7 @@ fn a_reset_is_survived_at_any_point() {
         }
         _ => conn.serve(request, &files),
     });
-    world
-        .fetch_with(
-            FetchConfig {
-                retries: 30,
-                ..config()
-            },
-            &[server.mirror()],
-        )
-        .unwrap();
+    world.fetch_with(FetchConfig { retries: 30, ..config() }, &[server.mirror()]).unwrap();
     world.assert_complete();
     assert!(!world.heard.failed().is_empty());
 }
@@ -37,11 +29,7 @@ fn a_reset_is_survived_at_any_point() {
 #[test]
 fn a_machine_where_nobody_listens_is_named_and_passed_by() {
     let world = World::new(&[3000; 30]);
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let nobody = Mirror::parse(&format!("http://127.0.0.1:{port}/debian")).unwrap();
     let honest = Server::of_files(&world.files);
     world.fetch(&[nobody.clone(), honest.mirror()]).unwrap();
@@ -59,23 +47,10 @@ fn a_machine_where_nobody_listens_is_named_and_passed_by() {
     // Alone it is suspected after five failures, and the rest is over after the retries, not after thirty times them.
     let world = World::new(&[3000; 30]);
     let error = world.fetch(std::slice::from_ref(&nobody)).unwrap_err();
-    let FetchError::Incomplete {
-        failures,
-        missing: 30,
-        of: 30,
-    } = &error
-    else {
-        panic!("{error}")
-    };
-    assert!(
-        failures.iter().all(|failure| failure.tried[0].reason == refused),
-        "{error}"
-    );
+    let FetchError::Incomplete { failures, missing: 30, of: 30 } = &error else { panic!("{error}") };
+    assert!(failures.iter().all(|failure| failure.tried[0].reason == refused), "{error}");
     let requests = world.heard.failed().len();
-    assert!(
-        (5..=13).contains(&requests),
-        "{requests}: five, three that were under way, four retries"
-    );
+    assert!((5..=13).contains(&requests), "{requests}: five, three that were under way, four retries");
 }
 
 #[test]
@@ -83,21 +58,9 @@ fn a_break_of_the_network_is_survived() {
     let world = World::new(&[3000; 30]);
     let files = world.files.clone();
     let server = Server::start(move |request, conn| {
-        if (10..19).contains(&request.number) {
-            conn.reset()
-        } else {
-            conn.serve(request, &files)
-        }
+        if (10..19).contains(&request.number) { conn.reset() } else { conn.serve(request, &files) }
     });
-    world
-        .fetch_with(
-            FetchConfig {
-                retries: 9,
-                ..config()
-            },
-            &[server.mirror()],
-        )
-        .unwrap();
+    world.fetch_with(FetchConfig { retries: 9, ..config() }, &[server.mirror()]).unwrap();
     world.assert_complete();
 }
 
@@ -105,15 +68,7 @@ fn a_break_of_the_network_is_survived() {
 fn an_unknown_host_is_named() {
     let world = World::new(&[3000]);
     let mirror = Mirror::parse("http://mirror.invalid/debian").unwrap();
-    let error = world
-        .fetch_with(
-            FetchConfig {
-                retries: 0,
-                ..config()
-            },
-            &[mirror],
-        )
-        .unwrap_err();
+    let error = world.fetch_with(FetchConfig { retries: 0, ..config() }, &[mirror]).unwrap_err();
     assert_eq!(World::reasons(&error), [Reason::NoSuchHost]);
 }
 
@@ -122,37 +77,18 @@ fn files_that_are_nowhere_are_listed_and_the_others_fetched() {
     let world = World::new(&[3000; 20]);
     let files = world.files.clone();
     let server = Server::start(move |request, conn| {
-        if request.target.contains("f1") {
-            conn.status(404, &[])
-        } else {
-            conn.serve(request, &files)
-        }
+        if request.target.contains("f1") { conn.status(404, &[]) } else { conn.serve(request, &files) }
     });
     let gone = Server::start(|_, conn| conn.status(410, &[]));
-    let limits = FetchConfig {
-        offences: 99,
-        ..config()
-    };
-    let error = world
-        .fetch_with(limits, &[server.mirror(), gone.mirror()])
-        .unwrap_err();
+    let limits = FetchConfig { offences: 99, ..config() };
+    let error = world.fetch_with(limits, &[server.mirror(), gone.mirror()]).unwrap_err();
     // f1 and f10 to f19 are eleven, and ten are enough.
-    let FetchError::Incomplete {
-        failures,
-        missing,
-        of: 20,
-    } = &error
-    else {
-        panic!("{error}")
-    };
+    let FetchError::Incomplete { failures, missing, of: 20 } = &error else { panic!("{error}") };
     assert_eq!(failures.len(), 10, "{error}");
     assert!((10..=20).contains(missing));
     for failure in failures {
         let reasons: Vec<_> = failure.tried.iter().map(|tried| tried.reason.clone()).collect();
-        assert_eq!(
-            reasons,
-            [Reason::Missing { status: 404 }, Reason::Missing { status: 410 }]
-        );
+        assert_eq!(reasons, [Reason::Missing { status: 404 }, Reason::Missing { status: 410 }]);
     }
 }
 
@@ -160,13 +96,12 @@ fn files_that_are_nowhere_are_listed_and_the_others_fetched() {
 fn a_server_error_passes_and_a_refusal_does_not() {
     let world = World::new(&[3000]);
     let files = world.files.clone();
-    let server = Server::start(move |request, conn| {
-        if request.number < 2 {
-            conn.status(502, &[])
-        } else {
-            conn.serve(request, &files)
-        }
-    });
+    let server =
+        Server::start(
+            move |request, conn| {
+                if request.number < 2 { conn.status(502, &[]) } else { conn.serve(request, &files) }
+            },
+        );
     world.fetch(&[server.mirror()]).unwrap();
     world.assert_complete();
     let world = World::new(&[3000]);
@@ -203,11 +138,7 @@ fn a_series_of_random_faults_ends_with_the_right_bytes() {
                 }
             })
         });
-        let limits = FetchConfig {
-            retries: 40,
-            offences: 99,
-            ..config()
-        };
+        let limits = FetchConfig { retries: 40, offences: 99, ..config() };
         world.fetch_with(limits, &[a.mirror(), b.mirror()]).unwrap();
         world.assert_complete();
         let (sent, total) = (a.sent() + b.sent(), world.total());

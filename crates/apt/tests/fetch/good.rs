@@ -14,14 +14,8 @@ fn everything_arrives_in_order_and_is_not_fetched_again() {
     let world = World::new(&[1000, 0, 1, 200_000, 65_536, 65_537]);
     let server = Server::of_files(&world.files);
     let got = world.fetch(&[server.mirror()]).unwrap();
-    let expected: Vec<_> = world
-        .wants
-        .iter()
-        .map(|want| Content {
-            size: want.size,
-            digest: want.digest,
-        })
-        .collect();
+    let expected: Vec<_> =
+        world.wants.iter().map(|want| Content { size: want.size, digest: want.digest }).collect();
     assert_eq!(got, expected);
     world.assert_complete();
     assert_eq!(world.heard.started(), world.total());
@@ -32,11 +26,7 @@ fn everything_arrives_in_order_and_is_not_fetched_again() {
 
     let asked = server.requests().len();
     assert_eq!(world.fetch(&[server.mirror()]).unwrap(), expected);
-    assert_eq!(
-        world.fetch(&[]).unwrap(),
-        expected,
-        "nothing is missing, so no mirror is needed"
-    );
+    assert_eq!(world.fetch(&[]).unwrap(), expected, "nothing is missing, so no mirror is needed");
     assert_eq!(server.requests().len(), asked);
 }
 
@@ -54,10 +44,7 @@ fn one_host_sees_four_connections_at_most() {
     });
     // The same host under two paths is still one host.
     let again = Mirror::parse(&format!("{}/x", server.mirror())).unwrap();
-    let greedy = FetchConfig {
-        connections_per_host: 99,
-        ..config()
-    };
+    let greedy = FetchConfig { connections_per_host: 99, ..config() };
     world.fetch_with(greedy, &[server.mirror(), again]).unwrap();
     world.assert_complete();
     let most = server.most_open();
@@ -113,9 +100,7 @@ fn two_fetchers_on_one_store_do_not_fetch_anything_twice() {
             scope.spawn(|| {
                 let fetcher = selfsame_apt::fetch::Fetcher::new(config()).unwrap();
                 let store = selfsame_store::Store::open(world.store.root()).unwrap();
-                fetcher
-                    .fetch_all(&store, &world.wants, &[server.mirror()], &Silent)
-                    .unwrap();
+                fetcher.fetch_all(&store, &world.wants, &[server.mirror()], &Silent).unwrap();
             });
         }
     });
@@ -130,54 +115,29 @@ fn a_directory_is_a_mirror_too() {
     let pool = dir.path().join("a b/pool");
     std::fs::create_dir_all(&pool).unwrap();
     for (path, bytes) in &world.files {
-        std::fs::write(
-            pool.join(path.replace("%2B", "+").trim_start_matches("pool/")),
-            bytes,
-        )
-        .unwrap();
+        std::fs::write(pool.join(path.replace("%2B", "+").trim_start_matches("pool/")), bytes).unwrap();
     }
     let base = dir.path().join("a b");
     let mirror = Mirror::parse(&format!("file:{}", base.display()).replace(' ', "%20")).unwrap();
-    let offline = FetchConfig {
-        offline: true,
-        ..config()
-    };
-    world
-        .fetch_with(offline.clone(), std::slice::from_ref(&mirror))
-        .unwrap();
+    let offline = FetchConfig { offline: true, ..config() };
+    world.fetch_with(offline.clone(), std::slice::from_ref(&mirror)).unwrap();
     world.assert_complete();
 
     let world = World::new(&[5000]);
     let file = pool.join("f0_1+b1.deb");
     let fails_with = |expected: fn(&Reason) -> bool| {
-        let error = world
-            .fetch_with(offline.clone(), std::slice::from_ref(&mirror))
-            .unwrap_err();
+        let error = world.fetch_with(offline.clone(), std::slice::from_ref(&mirror)).unwrap_err();
         let reasons = World::reasons(&error);
         assert!(expected(&reasons[0]), "{error}");
     };
     std::fs::write(&file, vec![1; 5000]).unwrap();
     fails_with(|reason| matches!(reason, Reason::WrongDigest { .. }));
     std::fs::write(&file, vec![1; 4999]).unwrap();
-    fails_with(|reason| {
-        matches!(
-            reason,
-            Reason::WrongSize {
-                announced: 4999,
-                expected: 5000
-            }
-        )
-    });
+    fails_with(|reason| matches!(reason, Reason::WrongSize { announced: 4999, expected: 5000 }));
     std::fs::remove_file(&file).unwrap();
     fails_with(|reason| matches!(reason, Reason::Missing { .. }));
-    rustix::fs::mknodat(
-        rustix::fs::CWD,
-        &file,
-        rustix::fs::FileType::Fifo,
-        rustix::fs::Mode::RUSR,
-        0,
-    )
-    .unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, &file, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0)
+        .unwrap();
     fails_with(|reason| matches!(reason, Reason::Unreadable(_)));
 }
 
@@ -185,56 +145,26 @@ fn a_directory_is_a_mirror_too() {
 fn offline_nobody_is_asked() {
     let world = World::new(&[5000]);
     let server = Server::of_files(&world.files);
-    let error = world
-        .fetch_with(
-            FetchConfig {
-                offline: true,
-                ..config()
-            },
-            &[server.mirror()],
-        )
-        .unwrap_err();
+    let error = world.fetch_with(FetchConfig { offline: true, ..config() }, &[server.mirror()]).unwrap_err();
     assert_eq!(World::reasons(&error), [Reason::Offline]);
     assert_eq!(server.most_open(), 0);
     world.store.put(world.file()).unwrap();
-    world
-        .fetch_with(
-            FetchConfig {
-                offline: true,
-                ..config()
-            },
-            &[server.mirror()],
-        )
-        .unwrap();
+    world.fetch_with(FetchConfig { offline: true, ..config() }, &[server.mirror()]).unwrap();
 }
 
 #[test]
 fn impossible_wants_are_refused_before_anything_is_asked() {
     let mut world = World::new(&[5000]);
     let server = Server::of_files(&world.files);
-    for bad in [
-        "../etc/passwd",
-        "/etc/passwd",
-        "http://other.example/x/../y",
-        "a\r\nHost: b",
-    ] {
+    for bad in ["../etc/passwd", "/etc/passwd", "http://other.example/x/../y", "a\r\nHost: b"] {
         world.wants[0].paths = vec![bad.to_owned()];
         let error = world.fetch(&[server.mirror()]).unwrap_err();
-        assert!(
-            matches!(&error, FetchError::BadPath { path, .. } if path == bad),
-            "{error}"
-        );
+        assert!(matches!(&error, FetchError::BadPath { path, .. } if path == bad), "{error}");
     }
     world.wants[0].paths.clear();
-    assert!(matches!(
-        world.fetch(&[server.mirror()]),
-        Err(FetchError::NoPath { .. })
-    ));
+    assert!(matches!(world.fetch(&[server.mirror()]), Err(FetchError::NoPath { .. })));
     world.wants[0].paths.push("x".to_owned());
-    assert!(matches!(
-        world.fetch(&[]),
-        Err(FetchError::NoMirror { missing: 1 })
-    ));
+    assert!(matches!(world.fetch(&[]), Err(FetchError::NoMirror { missing: 1 })));
     assert!(server.requests().is_empty());
 }
 
@@ -268,34 +198,20 @@ fn plain_http_goes_through_a_proxy_in_absolute_form() {
     let files = world.files.clone();
     let proxy = Server::start(move |request, conn| {
         let mut inner = request.clone();
-        inner.target = request
-            .target
-            .strip_prefix("http://mirror.invalid:8080/debian")
-            .unwrap_or("/no")
-            .to_owned();
+        inner.target =
+            request.target.strip_prefix("http://mirror.invalid:8080/debian").unwrap_or("/no").to_owned();
         conn.serve(&inner, &files);
     });
-    let through = FetchConfig {
-        proxy: Some(format!("http://{}", proxy.address())),
-        ..config()
-    };
+    let through = FetchConfig { proxy: Some(format!("http://{}", proxy.address())), ..config() };
     let mirror = Mirror::parse("http://mirror.invalid:8080/debian").unwrap();
     world.fetch_with(through.clone(), &[mirror]).unwrap();
     world.assert_complete();
     let requests = proxy.requests();
-    assert!(
-        requests
-            .iter()
-            .all(|request| request.headers["host"] == "mirror.invalid:8080"),
-        "{requests:?}"
-    );
+    assert!(requests.iter().all(|request| request.headers["host"] == "mirror.invalid:8080"), "{requests:?}");
 
     let direct = World::new(&[4000]);
     let server = Server::of_files(&direct.files);
-    let except = FetchConfig {
-        no_proxy: vec!["x.example".to_owned(), "127.0.0.1".to_owned()],
-        ..through
-    };
+    let except = FetchConfig { no_proxy: vec!["x.example".to_owned(), "127.0.0.1".to_owned()], ..through };
     direct.fetch_with(except, &[server.mirror()]).unwrap();
     direct.assert_complete();
     assert_eq!(proxy.requests().len(), requests.len());

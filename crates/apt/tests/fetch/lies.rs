@@ -58,34 +58,15 @@ type IsExpected = fn(&Reason) -> bool;
 /// Every lie, and what it is called.
 const LIES: [(Lie, IsExpected); 8] = [
     (wrong_bytes, |reason| matches!(reason, Reason::WrongDigest { .. })),
-    (endless_with_chunks, |reason| {
-        matches!(reason, Reason::TooLong { limit: 30_000 })
-    }),
-    (endless_to_the_close, |reason| {
-        matches!(reason, Reason::TooLong { limit: 30_000 })
-    }),
-    (one_byte_more, |reason| {
-        matches!(reason, Reason::TooLong { limit: 30_000 })
-    }),
+    (endless_with_chunks, |reason| matches!(reason, Reason::TooLong { limit: 30_000 })),
+    (endless_to_the_close, |reason| matches!(reason, Reason::TooLong { limit: 30_000 })),
+    (one_byte_more, |reason| matches!(reason, Reason::TooLong { limit: 30_000 })),
     (another_length, |reason| {
-        matches!(
-            reason,
-            Reason::WrongSize {
-                announced: 900_000_000_000,
-                expected: 30_000
-            }
-        )
+        matches!(reason, Reason::WrongSize { announced: 900_000_000_000, expected: 30_000 })
     }),
-    (redirect_loop, |reason| {
-        matches!(reason, Reason::RedirectLoop { limit: 5 })
-    }),
-    (
-        redirect_to_a_file,
-        |reason| matches!(reason, Reason::BadRedirect { to } if to == "file:///etc/passwd"),
-    ),
-    (redirect_nowhere, |reason| {
-        matches!(reason, Reason::BadRedirect { .. })
-    }),
+    (redirect_loop, |reason| matches!(reason, Reason::RedirectLoop { limit: 5 })),
+    (redirect_to_a_file, |reason| matches!(reason, Reason::BadRedirect { to } if to == "file:///etc/passwd")),
+    (redirect_nowhere, |reason| matches!(reason, Reason::BadRedirect { .. })),
 ];
 
 #[test]
@@ -97,30 +78,16 @@ fn a_lie_is_named_refused_and_made_good_by_another_mirror() {
 
         let error = world.fetch(&[liar.mirror()]).unwrap_err();
         let reasons = World::reasons(&error);
-        assert!(
-            matches!(&reasons[..], [reason] if is_expected(reason)),
-            "lie {number}: {error}"
-        );
+        assert!(matches!(&reasons[..], [reason] if is_expected(reason)), "lie {number}: {error}");
         let stat = world.store.stat().unwrap();
-        assert_eq!(
-            (stat.blobs, stat.partial_bytes),
-            (0, 0),
-            "lie {number}: nothing of it stays"
-        );
+        assert_eq!((stat.blobs, stat.partial_bytes), (0, 0), "lie {number}: nothing of it stays");
         // A loop is followed five times; no other lie is asked for twice.
         assert!(liar.requests().len() <= 6, "lie {number}");
 
         let honest = Server::of_files(&world.files);
         world.fetch(&[liar.mirror(), honest.mirror()]).unwrap();
         world.assert_complete();
-        assert!(
-            world
-                .heard
-                .failed()
-                .iter()
-                .all(|(mirror, _)| *mirror == liar.mirror()),
-            "lie {number}"
-        );
+        assert!(world.heard.failed().iter().all(|(mirror, _)| *mirror == liar.mirror()), "lie {number}");
         assert_eq!(honest.sent(), 30_000);
     }
 }
@@ -131,40 +98,19 @@ fn a_mirror_that_lies_too_often_is_not_asked_any_more() {
     let files = world.files.clone();
     let liar = Server::start(move |request, conn| wrong_bytes(request, conn, &files));
     let honest = Server::of_files(&world.files);
-    let limits = FetchConfig {
-        offences: 3,
-        connections_per_host: 2,
-        ..config()
-    };
-    world
-        .fetch_with(limits.clone(), &[liar.mirror(), honest.mirror()])
-        .unwrap();
+    let limits = FetchConfig { offences: 3, connections_per_host: 2, ..config() };
+    world.fetch_with(limits.clone(), &[liar.mirror(), honest.mirror()]).unwrap();
     world.assert_complete();
     let asked = liar.requests().len();
     assert!((3..=4).contains(&asked), "{asked}: three, and what was under way");
     let dropped =
         |warning: &Warning| matches!(warning, Warning::Dropped { mirror, .. } if *mirror == liar.mirror());
-    assert_eq!(
-        world
-            .heard
-            .warnings()
-            .iter()
-            .filter(|warning| dropped(warning))
-            .count(),
-        1
-    );
+    assert_eq!(world.heard.warnings().iter().filter(|warning| dropped(warning)).count(), 1);
 
     // Alone it is dropped as well, and then there is nobody left to ask.
     let world = World::new(&[3000; 50]);
     let error = world.fetch_with(limits, &[liar.mirror()]).unwrap_err();
-    let FetchError::Incomplete {
-        failures,
-        missing: 50,
-        of: 50,
-    } = &error
-    else {
-        panic!("{error}")
-    };
+    let FetchError::Incomplete { failures, missing: 50, of: 50 } = &error else { panic!("{error}") };
     assert!((3..=5).contains(&failures.len()), "{error}");
     assert!(liar.requests().len() <= asked + 4);
 }
@@ -175,39 +121,22 @@ fn a_liar_among_cutters_is_found_out() {
     let world = World::new(&[100_000]);
     let files = world.files.clone();
     let liar = Server::start(move |request, conn| {
-        let wrong: BTreeMap<_, _> = files
-            .iter()
-            .map(|(path, bytes)| (path.clone(), vec![0; bytes.len()]))
-            .collect();
+        let wrong: BTreeMap<_, _> =
+            files.iter().map(|(path, bytes)| (path.clone(), vec![0; bytes.len()])).collect();
         conn.serve_up_to(request, &wrong, 70_000);
     });
     let honest = Server::of_files(&world.files);
     world.fetch(&[liar.mirror(), honest.mirror()]).unwrap();
     world.assert_complete();
-    assert!(world.heard.warnings().contains(&Warning::Mixed {
-        what: "file 0".to_owned(),
-        bytes: 100_000
-    }));
-    assert!(
-        world
-            .heard
-            .failed()
-            .iter()
-            .all(|(mirror, _)| *mirror == liar.mirror())
-    );
+    assert!(world.heard.warnings().contains(&Warning::Mixed { what: "file 0".to_owned(), bytes: 100_000 }));
+    assert!(world.heard.failed().iter().all(|(mirror, _)| *mirror == liar.mirror()));
 }
 
 #[test]
 fn two_cutters_after_a_bad_beginning_still_make_a_file() {
     let world = World::new(&[1_000_000]);
     let content = selfsame_image::tree::Content::of(world.file());
-    world
-        .store
-        .partial(&content)
-        .unwrap()
-        .unwrap()
-        .append(&[7; 10])
-        .unwrap();
+    world.store.partial(&content).unwrap().unwrap().append(&[7; 10]).unwrap();
     let [a, b] = [300_000, 450_000].map(|limit| {
         let files = world.files.clone();
         Server::start(move |request, conn| conn.serve_up_to(request, &files, limit))
@@ -220,13 +149,7 @@ fn two_cutters_after_a_bad_beginning_still_make_a_file() {
 fn bytes_that_did_not_fit_once_are_not_joined_to_others_again() {
     let world = World::new(&[1_000_000]);
     let content = selfsame_image::tree::Content::of(world.file());
-    world
-        .store
-        .partial(&content)
-        .unwrap()
-        .unwrap()
-        .append(&[7; 10])
-        .unwrap();
+    world.store.partial(&content).unwrap().unwrap().append(&[7; 10]).unwrap();
     let files = world.files.clone();
     let gone = Server::start(move |request, conn| match request.number {
         0 => conn.serve(request, &files),
@@ -269,11 +192,7 @@ fn the_message_names_every_mirror_and_its_reason() {
     world.wants[1].what = "base-files 12.4+deb12u5".to_owned();
     let files = world.files.clone();
     let liar = Server::start(move |request, conn| {
-        if request.target.contains("f0") {
-            wrong_bytes(request, conn, &files)
-        } else {
-            conn.status(404, &[])
-        }
+        if request.target.contains("f0") { wrong_bytes(request, conn, &files) } else { conn.status(404, &[]) }
     });
     let absent = Server::start(|_, conn| conn.status(403, &[]));
     let cut = Server::start(|_, conn| {
@@ -282,21 +201,9 @@ fn the_message_names_every_mirror_and_its_reason() {
         conn.close = true;
     });
     let mirrors = [liar.mirror(), absent.mirror(), cut.mirror()];
-    let error = world
-        .fetch_with(
-            FetchConfig {
-                retries: 1,
-                offences: 99,
-                ..config()
-            },
-            &mirrors,
-        )
-        .unwrap_err();
+    let error = world.fetch_with(FetchConfig { retries: 1, offences: 99, ..config() }, &mirrors).unwrap_err();
     let mut text = error.to_string();
-    for (mirror, name) in mirrors
-        .iter()
-        .zip(["http://a.example", "http://b.example", "http://c.example"])
-    {
+    for (mirror, name) in mirrors.iter().zip(["http://a.example", "http://b.example", "http://c.example"]) {
         text = text.replace(mirror.as_str(), name);
     }
     let wrong = {
@@ -350,14 +257,7 @@ fn odd_answers(body: &[u8]) -> Vec<Vec<u8>> {
     .map(|text| text.as_bytes().to_vec())
     .into();
     answers.push([b"HTTP/1.1 200 X\r\nA: ".to_vec(), vec![b'a'; 1 << 20]].concat());
-    answers.push(
-        [
-            b"HTTP/1.1 200 X\r\n".to_vec(),
-            b"A: b\r\n".repeat(10_000),
-            b"\r\n".to_vec(),
-        ]
-        .concat(),
-    );
+    answers.push([b"HTTP/1.1 200 X\r\n".to_vec(), b"A: b\r\n".repeat(10_000), b"\r\n".to_vec()].concat());
     for _ in 0..1500 {
         let mut bytes = good.clone();
         for _ in 0..1 + numbers.below(3) {
@@ -388,11 +288,7 @@ fn any_answer_is_survived_and_never_believed() {
         }
         conn.close = true;
     });
-    let fetcher = selfsame_apt::fetch::Fetcher::new(FetchConfig {
-        retries: 0,
-        ..config()
-    })
-    .unwrap();
+    let fetcher = selfsame_apt::fetch::Fetcher::new(FetchConfig { retries: 0, ..config() }).unwrap();
     let (mut refused, mut taken) = (0, 0);
     while server.requests().len() < count {
         match fetcher.fetch_all(&world.store, &world.wants, &[server.mirror()], &world.heard) {
@@ -405,10 +301,7 @@ fn any_answer_is_survived_and_never_believed() {
                 refused += 1;
                 assert_eq!(world.store.stat().unwrap().blobs, 0);
                 // Otherwise the next answer would be taken for the rest of this one.
-                let partial = world
-                    .store
-                    .root()
-                    .join(format!("partial/{}", world.wants[0].digest));
+                let partial = world.store.root().join(format!("partial/{}", world.wants[0].digest));
                 let _ = std::fs::remove_file(partial);
             }
             Err(error) => panic!("{error}"),

@@ -22,10 +22,7 @@ fn a_drip_is_too_slow() {
         conn.drip(&[0; 30_000], Duration::from_millis(20));
     });
     let reason = single_reason(&world, impatient(), &server);
-    assert!(
-        matches!(reason, Reason::TooSlow { rate, minimum: 1000 } if rate < 1000),
-        "{reason}"
-    );
+    assert!(matches!(reason, Reason::TooSlow { rate, minimum: 1000 } if rate < 1000), "{reason}");
 }
 
 #[test]
@@ -66,24 +63,13 @@ fn the_deadline_ends_everything_and_keeps_what_is_there() {
         }
     });
     let limit = Duration::from_secs(3);
-    let error = world.fetch_with(
-        FetchConfig {
-            deadline_total: Some(limit),
-            ..config()
-        },
-        &[server.mirror()],
-    );
+    let error = world.fetch_with(FetchConfig { deadline_total: Some(limit), ..config() }, &[server.mirror()]);
     let error = error.unwrap_err();
     assert!(
         matches!(error, FetchError::Deadline { limit: l, missing: 1, of: 4, .. } if l == limit),
         "{error}"
     );
-    assert!(
-        error
-            .to_string()
-            .starts_with("1 of 4 files are missing after 3 s"),
-        "{error}"
-    );
+    assert!(error.to_string().starts_with("1 of 4 files are missing after 3 s"), "{error}");
     let stat = world.store.stat().unwrap();
     assert_eq!((stat.blobs, stat.partial_bytes), (3, 200_000));
 }
@@ -103,19 +89,10 @@ fn a_busy_mirror_is_given_the_pause_it_asks_for() {
         world.fetch(&[server.mirror()]).unwrap();
         world.assert_complete();
         assert!(started.elapsed() >= Duration::from_secs(1), "{status}");
-        let paused = Warning::Paused {
-            mirror: server.mirror(),
-            pause: Duration::from_secs(1),
-        };
+        let paused = Warning::Paused { mirror: server.mirror(), pause: Duration::from_secs(1) };
         assert!(world.heard.warnings().contains(&paused));
-        let busy = Reason::Busy {
-            status,
-            retry_after: Some(Duration::from_secs(1)),
-        };
-        assert_eq!(
-            busy.to_string(),
-            format!("asks to come back in 1 s (status {status})")
-        );
+        let busy = Reason::Busy { status, retry_after: Some(Duration::from_secs(1)) };
+        assert_eq!(busy.to_string(), format!("asks to come back in 1 s (status {status})"));
         assert_eq!(world.heard.failed()[0], (server.mirror(), busy));
     }
 }
@@ -126,13 +103,7 @@ fn nobody_waits_for_a_busy_mirror_while_another_works() {
     let busy = Server::start(|_, conn| conn.status(503, &[("Retry-After", "4".to_owned())]));
     let honest = Server::of_files(&world.files);
     world
-        .fetch_with(
-            FetchConfig {
-                connections_per_host: 1,
-                ..config()
-            },
-            &[busy.mirror(), honest.mirror()],
-        )
+        .fetch_with(FetchConfig { connections_per_host: 1, ..config() }, &[busy.mirror(), honest.mirror()])
         .unwrap();
     world.assert_complete();
     assert_eq!(busy.requests().len(), 1, "not before the pause is over");
@@ -143,13 +114,7 @@ fn a_pause_that_is_too_long_is_a_no() {
     let world = World::new(&[5000]);
     let server = Server::start(|_, conn| conn.status(503, &[("Retry-After", "86400".to_owned())]));
     let reason = single_reason(&world, config(), &server);
-    assert_eq!(
-        reason,
-        Reason::Busy {
-            status: 503,
-            retry_after: Some(Duration::from_secs(86_400))
-        }
-    );
+    assert_eq!(reason, Reason::Busy { status: 503, retry_after: Some(Duration::from_secs(86_400)) });
     assert_eq!(server.requests().len(), 1);
 }
 
@@ -157,20 +122,7 @@ fn a_pause_that_is_too_long_is_a_no() {
 fn a_mirror_that_stays_busy_is_given_up_after_the_retries() {
     let world = World::new(&[5000]);
     let server = Server::start(|_, conn| conn.status(503, &[("Retry-After", "0".to_owned())]));
-    let reason = single_reason(
-        &world,
-        FetchConfig {
-            retries: 2,
-            ..config()
-        },
-        &server,
-    );
-    assert_eq!(
-        reason,
-        Reason::Busy {
-            status: 503,
-            retry_after: Some(Duration::ZERO)
-        }
-    );
+    let reason = single_reason(&world, FetchConfig { retries: 2, ..config() }, &server);
+    assert_eq!(reason, Reason::Busy { status: 503, retry_after: Some(Duration::ZERO) });
     assert_eq!(server.requests().len(), 3);
 }

@@ -24,17 +24,12 @@ struct Numbers(u64);
 
 impl Numbers {
     fn below(&mut self, end: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         usize::try_from(self.0 >> 33).unwrap() % end
     }
 
     fn bytes(&mut self, length: usize) -> Vec<u8> {
-        (0..length)
-            .map(|_| u8::try_from(self.below(256)).unwrap())
-            .collect()
+        (0..length).map(|_| u8::try_from(self.below(256)).unwrap()).collect()
     }
 }
 
@@ -52,12 +47,7 @@ fn config() -> FetchConfig {
 
 /// As [`config`], for mirrors that stall.
 fn impatient() -> FetchConfig {
-    FetchConfig {
-        stall_timeout: Duration::from_millis(300),
-        min_rate: 1000,
-        retries: 0,
-        ..config()
-    }
+    FetchConfig { stall_timeout: Duration::from_millis(300), min_rate: 1000, retries: 0, ..config() }
 }
 
 /// A store in a directory of its own, and files to fetch into it.
@@ -72,9 +62,7 @@ struct World {
 impl World {
     /// One file per size, called `pool/f0_1+b1.deb` and so on.
     fn new(sizes: &[usize]) -> Self {
-        let dir = tempfile::tempdir_in("/dev/shm")
-            .or_else(|_| tempfile::tempdir())
-            .unwrap();
+        let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let store = Store::open(dir.path().join("store")).unwrap();
         let mut numbers = Numbers(sizes.len() as u64);
         let mut files = BTreeMap::new();
@@ -83,28 +71,15 @@ impl World {
             let bytes = numbers.bytes(*size);
             let path = format!("pool/f{number}_1+b1.deb");
             let Content { size, digest } = Content::of(&bytes);
-            wants.push(Want {
-                what: format!("file {number}"),
-                size,
-                digest,
-                paths: vec![path.clone()],
-            });
+            wants.push(Want { what: format!("file {number}"), size, digest, paths: vec![path.clone()] });
             // What the server sees: encoded.
             files.insert(path.replace('+', "%2B"), bytes);
         }
-        Self {
-            _dir: dir,
-            store,
-            files,
-            wants,
-            heard: Heard::default(),
-        }
+        Self { _dir: dir, store, files, wants, heard: Heard::default() }
     }
 
     fn fetch_with(&self, config: FetchConfig, mirrors: &[Mirror]) -> Result<Vec<Content>, FetchError> {
-        Fetcher::new(config)
-            .unwrap()
-            .fetch_all(&self.store, &self.wants, mirrors, &self.heard)
+        Fetcher::new(config).unwrap().fetch_all(&self.store, &self.wants, mirrors, &self.heard)
     }
 
     fn fetch(&self, mirrors: &[Mirror]) -> Result<Vec<Content>, FetchError> {
@@ -129,11 +104,7 @@ impl World {
         assert_eq!(self.store.check(Depth::Bytes).unwrap(), []);
         let stat = self.store.stat().unwrap();
         assert_eq!((stat.partials, stat.tmp), (0, 0));
-        assert_eq!(
-            self.heard.advanced(),
-            self.heard.started(),
-            "progress ends at its total"
-        );
+        assert_eq!(self.heard.advanced(), self.heard.started(), "progress ends at its total");
     }
 
     /// The one reason each mirror has in an error about one file.

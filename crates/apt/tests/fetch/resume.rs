@@ -21,29 +21,14 @@ fn a_cut_anywhere_costs_no_byte_twice() {
     let server = Server::start(move |request, conn| {
         let limit = {
             let mut numbers = state.lock().unwrap();
-            if numbers.below(3) == 0 {
-                usize::MAX
-            } else {
-                numbers.below(40_000)
-            }
+            if numbers.below(3) == 0 { usize::MAX } else { numbers.below(40_000) }
         };
         conn.serve_up_to(request, &files, limit);
     });
-    world
-        .fetch_with(
-            FetchConfig {
-                retries: 60,
-                ..config()
-            },
-            &[server.mirror()],
-        )
-        .unwrap();
+    world.fetch_with(FetchConfig { retries: 60, ..config() }, &[server.mirror()]).unwrap();
     world.assert_complete();
     assert_eq!(server.sent(), world.total());
-    assert!(
-        server.asked().iter().filter(|(_, from)| from.is_some()).count() > 20,
-        "cuts happened"
-    );
+    assert!(server.asked().iter().filter(|(_, from)| from.is_some()).count() > 20, "cuts happened");
 }
 
 #[test]
@@ -51,15 +36,7 @@ fn a_large_file_may_be_cut_more_often_than_there_are_retries() {
     let world = World::new(&[2_000_000]);
     let files = world.files.clone();
     let server = Server::start(move |request, conn| conn.serve_up_to(request, &files, 150_000));
-    world
-        .fetch_with(
-            FetchConfig {
-                retries: 0,
-                ..config()
-            },
-            &[server.mirror()],
-        )
-        .unwrap();
+    world.fetch_with(FetchConfig { retries: 0, ..config() }, &[server.mirror()]).unwrap();
     world.assert_complete();
     assert_eq!(server.sent(), world.total());
     assert_eq!(server.requests().len(), 14);
@@ -71,13 +48,7 @@ fn a_mirror_that_cuts_without_end_is_given_up() {
     let files = world.files.clone();
     let server = Server::start(move |request, conn| conn.serve_up_to(request, &files, 1));
     let error = world.fetch(&[server.mirror()]).unwrap_err();
-    assert_eq!(
-        World::reasons(&error),
-        [Reason::Truncated {
-            have: 4,
-            size: 2_000_000
-        }]
-    );
+    assert_eq!(World::reasons(&error), [Reason::Truncated { have: 4, size: 2_000_000 }]);
     assert_eq!(server.requests().len(), 4);
 }
 
@@ -90,16 +61,7 @@ fn another_mirror_goes_on_where_the_first_broke_off() {
     world.fetch(&[first.mirror(), second.mirror()]).unwrap();
     world.assert_complete();
     assert_eq!(second.asked(), [("/pool/f0_1%2Bb1.deb".to_owned(), Some(60_000))]);
-    assert_eq!(
-        world.heard.failed(),
-        [(
-            first.mirror(),
-            Reason::Truncated {
-                have: 60_000,
-                size: 100_000
-            }
-        )]
-    );
+    assert_eq!(world.heard.failed(), [(first.mirror(), Reason::Truncated { have: 60_000, size: 100_000 })]);
 }
 
 #[test]
@@ -109,11 +71,7 @@ fn a_server_that_does_not_know_ranges_starts_again() {
     let server = Server::start(move |request, conn| {
         let mut request = request.clone();
         request.headers.remove("range");
-        conn.serve_up_to(
-            &request,
-            &files,
-            if request.number == 0 { 60_000 } else { usize::MAX },
-        );
+        conn.serve_up_to(&request, &files, if request.number == 0 { 60_000 } else { usize::MAX });
     });
     world.fetch(&[server.mirror()]).unwrap();
     world.assert_complete();
@@ -130,11 +88,7 @@ fn a_changed_file_is_not_joined_to_the_old_one() {
             conn.head(200, &[("Content-Length", "100000".to_owned()), tag("old")]);
             conn.body(&[0; 60_000]);
             conn.close = true;
-        } else if request
-            .headers
-            .get("if-range")
-            .is_some_and(|value| value == "\"old\"")
-        {
+        } else if request.headers.get("if-range").is_some_and(|value| value == "\"old\"") {
             let bytes = files.values().next().unwrap();
             conn.head(200, &[("Content-Length", "100000".to_owned()), tag("new")]);
             conn.body(bytes);
@@ -144,13 +98,7 @@ fn a_changed_file_is_not_joined_to_the_old_one() {
     });
     world.fetch(&[server.mirror()]).unwrap();
     world.assert_complete();
-    assert!(
-        !world
-            .heard
-            .warnings()
-            .iter()
-            .any(|warning| matches!(warning, Warning::Mixed { .. }))
-    );
+    assert!(!world.heard.warnings().iter().any(|warning| matches!(warning, Warning::Mixed { .. })));
 }
 
 #[test]
@@ -161,19 +109,8 @@ fn odd_answers_to_a_range_are_not_believed() {
             "bytes 59999-99999/100000",
             Reason::Protocol("another range than the one asked for".to_owned()),
         ),
-        (
-            206,
-            "bytes 60000-99999/100001",
-            Reason::WrongSize {
-                announced: 100_001,
-                expected: 100_000,
-            },
-        ),
-        (
-            206,
-            "nonsense",
-            Reason::Protocol("another range than the one asked for".to_owned()),
-        ),
+        (206, "bytes 60000-99999/100001", Reason::WrongSize { announced: 100_001, expected: 100_000 }),
+        (206, "nonsense", Reason::Protocol("another range than the one asked for".to_owned())),
     ];
     for (status, range, reason) in odd {
         let world = World::new(&[100_000]);
@@ -183,36 +120,14 @@ fn odd_answers_to_a_range_are_not_believed() {
             if request.from().is_none() {
                 return conn.serve_up_to(request, &files, 60_000);
             }
-            conn.head(
-                status,
-                &[
-                    ("Content-Length", "40000".to_owned()),
-                    ("Content-Range", range.clone()),
-                ],
-            );
+            conn.head(status, &[("Content-Length", "40000".to_owned()), ("Content-Range", range.clone())]);
             conn.body(&[0; 40_000]);
         });
         let honest = Server::of_files(&world.files);
         // The second mirror comes in when the first has failed twice.
-        world
-            .store
-            .partial(&selfsame_image::tree::Content::of(world.file()))
-            .unwrap()
-            .unwrap();
-        world
-            .fetch_with(
-                FetchConfig {
-                    retries: 1,
-                    ..config()
-                },
-                &[server.mirror()],
-            )
-            .unwrap_err();
-        assert!(
-            world.heard.failed().contains(&(server.mirror(), reason)),
-            "{:?}",
-            world.heard.failed()
-        );
+        world.store.partial(&selfsame_image::tree::Content::of(world.file())).unwrap().unwrap();
+        world.fetch_with(FetchConfig { retries: 1, ..config() }, &[server.mirror()]).unwrap_err();
+        assert!(world.heard.failed().contains(&(server.mirror(), reason)), "{:?}", world.heard.failed());
         world.fetch(&[honest.mirror()]).unwrap();
         world.assert_complete();
     }
@@ -222,13 +137,7 @@ fn odd_answers_to_a_range_are_not_believed() {
 fn a_partial_that_is_longer_than_the_mirrors_file_is_thrown_away() {
     let world = World::new(&[100_000]);
     let content = selfsame_image::tree::Content::of(world.file());
-    world
-        .store
-        .partial(&content)
-        .unwrap()
-        .unwrap()
-        .append(&[7; 50_000])
-        .unwrap();
+    world.store.partial(&content).unwrap().unwrap().append(&[7; 50_000]).unwrap();
     let files = world.files.clone();
     let server = Server::start(move |request, conn| match request.from() {
         Some(_) => conn.status(416, &[]),
@@ -243,13 +152,7 @@ fn a_partial_that_is_longer_than_the_mirrors_file_is_thrown_away() {
 fn what_an_earlier_run_left_is_used_if_it_is_right() {
     let world = World::new(&[100_000]);
     let content = selfsame_image::tree::Content::of(world.file());
-    world
-        .store
-        .partial(&content)
-        .unwrap()
-        .unwrap()
-        .append(&world.file()[..70_000])
-        .unwrap();
+    world.store.partial(&content).unwrap().unwrap().append(&world.file()[..70_000]).unwrap();
     let server = Server::of_files(&world.files);
     world.fetch(&[server.mirror()]).unwrap();
     world.assert_complete();
@@ -268,31 +171,11 @@ fn what_an_earlier_run_left_is_used_if_it_is_right() {
 fn what_an_earlier_run_left_is_thrown_away_if_it_is_wrong_and_nobody_is_blamed() {
     let world = World::new(&[100_000]);
     let content = selfsame_image::tree::Content::of(world.file());
-    world
-        .store
-        .partial(&content)
-        .unwrap()
-        .unwrap()
-        .append(&[7; 70_000])
-        .unwrap();
+    world.store.partial(&content).unwrap().unwrap().append(&[7; 70_000]).unwrap();
     let server = Server::of_files(&world.files);
-    world
-        .fetch_with(
-            FetchConfig {
-                retries: 0,
-                ..config()
-            },
-            &[server.mirror()],
-        )
-        .unwrap();
+    world.fetch_with(FetchConfig { retries: 0, ..config() }, &[server.mirror()]).unwrap();
     world.assert_complete();
-    assert_eq!(
-        world.heard.warnings(),
-        [Warning::Mixed {
-            what: "file 0".to_owned(),
-            bytes: 100_000
-        }]
-    );
+    assert_eq!(world.heard.warnings(), [Warning::Mixed { what: "file 0".to_owned(), bytes: 100_000 }]);
 }
 
 const CHILD: &str = "SELFSAME_FETCH_TEST_CHILD";
@@ -300,11 +183,7 @@ const CHILD: &str = "SELFSAME_FETCH_TEST_CHILD";
 /// Fetches one file of 3 MB in a process of its own.
 fn child(words: &str) -> ! {
     let mut words = words.split(' ');
-    let (store, mirror, digest) = (
-        words.next().unwrap(),
-        words.next().unwrap(),
-        words.next().unwrap(),
-    );
+    let (store, mirror, digest) = (words.next().unwrap(), words.next().unwrap(), words.next().unwrap());
     let want = Want {
         what: "file".to_owned(),
         size: 3_000_000,
@@ -313,10 +192,7 @@ fn child(words: &str) -> ! {
     };
     let store = Store::open(store).unwrap();
     let mirror = Mirror::parse(mirror).unwrap();
-    Fetcher::new(config())
-        .unwrap()
-        .fetch_all(&store, &[want], &[mirror], &Silent)
-        .unwrap();
+    Fetcher::new(config()).unwrap().fetch_all(&store, &[want], &[mirror], &Silent).unwrap();
     std::process::exit(0);
 }
 
@@ -343,19 +219,10 @@ fn a_killed_download_goes_on_in_the_next_run() {
             conn.hang();
         }
     });
-    let words = format!(
-        "{} {} {}",
-        world.store.root().display(),
-        server.mirror(),
-        world.wants[0].digest
-    );
+    let words = format!("{} {} {}", world.store.root().display(), server.mirror(), world.wants[0].digest);
     let run = || {
         Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "resume::a_killed_download_goes_on_in_the_next_run",
-                "--test-threads=1",
-            ])
+            .args(["--exact", "resume::a_killed_download_goes_on_in_the_next_run", "--test-threads=1"])
             .env(CHILD, &words)
             .stdout(Stdio::null())
             .spawn()

@@ -23,12 +23,7 @@ pub(crate) struct Request {
 impl Request {
     /// First byte of a `Range`.
     pub(crate) fn from(&self) -> Option<usize> {
-        self.headers
-            .get("range")?
-            .strip_prefix("bytes=")?
-            .strip_suffix('-')?
-            .parse()
-            .ok()
+        self.headers.get("range")?.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok()
     }
 }
 
@@ -85,11 +80,7 @@ impl Server {
                 handler.join().unwrap();
             }
         });
-        Self {
-            address,
-            shared,
-            acceptor: Some(acceptor),
-        }
+        Self { address, shared, acceptor: Some(acceptor) }
     }
 
     /// A server that does everything right.
@@ -112,10 +103,7 @@ impl Server {
 
     /// Targets and first bytes of all requests.
     pub(crate) fn asked(&self) -> Vec<(String, Option<usize>)> {
-        self.requests()
-            .iter()
-            .map(|request| (request.target.clone(), request.from()))
-            .collect()
+        self.requests().iter().map(|request| (request.target.clone(), request.from())).collect()
     }
 
     /// Bytes of bodies that were sent.
@@ -165,19 +153,11 @@ fn serve(stream: &TcpStream, shared: &Shared, handler: &Handler) {
         };
         let request = {
             let mut requests = shared.requests.lock().unwrap();
-            let request = Request {
-                target,
-                headers,
-                number: requests.len(),
-            };
+            let request = Request { target, headers, number: requests.len() };
             requests.push(request.clone());
             request
         };
-        let mut conn = Conn {
-            stream,
-            shared,
-            close: false,
-        };
+        let mut conn = Conn { stream, shared, close: false };
         handler(&request, &mut conn);
         if conn.close {
             break;
@@ -189,12 +169,7 @@ fn serve(stream: &TcpStream, shared: &Shared, handler: &Handler) {
 fn read_head(reader: &mut impl BufRead) -> Option<(String, BTreeMap<String, String>)> {
     let mut line = String::new();
     reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
-    let target = line
-        .strip_prefix("GET ")
-        .or(line.strip_prefix("CONNECT "))?
-        .split(' ')
-        .next()?
-        .to_owned();
+    let target = line.strip_prefix("GET ").or(line.strip_prefix("CONNECT "))?.split(' ').next()?.to_owned();
     let mut headers = BTreeMap::new();
     loop {
         let mut line = String::new();
@@ -216,10 +191,7 @@ impl Conn<'_> {
 
     /// Sends a status line and header fields.
     pub(crate) fn head(&mut self, status: u16, fields: &[(&str, String)]) {
-        let fields: String = fields
-            .iter()
-            .map(|(name, value)| format!("{name}: {value}\r\n"))
-            .collect();
+        let fields: String = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         self.raw(format!("HTTP/1.1 {status} X\r\n{fields}\r\n").as_bytes());
     }
 

@@ -26,10 +26,7 @@ impl Drop for OpenSsl {
 
 fn openssl() -> Command {
     let mut command = Command::new("openssl");
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command
 }
 
@@ -49,12 +46,7 @@ fn make_certificate(dir: &Path) -> bool {
             "2",
         ])
         .args(["-keyout", "key.pem", "-out", "cert.pem", "-subj", "/CN=localhost"])
-        .args([
-            "-addext",
-            "subjectAltName=DNS:localhost",
-            "-addext",
-            "basicConstraints=critical,CA:FALSE",
-        ])
+        .args(["-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE"])
         .status();
     match made {
         Ok(status) => {
@@ -70,16 +62,10 @@ fn make_certificate(dir: &Path) -> bool {
 
 fn serve(dir: &Path) -> OpenSsl {
     // A port that was free a moment ago.
-    let port = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let process = openssl()
         .current_dir(dir)
-        .args([
-            "s_server", "-HTTP", "-quiet", "-cert", "cert.pem", "-key", "key.pem",
-        ])
+        .args(["s_server", "-HTTP", "-quiet", "-cert", "cert.pem", "-key", "key.pem"])
         .args(["-accept", &format!("127.0.0.1:{port}")])
         .spawn()
         .unwrap();
@@ -105,21 +91,12 @@ fn certificates_are_checked_and_tls_is_not_left() {
     let server = serve(dir.path());
     let mirror = Mirror::parse(&format!("https://localhost:{}", server.port)).unwrap();
     let roots = Roots::Only(std::fs::read(dir.path().join("cert.pem")).unwrap());
-    let trusting = FetchConfig {
-        roots,
-        retries: 0,
-        ..config()
-    };
+    let trusting = FetchConfig { roots, retries: 0, ..config() };
 
     // The right bytes are not taken from somebody whose certificate nobody vouches for.
     answer(&[b"HTTP/1.0 200 OK\r\nContent-Length: 20000\r\n\r\n", world.file()].concat());
-    let strict = FetchConfig {
-        retries: 0,
-        ..config()
-    };
-    let error = world
-        .fetch_with(strict, std::slice::from_ref(&mirror))
-        .unwrap_err();
+    let strict = FetchConfig { retries: 0, ..config() };
+    let error = world.fetch_with(strict, std::slice::from_ref(&mirror)).unwrap_err();
     assert!(matches!(&World::reasons(&error)[..], [Reason::Tls(_)]), "{error}");
     let other_name = Mirror::parse(&format!("https://127.0.0.1:{}", server.port)).unwrap();
     let error = world.fetch_with(trusting.clone(), &[other_name]).unwrap_err();
@@ -129,22 +106,14 @@ fn certificates_are_checked_and_tls_is_not_left() {
     let plain = Server::of_files(&world.files);
     let location = format!("{}/pool/f0_1%2Bb1.deb", plain.mirror());
     answer(format!("HTTP/1.0 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n").as_bytes());
-    let error = world
-        .fetch_with(trusting.clone(), std::slice::from_ref(&mirror))
-        .unwrap_err();
+    let error = world.fetch_with(trusting.clone(), std::slice::from_ref(&mirror)).unwrap_err();
     assert_eq!(World::reasons(&error), [Reason::Downgrade { to: location }]);
     assert!(plain.requests().is_empty());
 
     // Not TLS at all.
     let no_tls = Mirror::parse(&format!("https://localhost:{}", plain.address().port())).unwrap();
     let error = world.fetch_with(trusting.clone(), &[no_tls]).unwrap_err();
-    assert!(
-        matches!(
-            &World::reasons(&error)[..],
-            [Reason::Tls(_) | Reason::Connection(_)]
-        ),
-        "{error}"
-    );
+    assert!(matches!(&World::reasons(&error)[..], [Reason::Tls(_) | Reason::Connection(_)]), "{error}");
 
     answer(&[b"HTTP/1.0 200 OK\r\nContent-Length: 20000\r\n\r\n", world.file()].concat());
     world.fetch_with(trusting, &[mirror]).unwrap();

@@ -30,18 +30,12 @@ fn the_bytes_come_as_they_are_and_caches_are_told_to_look() {
 #[test]
 fn the_size_is_limited_whether_it_is_announced_or_not() {
     let announced = Server::start(|_, conn| conn.whole(&[0; 101]));
-    assert_eq!(
-        fetch(config(), &announced.mirror(), 100),
-        Err(Reason::TooLong { limit: 100 })
-    );
+    assert_eq!(fetch(config(), &announced.mirror(), 100), Err(Reason::TooLong { limit: 100 }));
     let endless = Server::start(|_, conn| {
         conn.head(200, &[]);
         while conn.body(&[0; 0x1000]) {}
     });
-    assert_eq!(
-        fetch(config(), &endless.mirror(), 10_000_000),
-        Err(Reason::TooLong { limit: 10_000_000 })
-    );
+    assert_eq!(fetch(config(), &endless.mirror(), 10_000_000), Err(Reason::TooLong { limit: 10_000_000 }));
     assert_eq!((announced.requests().len(), endless.requests().len()), (1, 1));
 }
 
@@ -63,47 +57,28 @@ fn trouble_that_may_pass_is_tried_again() {
         conn.body(b"half");
         conn.close = true;
     });
-    assert_eq!(
-        fetch(config(), &cut.mirror(), 100),
-        Err(Reason::Truncated { have: 4, size: 8 })
-    );
+    assert_eq!(fetch(config(), &cut.mirror(), 100), Err(Reason::Truncated { have: 4, size: 8 }));
     assert_eq!(cut.requests().len(), 4);
 }
 
 #[test]
 fn what_will_not_pass_is_an_error_at_once() {
     let absent = Server::start(|_, conn| conn.status(404, &[]));
-    let error = Fetcher::new(config())
-        .unwrap()
-        .fetch_unpinned(PATH, &absent.mirror(), 10)
-        .unwrap_err();
-    let text = error
-        .to_string()
-        .replace(absent.mirror().as_str(), "http://a.example");
+    let error = Fetcher::new(config()).unwrap().fetch_unpinned(PATH, &absent.mirror(), 10).unwrap_err();
+    let text = error.to_string().replace(absent.mirror().as_str(), "http://a.example");
     assert_eq!(
         text,
         "could not fetch dists/bookworm/InRelease\n    http://a.example: not there (status 404)"
     );
     assert_eq!(absent.requests().len(), 1);
-    let offline = FetchConfig {
-        offline: true,
-        ..config()
-    };
+    let offline = FetchConfig { offline: true, ..config() };
     assert_eq!(fetch(offline, &absent.mirror(), 10), Err(Reason::Offline));
     let silent = Server::start(|_, conn| conn.hang());
-    assert_eq!(
-        fetch(impatient(), &silent.mirror(), 10),
-        Err(Reason::Stalled(Duration::from_millis(300)))
-    );
-    let deadline = FetchConfig {
-        deadline_total: Some(Duration::from_millis(200)),
-        ..config()
-    };
+    assert_eq!(fetch(impatient(), &silent.mirror(), 10), Err(Reason::Stalled(Duration::from_millis(300))));
+    let deadline = FetchConfig { deadline_total: Some(Duration::from_millis(200)), ..config() };
     assert_eq!(fetch(deadline, &silent.mirror(), 10), Err(Reason::Deadline));
     assert!(matches!(
-        Fetcher::new(config())
-            .unwrap()
-            .fetch_unpinned("../InRelease", &absent.mirror(), 10),
+        Fetcher::new(config()).unwrap().fetch_unpinned("../InRelease", &absent.mirror(), 10),
         Err(FetchError::BadPath { .. })
     ));
 }
@@ -112,14 +87,8 @@ fn what_will_not_pass_is_an_error_at_once() {
 fn a_directory_serves_it_too() {
     let dir = tempfile::tempdir().unwrap();
     let mirror = Mirror::parse(&format!("file://{}", dir.path().display())).unwrap();
-    let offline = || FetchConfig {
-        offline: true,
-        ..config()
-    };
-    assert_eq!(
-        fetch(offline(), &mirror, 10),
-        Err(Reason::Missing { status: 404 })
-    );
+    let offline = || FetchConfig { offline: true, ..config() };
+    assert_eq!(fetch(offline(), &mirror, 10), Err(Reason::Missing { status: 404 }));
     std::fs::create_dir_all(dir.path().join("dists/bookworm")).unwrap();
     std::fs::write(dir.path().join(PATH), b"0123456789").unwrap();
     assert_eq!(fetch(offline(), &mirror, 10).unwrap(), b"0123456789");

@@ -15,11 +15,7 @@ pub(crate) fn keyring(keys: &[&Key]) -> Keyring {
 
 /// Trusts fixture keys at the fixtures' time.
 pub(crate) fn policy(keys: &[&Key], threshold: usize) -> Policy {
-    Policy {
-        primary_fingerprints: keys.iter().map(|key| fingerprint(key)).collect(),
-        threshold,
-        at: NOW + 5,
-    }
+    Policy { primary_fingerprints: keys.iter().map(|key| fingerprint(key)).collect(), threshold, at: NOW + 5 }
 }
 
 /// The fingerprint of a fixture key.
@@ -29,11 +25,7 @@ pub(crate) fn fingerprint(key: &Key) -> Fingerprint {
 
 /// Runs a reference program with `input`; a missing one skips the check, but not in CI.
 pub(crate) fn oracle(command: &mut Command, input: &[u8]) -> Option<Output> {
-    let child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
+    let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = match child {
         Ok(child) => child,
         Err(error) if error.kind() == ErrorKind::NotFound && std::env::var_os("CI").is_none() => return None,
@@ -57,10 +49,7 @@ pub(crate) fn apt_accepts(file: &[u8], keyring: &Path) -> Option<bool> {
     );
     let output = oracle(&mut Command::new("/usr/lib/apt/methods/gpgv"), input.as_bytes())?;
     let answer = String::from_utf8_lossy(&output.stdout).into_owned();
-    let (good, bad) = (
-        answer.contains("\n201 URI Done\n"),
-        answer.contains("\n400 URI Failure\n"),
-    );
+    let (good, bad) = (answer.contains("\n201 URI Done\n"), answer.contains("\n400 URI Failure\n"));
     assert!(good != bad, "{answer}");
     Some(good)
 }
@@ -71,9 +60,7 @@ pub(crate) fn gpgv(file: &[u8], keyring: &Path) -> Option<(String, Vec<u8>)> {
     let (signed, text) = (dir.path().join("InRelease"), dir.path().join("text"));
     std::fs::write(&signed, file).unwrap();
     let mut command = Command::new("gpgv");
-    command
-        .args(["--status-fd", "1", "--ignore-time-conflict", "--output"])
-        .arg(&text);
+    command.args(["--status-fd", "1", "--ignore-time-conflict", "--output"]).arg(&text);
     command.arg("--keyring").arg(keyring).arg(&signed);
     let output = oracle(&mut command, b"")?;
     let status = String::from_utf8_lossy(&output.stdout).into_owned();

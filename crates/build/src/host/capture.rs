@@ -34,10 +34,7 @@ pub struct CaptureLimits {
 impl Default for CaptureLimits {
     /// Ten million names, 1 TiB.
     fn default() -> Self {
-        Self {
-            entries: 10_000_000,
-            bytes: 1 << 40,
-        }
+        Self { entries: 10_000_000, bytes: 1 << 40 }
     }
 }
 
@@ -139,10 +136,7 @@ pub fn capture(
     jobs: NonZero<usize>,
     limits: CaptureLimits,
 ) -> Result<(Tree, DirContents), CaptureError> {
-    let at_root = |error: Errno| CaptureError {
-        path: PathBuf::new(),
-        reason: error.into(),
-    };
+    let at_root = |error: Errno| CaptureError { path: PathBuf::new(), reason: error.into() };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir = rustix::fs::open(root, flags, Mode::empty()).map_err(at_root)?;
     let here = stat(dir.as_fd(), c"").map_err(at_root)?;
@@ -190,10 +184,7 @@ fn hash(
         Ok(())
     })?;
     let mut hashed = hashed.into_iter();
-    let changed = || CaptureError {
-        path: PathBuf::new(),
-        reason: CaptureReason::Changed,
-    };
+    let changed = || CaptureError { path: PathBuf::new(), reason: CaptureReason::Changed };
     let tree = tree.try_map(|()| hashed.next().ok_or_else(changed))?;
     Ok((tree, DirContents { root, files }))
 }
@@ -214,11 +205,7 @@ fn hash_file(root: &OwnedFd, path: &[u8], size: u64) -> Result<Digest, CaptureRe
             Err(error) => return Err(error.into()),
         }
     }
-    if total == size {
-        Ok(hasher.finish())
-    } else {
-        Err(CaptureReason::Changed)
-    }
+    if total == size { Ok(hasher.finish()) } else { Err(CaptureReason::Changed) }
 }
 
 /// Opens a regular file below `root`, following nothing.
@@ -227,11 +214,7 @@ fn open_file(root: &OwnedFd, path: &[u8]) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
     let file = File::from(openat2(root, path, flags, Mode::empty(), resolve)?);
-    if file.metadata()?.is_file() {
-        Ok(file)
-    } else {
-        Err(io::ErrorKind::InvalidData.into())
-    }
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidData.into()) }
 }
 
 fn stat(dir: impl AsFd, name: &std::ffi::CStr) -> Result<Statx, Errno> {
@@ -271,8 +254,7 @@ impl Walk {
             }
             let child = self.entry(dir, &name, depth)?;
             // Two equal names in one directory are a broken file system.
-            node.insert(Name::new(name.as_bytes())?, child)
-                .map_err(|_| CaptureReason::Changed)?;
+            node.insert(Name::new(name.as_bytes())?, child).map_err(|_| CaptureReason::Changed)?;
             self.path.truncate(length);
         }
         Ok(node)
@@ -323,10 +305,7 @@ impl Walk {
     /// Metadata of the entry `name` of `dir`, or of `dir` itself.
     fn meta(&self, here: &Statx, dir: &OwnedFd, name: Option<&CString>) -> Result<Meta, CaptureReason> {
         let owner = (self.shift.inside(here.stx_uid), self.shift.inside(here.stx_gid));
-        let foreign = CaptureReason::Owner {
-            uid: here.stx_uid,
-            gid: here.stx_gid,
-        };
+        let foreign = CaptureReason::Owner { uid: here.stx_uid, gid: here.stx_gid };
         let (Some(uid), Some(gid)) = owner else {
             return Err(foreign);
         };
@@ -353,11 +332,9 @@ impl Walk {
         };
         for name in list.split(|byte| *byte == 0).filter(|name| xattr::is_kept(name)) {
             let value = read_attribute(|buffer| rustix::fs::lgetxattr(path, name, buffer))?;
-            let value =
-                xattr::to_inside(name, &value, self.shift).map_err(|source| CaptureReason::Attribute {
-                    name: String::from_utf8_lossy(name).into_owned(),
-                    source,
-                })?;
+            let value = xattr::to_inside(name, &value, self.shift).map_err(|source| {
+                CaptureReason::Attribute { name: String::from_utf8_lossy(name).into_owned(), source }
+            })?;
             kept.insert(name.into(), value);
         }
         Ok(kept)

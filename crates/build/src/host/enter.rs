@@ -98,11 +98,7 @@ impl Problem {
             Self::Setting { setting, wanted, .. } => format!("sudo sysctl -w {setting}={wanted}"),
             Self::Program(_) => "sudo apt install uidmap".into(),
             Self::SubIds { file, user, .. } => {
-                let option = if file.ends_with("uid") {
-                    "--add-subuids"
-                } else {
-                    "--add-subgids"
-                };
+                let option = if file.ends_with("uid") { "--add-subuids" } else { "--add-subgids" };
                 format!("sudo usermod {option} 100000-165535 {user}   (choose a range that nobody has)")
             }
             Self::FewIds => {
@@ -152,29 +148,18 @@ pub fn enter() -> Result<Host, HostError> {
         None => as_root(&map),
         Some((uids, gids)) => new_user_namespace(uids, gids),
     };
-    entered
-        .and_then(|host| finish().map(|()| host))
-        .map_err(|problem| {
-            // Some programs are exempt from this setting, so it only counts once something failed.
-            let suspect = if root { None } else { forbidding(SUSPECT) };
-            HostError {
-                problems: [problem].into_iter().chain(suspect).collect(),
-            }
-        })
+    entered.and_then(|host| finish().map(|()| host)).map_err(|problem| {
+        // Some programs are exempt from this setting, so it only counts once something failed.
+        let suspect = if root { None } else { forbidding(SUSPECT) };
+        HostError { problems: [problem].into_iter().chain(suspect).collect() }
+    })
 }
 
 fn as_root(map: &[Range]) -> Result<Host, Problem> {
     sys::unshare(UnshareFlags::NEWNS).map_err(Problem::Unshare)?;
     // Root of a container may lack the high range; then its own ids serve, as they do for an unprivileged user.
-    let shift = if subid::covers(map, IdShift::ROOT.first(), IDS) {
-        IdShift::ROOT
-    } else {
-        IdShift::NONE
-    };
-    Ok(Host {
-        shift,
-        user_namespace: !subid::is_initial(map),
-    })
+    let shift = if subid::covers(map, IdShift::ROOT.first(), IDS) { IdShift::ROOT } else { IdShift::NONE };
+    Ok(Host { shift, user_namespace: !subid::is_initial(map) })
 }
 
 /// The first own id and the first subordinate one.
@@ -202,37 +187,26 @@ fn look(problems: &mut Vec<Problem>) -> (Ids, Ids) {
             }
         }
     };
-    (
-        range("/etc/subuid", uid),
-        range("/etc/subgid", getegid().as_raw()),
-    )
+    (range("/etc/subuid", uid), range("/etc/subgid", getegid().as_raw()))
 }
 
 /// Name of a setting, the value that forbids user namespaces, and one that allows them.
 type Setting = (&'static str, &'static str, &'static str);
 
-const SETTINGS: [Setting; 2] = [
-    ("kernel.unprivileged_userns_clone", "0", "1"),
-    ("user.max_user_namespaces", "0", "15000"),
-];
+const SETTINGS: [Setting; 2] =
+    [("kernel.unprivileged_userns_clone", "0", "1"), ("user.max_user_namespaces", "0", "15000")];
 const SUSPECT: Setting = ("kernel.apparmor_restrict_unprivileged_userns", "1", "0");
 
 /// The setting as a problem, if it has the value that forbids.
 fn forbidding((setting, forbids, wanted): Setting) -> Option<Problem> {
     let file = format!("/proc/sys/{}", setting.replace('.', "/"));
     let value = fs::read_to_string(file).unwrap_or_default();
-    (value.trim() == forbids).then(|| Problem::Setting {
-        setting,
-        value: forbids.into(),
-        wanted,
-    })
+    (value.trim() == forbids).then(|| Problem::Setting { setting, value: forbids.into(), wanted })
 }
 
 /// True if `release` is known to be older than [`KERNEL`].
 fn older(release: &str) -> bool {
-    let mut numbers = release
-        .split(|c: char| !c.is_ascii_digit())
-        .map(|word| word.parse::<u32>().ok());
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|word| word.parse::<u32>().ok());
     match (numbers.next().flatten(), numbers.next().flatten()) {
         (Some(major), Some(minor)) => (major, minor) < (5, 12),
         _ => false,
@@ -243,9 +217,7 @@ fn older(release: &str) -> bool {
 const PROGRAMS: [&str; 4] = ["/usr/bin", "/bin", "/usr/local/bin", "/run/wrappers/bin"];
 
 fn installed(program: &str) -> bool {
-    PROGRAMS
-        .iter()
-        .any(|dir| fs::metadata(format!("{dir}/{program}")).is_ok_and(|it| it.is_file()))
+    PROGRAMS.iter().any(|dir| fs::metadata(format!("{dir}/{program}")).is_ok_and(|it| it.is_file()))
 }
 
 /// Enters a user namespace in which id 0 is ours and 1 to 65535 are the subordinate ones.
@@ -285,19 +257,13 @@ fn new_user_namespace(uids: Ids, gids: Ids) -> Result<Host, Problem> {
                 .map_err(|e| step("become group 0")(e.into()))?;
             set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT)
                 .map_err(|e| step("become user 0")(e.into()))?;
-            Ok(Host {
-                shift: IdShift::NONE,
-                user_namespace: true,
-            })
+            Ok(Host { shift: IdShift::NONE, user_namespace: true })
         }
     }
 }
 
 fn refused(program: &'static str, text: &str) -> Problem {
-    Problem::Map {
-        program,
-        message: text.trim().into(),
-    }
+    Problem::Map { program, message: text.trim().into() }
 }
 
 /// In the child: waits for the namespace of `target`, then gives it its ids. What goes wrong is written to `report`.
@@ -307,16 +273,8 @@ fn map_ids(target: Pid, uids: Ids, gids: Ids, go: OwnedFd, report: OwnedFd) -> i
     }
     for (program, [own, first]) in [("newuidmap", uids), ("newgidmap", gids)] {
         let ranges = [
-            Range {
-                inside: 0,
-                outside: own,
-                count: 1,
-            },
-            Range {
-                inside: 1,
-                outside: first,
-                count: IDS - 1,
-            },
+            Range { inside: 0, outside: own, count: 1 },
+            Range { inside: 1, outside: first, count: IDS - 1 },
         ];
         let done = Command::new(program)
             .env_clear()
@@ -356,25 +314,15 @@ mod tests {
 
     #[test]
     fn every_problem_says_what_to_do() {
-        let problem = Problem::SubIds {
-            file: "/etc/subgid",
-            user: "alice".into(),
-            found: 10,
-        };
+        let problem = Problem::SubIds { file: "/etc/subgid", user: "alice".into(), found: 10 };
         assert_eq!(
             problem.to_string(),
             "/etc/subgid gives user alice 10 ids in one range, and 65535 are needed"
         );
         assert!(problem.remedy().starts_with("sudo usermod --add-subgids "));
         let (setting, value) = ("user.max_user_namespaces", "0".into());
-        let problem = Problem::Setting {
-            setting,
-            value,
-            wanted: "15000",
-        };
-        let error = HostError {
-            problems: vec![problem, Problem::Program("newuidmap")],
-        };
+        let problem = Problem::Setting { setting, value, wanted: "15000" };
+        let error = HostError { problems: vec![problem, Problem::Program("newuidmap")] };
         assert_eq!(
             error.to_string(),
             "this machine does not let builds run: user.max_user_namespaces is 0, which forbids user namespaces; \

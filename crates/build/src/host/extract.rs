@@ -144,13 +144,7 @@ impl Extractor {
     pub fn new(dir: &Path, shift: IdShift) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(dir, flags, Mode::empty())?;
-        Ok(Self {
-            root,
-            shift,
-            last: None,
-            made: Vec::new(),
-            buffer: vec![0; 128 << 10],
-        })
+        Ok(Self { root, shift, last: None, made: Vec::new(), buffer: vec![0; 128 << 10] })
     }
 
     /// Writes one entry. `path` is relative, of components separated by slashes, with or without a leading `./`.
@@ -162,10 +156,7 @@ impl Extractor {
     /// As [`ExtractReason`] says. What was written before stays; what was written of this entry may stay.
     pub fn add(&mut self, path: &[u8], meta: &Meta, kind: EntryKind<'_>) -> Result<Placed, ExtractError> {
         let placed = self.place(path, meta, kind);
-        placed.map_err(|reason| ExtractError {
-            path: OsStr::from_bytes(path).into(),
-            reason,
-        })
+        placed.map_err(|reason| ExtractError { path: OsStr::from_bytes(path).into(), reason })
     }
 
     /// Gives the directories that were made their times.
@@ -177,10 +168,7 @@ impl Extractor {
             let done = self
                 .directory(&path)
                 .and_then(|dir| Ok(utimensat(dir, "", &times(mtime), AtFlags::EMPTY_PATH)?));
-            done.map_err(|reason| ExtractError {
-                path: OsStr::from_bytes(&path).into(),
-                reason,
-            })?;
+            done.map_err(|reason| ExtractError { path: OsStr::from_bytes(&path).into(), reason })?;
         }
         Ok(())
     }
@@ -203,10 +191,7 @@ impl Extractor {
         };
         let owner = (self.shift.outside(meta.uid), self.shift.outside(meta.gid));
         let (Some(uid), Some(gid)) = owner else {
-            return Err(ExtractReason::Owner {
-                uid: meta.uid,
-                gid: meta.gid,
-            });
+            return Err(ExtractReason::Owner { uid: meta.uid, gid: meta.gid });
         };
         let place = Place {
             dir,
@@ -252,13 +237,10 @@ impl Extractor {
         match mkdirat(place.dir, place.name, Mode::RWXU) {
             Err(Errno::EXIST) => {
                 // A directory, or a link to one.
-                return self
-                    .directory(path)
-                    .map(|_| Placed::Kept)
-                    .map_err(|error| match error {
-                        ExtractReason::NoParent => ExtractReason::Conflict,
-                        other => other,
-                    });
+                return self.directory(path).map(|_| Placed::Kept).map_err(|error| match error {
+                    ExtractReason::NoParent => ExtractReason::Conflict,
+                    other => other,
+                });
             }
             other => other?,
         }
@@ -273,10 +255,7 @@ impl Extractor {
         let handle = self.directory(path)?;
         let owner = (self.shift.outside(meta.uid), self.shift.outside(meta.gid));
         let (Some(uid), Some(gid)) = owner else {
-            return Err(ExtractReason::Owner {
-                uid: meta.uid,
-                gid: meta.gid,
-            });
+            return Err(ExtractReason::Owner { uid: meta.uid, gid: meta.gid });
         };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let place = Place {
@@ -326,19 +305,14 @@ type Attribute<'a> = (&'a [u8], Box<[u8]>);
 
 fn stored_attributes(meta: &Meta, shift: IdShift) -> Result<Vec<Attribute<'_>>, ExtractReason> {
     let stored = |(name, value): (&'_ [u8], &[u8])| {
-        let refused = |source| ExtractReason::Attribute {
-            name: String::from_utf8_lossy(name).into_owned(),
-            source,
-        };
+        let refused =
+            |source| ExtractReason::Attribute { name: String::from_utf8_lossy(name).into_owned(), source };
         if !xattr::is_kept(name) {
             return Err(refused(None));
         }
         xattr::to_outside(name, value, shift).map_err(|error| refused(Some(error)))
     };
-    meta.xattrs
-        .iter()
-        .map(|(name, value)| Ok((&**name, stored((name, value))?)))
-        .collect()
+    meta.xattrs.iter().map(|(name, value)| Ok((&**name, stored((name, value))?))).collect()
 }
 
 impl Place<'_> {
@@ -361,9 +335,7 @@ impl Place<'_> {
         let mut file = File::from(file);
         let mut found = 0;
         while found < size {
-            let most = usize::try_from(size - found)
-                .unwrap_or(usize::MAX)
-                .min(buffer.len());
+            let most = usize::try_from(size - found).unwrap_or(usize::MAX).min(buffer.len());
             match content.read(&mut buffer[..most]) {
                 Ok(0) => return Err(ExtractReason::Short { found, size }),
                 Ok(length) => {
@@ -416,13 +388,7 @@ impl Place<'_> {
     /// Owner, attributes and time of what cannot be opened.
     fn dress_unopened(&self) -> Result<(), ExtractReason> {
         let (uid, gid) = self.owner;
-        chownat(
-            self.dir,
-            self.name,
-            Some(uid),
-            Some(gid),
-            AtFlags::SYMLINK_NOFOLLOW,
-        )?;
+        chownat(self.dir, self.name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
         if !self.xattrs.is_empty() {
             let mut path = format!("/proc/self/fd/{}/", self.dir.as_raw_fd()).into_bytes();
             path.extend_from_slice(self.name.as_bytes());
@@ -430,24 +396,13 @@ impl Place<'_> {
                 rustix::fs::lsetxattr(path.as_slice(), *name, value, rustix::fs::XattrFlags::empty())?;
             }
         }
-        Ok(utimensat(
-            self.dir,
-            self.name,
-            &times(self.meta.mtime),
-            AtFlags::SYMLINK_NOFOLLOW,
-        )?)
+        Ok(utimensat(self.dir, self.name, &times(self.meta.mtime), AtFlags::SYMLINK_NOFOLLOW)?)
     }
 }
 
 fn times(mtime: i64) -> Timestamps {
-    let moment = Timespec {
-        tv_sec: mtime,
-        tv_nsec: 0,
-    };
-    Timestamps {
-        last_access: moment,
-        last_modification: moment,
-    }
+    let moment = Timespec { tv_sec: mtime, tv_nsec: 0 };
+    Timestamps { last_access: moment, last_modification: moment }
 }
 
 fn join(parent: &[u8], name: &Name) -> Vec<u8> {
@@ -460,9 +415,7 @@ fn normal(path: &[u8]) -> Result<Option<(Vec<u8>, Name)>, ExtractReason> {
     if path.first() == Some(&b'/') {
         return Err(ExtractReason::Absolute);
     }
-    let parts = path
-        .split(|byte| *byte == b'/')
-        .filter(|part| !matches!(*part, b"" | b"."));
+    let parts = path.split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b"."));
     let mut names = parts.map(Name::new).collect::<Result<Vec<_>, _>>()?;
     let Some(last) = names.pop() else { return Ok(None) };
     let parent = names.iter().fold(Vec::new(), |path, name| join(&path, name));
@@ -477,27 +430,18 @@ mod tests {
     fn paths_of_archives_are_made_normal() {
         let split =
             |path: &[u8]| normal(path).map(|found| found.map(|(dir, name)| (dir, name.as_bytes().to_vec())));
-        for (path, dir, name) in [
-            ("./usr/bin/ls", "usr/bin", "ls"),
-            ("a", "", "a"),
-            ("a//b/./c/", "a/b", "c"),
-        ] {
+        for (path, dir, name) in
+            [("./usr/bin/ls", "usr/bin", "ls"), ("a", "", "a"), ("a//b/./c/", "a/b", "c")]
+        {
             let found = split(path.as_bytes()).unwrap();
-            assert_eq!(
-                found,
-                Some((dir.as_bytes().to_vec(), name.as_bytes().to_vec())),
-                "{path}"
-            );
+            assert_eq!(found, Some((dir.as_bytes().to_vec(), name.as_bytes().to_vec())), "{path}");
         }
         for top in ["", ".", "./", "./."] {
             assert_eq!(split(top.as_bytes()).unwrap(), None);
         }
         for bad in ["..", "a/../b", "./..", "a/..", "a\0b"] {
             assert!(
-                matches!(
-                    split(bad.replace("\\0", "\0").as_bytes()),
-                    Err(ExtractReason::Name(_))
-                ),
+                matches!(split(bad.replace("\\0", "\0").as_bytes()), Err(ExtractReason::Name(_))),
                 "{bad}"
             );
         }

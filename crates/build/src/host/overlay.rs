@@ -64,17 +64,11 @@ impl Overlay<'_> {
     pub(crate) fn mount(&self, at: &Path) -> Result<(), MountError> {
         let open = |path: &Path| {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            rustix::fs::open(path, flags, Mode::empty()).map_err(|error| MountError::Open {
-                path: path.into(),
-                source: error.into(),
-            })
+            rustix::fs::open(path, flags, Mode::empty())
+                .map_err(|error| MountError::Open { path: path.into(), source: error.into() })
         };
         let layers = self.lowers.len() + usize::from(self.upper.is_some());
-        let lowers = self
-            .lowers
-            .iter()
-            .map(|path| open(path))
-            .collect::<Result<Vec<_>, _>>()?;
+        let lowers = self.lowers.iter().map(|path| open(path)).collect::<Result<Vec<_>, _>>()?;
         // Paths through /proc need no escaping, and hundreds of them fit the page that mount(2) takes.
         let name = |fd: &dyn AsRawFd| format!("/proc/self/fd/{}", fd.as_raw_fd());
         let list = lowers.iter().map(|fd| name(fd)).collect::<Vec<_>>().join(":");
@@ -93,28 +87,15 @@ impl Overlay<'_> {
             return Err(MountError::Layers(layers));
         }
         let options = std::ffi::CString::new(options).expect("options are numbers and names");
-        mount(
-            "overlay",
-            at,
-            "overlay",
-            MountFlags::NODEV,
-            Some(options.as_c_str()),
-        )
-        .map_err(|error| MountError::Mount {
-            at: at.into(),
-            layers,
-            source: error.into(),
-        })
+        mount("overlay", at, "overlay", MountFlags::NODEV, Some(options.as_c_str()))
+            .map_err(|error| MountError::Mount { at: at.into(), layers, source: error.into() })
     }
 }
 
 /// Removes what an overlay left in its work directory. After `volatile` it would refuse the directory.
 pub(crate) fn clean_work(work: &Path) -> Result<(), MountError> {
     match super::remove_tree(&work.join("work")) {
-        Err(error) => Err(MountError::Work {
-            path: work.into(),
-            source: error,
-        }),
+        Err(error) => Err(MountError::Work { path: work.into(), source: error }),
         Ok(()) => Ok(()),
     }
 }
@@ -163,15 +144,7 @@ pub fn overlay_mount(
             layers: 1,
             source: error.into(),
         })?,
-        _ => Overlay {
-            lowers: lowers.to_vec(),
-            upper,
-            user_namespace: host.user_namespace,
-        }
-        .mount(at)?,
+        _ => Overlay { lowers: lowers.to_vec(), upper, user_namespace: host.user_namespace }.mount(at)?,
     }
-    Ok(Mounted {
-        at: at.into(),
-        work: upper.map(|(_, work)| work.into()),
-    })
+    Ok(Mounted { at: at.into(), work: upper.map(|(_, work)| work.into()) })
 }

@@ -78,13 +78,7 @@ pub fn populate(
         match kind {
             Kind::File(content) => {
                 let mut reader = BufReader::new(Cursor::new(contents.open(content).map_err(unread)?, 0));
-                add(
-                    &mut extractor,
-                    EntryKind::File {
-                        size: content.size,
-                        content: &mut reader,
-                    },
-                )?
+                add(&mut extractor, EntryKind::File { size: content.size, content: &mut reader })?
             }
             Kind::Symlink(target) => add(&mut extractor, EntryKind::Symlink(target))?,
             Kind::Fifo => add(&mut extractor, EntryKind::Fifo)?,

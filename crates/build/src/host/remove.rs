@@ -40,11 +40,7 @@ pub fn remove_tree(path: &Path) -> io::Result<()> {
         Err(Errno::NOTDIR | Errno::LOOP) => return Ok(unlinkat(&parent, &name, AtFlags::empty())?),
         Err(error) => return Err(error.into()),
     };
-    let mut removal = Removal {
-        top: top.as_fd(),
-        moved: 0,
-        first_error: None,
-    };
+    let mut removal = Removal { top: top.as_fd(), moved: 0, first_error: None };
     // Directories moved up while emptying are entries of `top` again, so repeat until none was moved.
     loop {
         let before = removal.moved;

@@ -17,22 +17,14 @@ pub(crate) fn parse_map(text: &str) -> Vec<Range> {
         .filter_map(|line| {
             let mut words = line.split_ascii_whitespace();
             let (inside, outside) = (number(words.next())?, number(words.next())?);
-            Some(Range {
-                inside,
-                outside,
-                count: number(words.next())?,
-            })
+            Some(Range { inside, outside, count: number(words.next())? })
         })
         .collect()
 }
 
 /// True in the initial user namespace, whose map is the identity over all ids.
 pub(crate) fn is_initial(map: &[Range]) -> bool {
-    map == [Range {
-        inside: 0,
-        outside: 0,
-        count: u32::MAX,
-    }]
+    map == [Range { inside: 0, outside: 0, count: u32::MAX }]
 }
 
 /// True if every id from `first` to `first + count - 1` is mapped.
@@ -92,29 +84,17 @@ pub(crate) fn nested(map: &[Range], first: u32, count: u32) -> Vec<Range> {
         .filter_map(|range| {
             let from = range.inside.max(first);
             let to = range.inside.saturating_add(range.count).min(end);
-            (from < to).then(|| Range {
-                inside: from - first,
-                outside: from,
-                count: to - from,
-            })
+            (from < to).then(|| Range { inside: from - first, outside: from, count: to - from })
         })
         .collect()
 }
 
 /// The text of an id map.
 pub(crate) fn map_text(ranges: &[Range]) -> String {
-    ranges.iter().fold(
-        String::new(),
-        |mut text,
-         Range {
-             inside,
-             outside,
-             count,
-         }| {
-            let _ = writeln!(text, "{inside} {outside} {count}");
-            text
-        },
-    )
+    ranges.iter().fold(String::new(), |mut text, Range { inside, outside, count }| {
+        let _ = writeln!(text, "{inside} {outside} {count}");
+        text
+    })
 }
 
 #[cfg(test)]
@@ -141,10 +121,7 @@ mod tests {
         assert_eq!(map_text(&nested(&map, 0, 65_536)), "0 0 1\n1 1 65535\n");
         assert_eq!(map_text(&nested(&map, 10, 100)), "0 10 100\n");
         let all = parse_map("0 0 4294967295\n");
-        assert_eq!(
-            map_text(&nested(&all, 0x6000_0000, 65_536)),
-            "0 1610612736 65536\n"
-        );
+        assert_eq!(map_text(&nested(&all, 0x6000_0000, 65_536)), "0 1610612736 65536\n");
     }
 
     #[test]
@@ -152,11 +129,7 @@ mod tests {
         let text = "alice:100000:65536\nbob:165536:1000\n1002:300000:65536\nbob:4294967295:65536\nbad line\n";
         assert_eq!(granted(text, Some("alice"), 1000, 65_535), Ok(100_000));
         assert_eq!(granted(text, None, 1002, 65_535), Ok(300_000));
-        assert_eq!(
-            granted(text, Some("bob"), 1001, 65_535),
-            Err(65_536),
-            "a range past 2^32 is none"
-        );
+        assert_eq!(granted(text, Some("bob"), 1001, 65_535), Err(65_536), "a range past 2^32 is none");
         assert_eq!(granted(text, Some("carol"), 1003, 65_535), Err(0));
     }
 

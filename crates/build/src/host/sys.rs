@@ -22,11 +22,7 @@ pub(crate) enum Fork {
 }
 
 fn check(result: libc::c_long) -> io::Result<libc::c_long> {
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(result)
-    }
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
 /// Fails unless this process has exactly one thread.
@@ -93,12 +89,7 @@ struct MountAttr {
 
 /// Sets `MOUNT_ATTR_*` flags of the mount `fd` stands for.
 pub(crate) fn mount_setattr(fd: impl AsFd, set: u64) -> io::Result<()> {
-    let attr = MountAttr {
-        set,
-        clear: 0,
-        propagation: 0,
-        userns_fd: 0,
-    };
+    let attr = MountAttr { set, clear: 0, propagation: 0, userns_fd: 0 };
     // SAFETY: the path is a NUL-terminated literal, the structure is the first version of the kernel's and its
     // size is given.
     check(unsafe {
@@ -120,10 +111,7 @@ pub(crate) type Instruction = libc::sock_filter;
 /// Installs a seccomp filter on this process and returns the descriptor on which its notifications arrive.
 pub(crate) fn install_filter(program: &[Instruction]) -> io::Result<OwnedFd> {
     let len = u16::try_from(program.len()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
-    let program = libc::sock_fprog {
-        len,
-        filter: program.as_ptr().cast_mut(),
-    };
+    let program = libc::sock_fprog { len, filter: program.as_ptr().cast_mut() };
     // SAFETY: the kernel copies `len` instructions and verifies them; it writes nothing.
     let fd = check(unsafe {
         libc::syscall(
@@ -200,20 +188,10 @@ pub(crate) fn answer(listener: impl AsFd, id: u64, answer: Answer) -> io::Result
         Answer::Pretend => (0, 0),
         Answer::Fail(error) => (-error, 0),
     };
-    let raw = libc::seccomp_notif_resp {
-        id,
-        val: 0,
-        error,
-        flags,
-    };
+    let raw = libc::seccomp_notif_resp { id, val: 0, error, flags };
     // SAFETY: the kernel reads the size encoded in the request number, which is that of `raw`.
-    let sent = unsafe {
-        libc::ioctl(
-            listener.as_fd().as_raw_fd(),
-            libc::SECCOMP_IOCTL_NOTIF_SEND,
-            &raw const raw,
-        )
-    };
+    let sent =
+        unsafe { libc::ioctl(listener.as_fd().as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SEND, &raw const raw) };
     match check(sent.into()) {
         Err(error) if error.raw_os_error() != Some(libc::ENOENT) => Err(error),
         _ => Ok(()),

@@ -64,9 +64,7 @@ fn version(value: &[u8]) -> Result<(u8, u32), AttributeError> {
 /// The third version as the second with its root, if root is `root`.
 fn without_root(value: &[u8], word: u32, root: u32) -> Result<Box<[u8]>, AttributeError> {
     let (second, id) = value.split_at(V2);
-    let id = id
-        .first_chunk::<4>()
-        .map_or(u32::MAX, |bytes| u32::from_le_bytes(*bytes));
+    let id = id.first_chunk::<4>().map_or(u32::MAX, |bytes| u32::from_le_bytes(*bytes));
     if id != root {
         return Err(AttributeError::Id(id));
     }
@@ -83,21 +81,13 @@ fn capability_inside(value: &[u8], shift: IdShift) -> Result<Box<[u8]>, Attribut
 
 fn capability_outside(value: &[u8], shift: IdShift) -> Result<Box<[u8]>, AttributeError> {
     let (version, word) = version(value)?;
-    let plain = if version == 3 {
-        without_root(value, word, 0)?
-    } else {
-        value.into()
-    };
+    let plain = if version == 3 { without_root(value, word, 0)? } else { value.into() };
     // In a user namespace the kernel itself adds who root is.
     if shift == IdShift::NONE || version == 1 {
         return Ok(plain);
     }
     let word = word & 0x00ff_ffff | 0x0300_0000;
-    Ok(
-        [&word.to_le_bytes()[..], &plain[4..], &shift.first().to_le_bytes()]
-            .concat()
-            .into(),
-    )
+    Ok([&word.to_le_bytes()[..], &plain[4..], &shift.first().to_le_bytes()].concat().into())
 }
 
 /// An access control list with its ids changed: a word of version, then entries of kind, permissions and id.
@@ -134,48 +124,24 @@ mod tests {
     fn capabilities_lose_and_gain_their_root() {
         let outside = to_outside(NAME, &PING, IdShift::ROOT).unwrap();
         assert_eq!(outside.len(), 24);
-        assert_eq!(
-            (&outside[..4], &outside[20..]),
-            (&[1, 0, 0, 3][..], &[0, 0, 0, 0x60][..])
-        );
+        assert_eq!((&outside[..4], &outside[20..]), (&[1, 0, 0, 3][..], &[0, 0, 0, 0x60][..]));
         assert_eq!(*to_inside(NAME, &outside, IdShift::ROOT).unwrap(), PING);
         assert_eq!(*to_outside(NAME, &PING, IdShift::NONE).unwrap(), PING);
         assert_eq!(*to_inside(NAME, &PING, IdShift::NONE).unwrap(), PING);
-        assert_eq!(
-            to_inside(NAME, &outside, IdShift::NONE),
-            Err(AttributeError::Id(0x6000_0000))
-        );
+        assert_eq!(to_inside(NAME, &outside, IdShift::NONE), Err(AttributeError::Id(0x6000_0000)));
     }
 
     #[test]
     fn lists_of_permissions_shift_their_ids() {
         let list = |id: u32| {
             let entry = |kind: u16, id: u32| [&kind.to_le_bytes()[..], &[7, 0], &id.to_le_bytes()].concat();
-            [
-                &2u32.to_le_bytes()[..],
-                &entry(1, u32::MAX),
-                &entry(8, id),
-                &entry(0x20, u32::MAX),
-            ]
-            .concat()
+            [&2u32.to_le_bytes()[..], &entry(1, u32::MAX), &entry(8, id), &entry(0x20, u32::MAX)].concat()
         };
         let name = b"system.posix_acl_access";
-        assert_eq!(
-            *to_outside(name, &list(4), IdShift::ROOT).unwrap(),
-            *list(0x6000_0004)
-        );
-        assert_eq!(
-            *to_inside(name, &list(0x6000_0004), IdShift::ROOT).unwrap(),
-            *list(4)
-        );
-        assert_eq!(
-            to_inside(name, &list(4), IdShift::ROOT),
-            Err(AttributeError::Id(4))
-        );
-        assert_eq!(
-            to_outside(name, &list(70_000), IdShift::NONE),
-            Err(AttributeError::Id(70_000))
-        );
+        assert_eq!(*to_outside(name, &list(4), IdShift::ROOT).unwrap(), *list(0x6000_0004));
+        assert_eq!(*to_inside(name, &list(0x6000_0004), IdShift::ROOT).unwrap(), *list(4));
+        assert_eq!(to_inside(name, &list(4), IdShift::ROOT), Err(AttributeError::Id(4)));
+        assert_eq!(to_outside(name, &list(70_000), IdShift::NONE), Err(AttributeError::Id(70_000)));
     }
 
     #[test]
@@ -183,10 +149,7 @@ mod tests {
         for length in 0..40 {
             if ![20, 24].contains(&length) {
                 let value = vec![2; length];
-                assert_eq!(
-                    to_inside(NAME, &value, IdShift::ROOT),
-                    Err(AttributeError::Malformed(length))
-                );
+                assert_eq!(to_inside(NAME, &value, IdShift::ROOT), Err(AttributeError::Malformed(length)));
             }
             let acl = vec![9; length];
             assert!(to_inside(b"system.posix_acl_default", &acl, IdShift::ROOT).is_err());
@@ -198,12 +161,9 @@ mod tests {
         for kept in [&b"user.mime_type"[..], NAME, b"system.posix_acl_default"] {
             assert!(is_kept(kept));
         }
-        for dropped in [
-            &b"user.overlay.opaque"[..],
-            b"trusted.overlay.opaque",
-            b"security.selinux",
-            b"trusted.x",
-        ] {
+        for dropped in
+            [&b"user.overlay.opaque"[..], b"trusted.overlay.opaque", b"security.selinux", b"trusted.x"]
+        {
             assert!(!is_kept(dropped));
         }
     }

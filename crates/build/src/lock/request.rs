@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::recipe::{Keys, Recipe};
 
 /// Packages whose files a bootable ISO takes; none of their scripts is run.
-pub(super) const BOOT_PACKAGES: &[&str] = &["grub-efi-amd64-signed", "isolinux", "shim-signed", "syslinux-common"];
+pub(super) const BOOT_PACKAGES: &[&str] =
+    &["grub-efi-amd64-signed", "isolinux", "shim-signed", "syslinux-common"];
 
 /// What was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,7 +101,8 @@ impl Request {
 fn list(what: &str, old: &[String], new: &[String], changes: &mut Vec<String>) {
     let before = changes.len();
     changes.extend(new.iter().filter(|name| !old.contains(name)).map(|name| format!("{what}: {name} added")));
-    changes.extend(old.iter().filter(|name| !new.contains(name)).map(|name| format!("{what}: {name} removed")));
+    changes
+        .extend(old.iter().filter(|name| !new.contains(name)).map(|name| format!("{what}: {name} removed")));
     if changes.len() == before && old != new {
         changes.push(format!("{what}: order changed"));
     }

@@ -77,7 +77,12 @@ impl FromStr for Lock {
 
     fn from_str(text: &str) -> Result<Self, LockError> {
         let syntax = |error: toml::de::Error| LockError::Syntax {
-            line: text.get(..error.span().map_or(0, |span| span.start)).unwrap_or_default().matches('\n').count() + 1,
+            line: text
+                .get(..error.span().map_or(0, |span| span.start))
+                .unwrap_or_default()
+                .matches('\n')
+                .count()
+                + 1,
             problem: error.message().to_owned(),
         };
         let versions: Versions = toml::from_str(text).map_err(syntax)?;
@@ -116,7 +121,8 @@ impl Lock {
         }
         let image: BTreeSet<&str> =
             self.packages.iter().filter(|p| p.role == Role::Image).map(|p| p.name.as_str()).collect();
-        let steps = self.install.steps().ok_or_else(|| LockError::Install { name: "an unreadable step".into() })?;
+        let steps =
+            self.install.steps().ok_or_else(|| LockError::Install { name: "an unreadable step".into() })?;
         let mut unpacked: BTreeSet<&str> = self.install.base.iter().map(String::as_str).collect();
         let mut configured = unpacked.clone();
         for step in &steps {
@@ -137,11 +143,19 @@ impl Lock {
 
 impl fmt::Display for Lock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "# What shapes the bytes of this image. Written by `selfsame lock`; commit it with the recipe.")?;
+        writeln!(
+            f,
+            "# What shapes the bytes of this image. Written by `selfsame lock`; commit it with the recipe."
+        )?;
         writeln!(f, "version = {VERSION}\nformat = {FORMAT}")?;
         self.write_request(f)?;
         for archive in &self.archives {
-            writeln!(f, "\n[[archive]]\nname = {}\nserial = {}", quoted(&archive.name), quoted(&archive.serial))?;
+            writeln!(
+                f,
+                "\n[[archive]]\nname = {}\nserial = {}",
+                quoted(&archive.name),
+                quoted(&archive.serial)
+            )?;
             for suite in &archive.suites {
                 writeln!(f, "\n[[archive.suites]]\nsuite = {}", quoted(&suite.suite))?;
                 writeln!(f, "codename = {}\ndate = {}", quoted(&suite.codename), suite.date)?;
@@ -297,11 +311,26 @@ pub(super) mod tests {
             assert!(text.contains(from), "{from}");
             text.replacen(from, to, 1).parse::<Lock>().unwrap_err().to_string()
         };
-        assert_eq!(wrong("version = 1\n", "version = 2\n"), "the lock has version 2, this program reads version 1");
-        assert_eq!(wrong("format = 1", "format = 9"), "the lock is for image format 9, this program writes format 1");
-        assert_eq!(wrong("\"unpack nano\"", "\"unpack vim\""), "the order of installation and the packages disagree about nano");
-        assert_eq!(wrong("pool/main/nano.deb", "pool/../../x"), "\"pool/../../x\" is no path inside an archive");
-        assert_eq!(wrong("name = \"nano\"", "name = \"dpkg\""), "package dpkg is listed twice or out of order");
+        assert_eq!(
+            wrong("version = 1\n", "version = 2\n"),
+            "the lock has version 2, this program reads version 1"
+        );
+        assert_eq!(
+            wrong("format = 1", "format = 9"),
+            "the lock is for image format 9, this program writes format 1"
+        );
+        assert_eq!(
+            wrong("\"unpack nano\"", "\"unpack vim\""),
+            "the order of installation and the packages disagree about nano"
+        );
+        assert_eq!(
+            wrong("pool/main/nano.deb", "pool/../../x"),
+            "\"pool/../../x\" is no path inside an archive"
+        );
+        assert_eq!(
+            wrong("name = \"nano\"", "name = \"dpkg\""),
+            "package dpkg is listed twice or out of order"
+        );
         assert!(wrong("size = 5", "size = -5").starts_with("line "));
     }
 
@@ -311,11 +340,14 @@ pub(super) mod tests {
         let mut new = old.clone();
         new.include = vec!["vim".into()];
         new.recommends = true;
-        assert_eq!(new.changes_since(&old), [
-            "packages.recommends: false -> true",
-            "packages.include: vim added",
-            "packages.include: nano removed",
-        ]);
+        assert_eq!(
+            new.changes_since(&old),
+            [
+                "packages.recommends: false -> true",
+                "packages.include: vim added",
+                "packages.include: nano removed",
+            ]
+        );
         assert!(old.changes_since(&old).is_empty());
     }
 }

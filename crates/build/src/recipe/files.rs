@@ -77,19 +77,12 @@ pub fn read_tracked(dir: &Path, relative: &Path, epoch: Epoch) -> Result<Tracked
     if !target.starts_with(&home) {
         return Err(FilesError::Leaves { path, target });
     }
-    let mut reader = Reader {
-        tracked: Tracked {
-            tree: Tree::new(meta(0o755, epoch)),
-            paths: BTreeMap::new(),
-        },
-        epoch,
-    };
+    let mut reader =
+        Reader { tracked: Tracked { tree: Tree::new(meta(0o755, epoch)), paths: BTreeMap::new() }, epoch };
     if target.is_dir() {
         reader.directory(&target, b"")?;
     } else {
-        let name = target
-            .file_name()
-            .map_or_else(Vec::new, |name| name.as_bytes().to_vec());
+        let name = target.file_name().map_or_else(Vec::new, |name| name.as_bytes().to_vec());
         reader.entry(&target, &name)?;
     }
     Ok(reader.tracked)
@@ -106,10 +99,7 @@ struct Reader {
 
 impl Reader {
     fn directory(&mut self, host: &Path, path: &[u8]) -> Result<(), FilesError> {
-        let io = |source| FilesError::Io {
-            path: host.to_owned(),
-            source,
-        };
+        let io = |source| FilesError::Io { path: host.to_owned(), source };
         let mut names = std::fs::read_dir(host)
             .map_err(io)?
             .map(|entry| entry.map(|e| e.file_name()))
@@ -128,21 +118,12 @@ impl Reader {
     }
 
     fn entry(&mut self, host: &Path, path: &[u8]) -> Result<(), FilesError> {
-        let io = |source| FilesError::Io {
-            path: host.to_owned(),
-            source,
-        };
-        let tree = |source| FilesError::Tree {
-            path: host.to_owned(),
-            source,
-        };
+        let io = |source| FilesError::Io { path: host.to_owned(), source };
+        let tree = |source| FilesError::Tree { path: host.to_owned(), source };
         let stat = host.symlink_metadata().map_err(io)?;
         let kind = stat.file_type();
         if kind.is_dir() {
-            self.tracked
-                .tree
-                .insert_dir(path, meta(0o755, self.epoch))
-                .map_err(tree)?;
+            self.tracked.tree.insert_dir(path, meta(0o755, self.epoch)).map_err(tree)?;
             return self.directory(host, path);
         }
         let (mode, kind) = if kind.is_symlink() {
@@ -152,25 +133,11 @@ impl Reader {
             let mut file = File::open(host).map_err(io)?;
             let (digest, size) = Digest::of_reader(&mut file).map_err(io)?;
             self.tracked.paths.insert(digest, host.to_owned());
-            (
-                if stat.mode() & 0o100 != 0 { 0o755 } else { 0o644 },
-                Kind::File(Content { size, digest }),
-            )
+            (if stat.mode() & 0o100 != 0 { 0o755 } else { 0o644 }, Kind::File(Content { size, digest }))
         } else {
-            return Err(FilesError::Special {
-                path: host.to_owned(),
-            });
+            return Err(FilesError::Special { path: host.to_owned() });
         };
-        self.tracked
-            .tree
-            .insert(
-                path,
-                Leaf {
-                    meta: meta(mode, self.epoch),
-                    kind,
-                },
-            )
-            .map_err(tree)?;
+        self.tracked.tree.insert(path, Leaf { meta: meta(mode, self.epoch), kind }).map_err(tree)?;
         Ok(())
     }
 }
@@ -205,16 +172,7 @@ mod tests {
                 Ok::<(), ()>(())
             })
             .unwrap();
-        assert_eq!(
-            lines,
-            [
-                " 755 7",
-                "etc 755 7",
-                "etc/link 777 7",
-                "etc/motd 644 7",
-                "etc/run 755 7"
-            ]
-        );
+        assert_eq!(lines, [" 755 7", "etc 755 7", "etc/link 777 7", "etc/motd 644 7", "etc/run 755 7"]);
     }
 
     #[test]

@@ -62,11 +62,8 @@ pub enum Output {
 
 impl Output {
     /// All kinds, by the names used in a recipe.
-    pub const NAMES: &[(&str, Self)] = &[
-        ("iso", Self::Iso),
-        ("squashfs", Self::Squashfs),
-        ("tar", Self::Tar),
-    ];
+    pub const NAMES: &[(&str, Self)] =
+        &[("iso", Self::Iso), ("squashfs", Self::Squashfs), ("tar", Self::Tar)];
 
     /// The word for it in a recipe, which is also the extension of the file.
     pub fn name(self) -> &'static str {
@@ -162,10 +159,7 @@ impl Priority {
 
     /// The word for it in a recipe.
     pub fn name(self) -> &'static str {
-        Self::NAMES
-            .iter()
-            .find(|(_, level)| *level == self)
-            .map_or("", |(name, _)| name)
+        Self::NAMES.iter().find(|(_, level)| *level == self).map_or("", |(name, _)| name)
     }
 }
 

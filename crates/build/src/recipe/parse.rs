@@ -111,10 +111,7 @@ struct RawArchive {
 }
 
 #[derive(Deserialize)]
-#[serde(
-    untagged,
-    expecting = "keys are \"debian\" or { file = \"…\", fingerprints = [\"…\"] }"
-)]
+#[serde(untagged, expecting = "keys are \"debian\" or { file = \"…\", fingerprints = [\"…\"] }")]
 enum RawKeys {
     BuiltIn(String),
     File(RawKeyFile),
@@ -182,11 +179,7 @@ pub fn load(dir: &Path) -> Result<Recipe, RecipeError> {
     };
     let text = String::from_utf8(text).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
-        let line = error.as_bytes()[..at]
-            .iter()
-            .filter(|byte| **byte == b'\n')
-            .count()
-            + 1;
+        let line = error.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
         RecipeError::Invalid {
             path: path.clone(),
             line,
@@ -200,16 +193,10 @@ pub fn load(dir: &Path) -> Result<Recipe, RecipeError> {
 
 /// Checks the text of a recipe that lies in `dir`. Files it names are not touched.
 pub fn parse(dir: &Path, text: &str) -> Result<Recipe, RecipeError> {
-    let check = Check {
-        path: dir.join(FILE),
-        text,
-    };
+    let check = Check { path: dir.join(FILE), text };
     let raw: RawRecipe = check.toml()?;
     if *raw.format.get_ref() != 1 {
-        let problem = format!(
-            "format {} is not known to this version, which reads 1",
-            raw.format.get_ref()
-        );
+        let problem = format!("format {} is not known to this version, which reads 1", raw.format.get_ref());
         return Err(check.at(raw.format.span(), problem));
     }
     let outputs = check.outputs(&raw.image.outputs)?;
@@ -218,12 +205,7 @@ pub fn parse(dir: &Path, text: &str) -> Result<Recipe, RecipeError> {
         Some(id) => check.volume_id(id)?,
         None => default_volume_id(&name),
     };
-    let epoch = raw
-        .image
-        .epoch
-        .as_ref()
-        .map(|text| check.epoch(text))
-        .transpose()?;
+    let epoch = raw.image.epoch.as_ref().map(|text| check.epoch(text)).transpose()?;
     Ok(Recipe {
         dir: dir.to_owned(),
         outputs,
@@ -235,29 +217,21 @@ pub fn parse(dir: &Path, text: &str) -> Result<Recipe, RecipeError> {
         archives: check.archives(raw.archives)?,
         packages: check.packages(&raw.packages)?,
         system: check.system(&raw.system)?,
-        overlay: raw
+        overlay: raw.files.overlay.as_ref().map(|path| check.inside(path)).transpose()?,
+        exclude: raw
             .files
-            .overlay
-            .as_ref()
-            .map(|path| check.inside(path))
-            .transpose()?,
-        exclude: raw.files.exclude.iter().map(|text| check.parsed(Some(text), "")).collect::<Result<_, _>>()?,
-        hooks: raw
-            .hooks
+            .exclude
             .iter()
-            .map(|hook| check.inside(&hook.run))
+            .map(|text| check.parsed(Some(text), ""))
             .collect::<Result<_, _>>()?,
+        hooks: raw.hooks.iter().map(|hook| check.inside(&hook.run)).collect::<Result<_, _>>()?,
         name,
     })
 }
 
 fn default_volume_id(name: &str) -> String {
     let letter = |c: char| {
-        if c.is_ascii_alphanumeric() {
-            c.to_ascii_uppercase()
-        } else {
-            '_'
-        }
+        if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }
     };
     name.chars().take(32).map(letter).collect()
 }
@@ -284,13 +258,7 @@ impl Check<'_> {
         let before = self.text.get(..span.start).unwrap_or_default();
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-        RecipeError::Invalid {
-            path: self.path.clone(),
-            line,
-            column,
-            problem,
-            hint,
-        }
+        RecipeError::Invalid { path: self.path.clone(), line, column, problem, hint }
     }
 
     fn named<T: Copy>(&self, text: &Spanned<String>, names: &[(&str, T)]) -> Result<T, RecipeError> {
@@ -310,9 +278,7 @@ impl Check<'_> {
         T::Err: std::fmt::Display,
     {
         let (value, span) = text.map_or((default, 0..0), |text| (text.get_ref().as_str(), text.span()));
-        value
-            .parse()
-            .map_err(|error: T::Err| self.at(span, error.to_string()))
+        value.parse().map_err(|error: T::Err| self.at(span, error.to_string()))
     }
 
     fn word(&self, text: &Spanned<String>, what: &str, also: &str) -> Result<String, RecipeError> {
@@ -369,15 +335,8 @@ impl Check<'_> {
     }
 
     fn boot(&self, raw: &RawBoot) -> Result<Boot, RecipeError> {
-        let cmdline = raw
-            .cmdline
-            .as_ref()
-            .map_or("boot=live quiet", |text| text.get_ref());
-        if let Some(text) = raw
-            .cmdline
-            .as_ref()
-            .filter(|text| text.get_ref().contains(['\n', '\r', '\0']))
-        {
+        let cmdline = raw.cmdline.as_ref().map_or("boot=live quiet", |text| text.get_ref());
+        if let Some(text) = raw.cmdline.as_ref().filter(|text| text.get_ref().contains(['\n', '\r', '\0'])) {
             return Err(self.at(text.span(), "a kernel command line is one line".into()));
         }
         let timeout = match &raw.timeout {
@@ -387,10 +346,7 @@ impl Check<'_> {
                 .filter(|seconds| *seconds <= 600)
                 .ok_or_else(|| self.at(seconds.span(), "the menu waits 0 to 600 seconds".into()))?,
         };
-        Ok(Boot {
-            cmdline: cmdline.to_owned(),
-            timeout,
-        })
+        Ok(Boot { cmdline: cmdline.to_owned(), timeout })
     }
 
     fn archives(
@@ -402,26 +358,18 @@ impl Check<'_> {
         }
         raw.into_inner()
             .into_iter()
-            .map(|(name, archive)| {
-                Ok((
-                    self.word(&name, "an archive name", "._-")?,
-                    self.archive(archive)?,
-                ))
-            })
+            .map(|(name, archive)| Ok((self.word(&name, "an archive name", "._-")?, self.archive(archive)?)))
             .collect()
     }
 
     fn archive(&self, raw: RawArchive) -> Result<Archive, RecipeError> {
         let mut mirrors = Vec::new();
         for mirror in raw.mirrors {
-            let known = ["http://", "https://", "file:"]
-                .iter()
-                .any(|scheme| mirror.get_ref().starts_with(scheme));
+            let known =
+                ["http://", "https://", "file:"].iter().any(|scheme| mirror.get_ref().starts_with(scheme));
             if mirror.get_ref() != "auto" && !known {
-                let problem = format!(
-                    "{:?} is not \"auto\" or an http:, https: or file: URL",
-                    mirror.get_ref()
-                );
+                let problem =
+                    format!("{:?} is not \"auto\" or an http:, https: or file: URL", mirror.get_ref());
                 return Err(self.at(mirror.span(), problem));
             }
             mirrors.push(mirror.into_inner());
@@ -433,10 +381,8 @@ impl Check<'_> {
             return Err(self.at(raw.suites.span(), "an archive needs at least one suite".into()));
         }
         let suites = raw.suites.into_inner();
-        let suites = suites
-            .iter()
-            .map(|text| self.word(text, "a suite", "._+-"))
-            .collect::<Result<_, _>>()?;
+        let suites =
+            suites.iter().map(|text| self.word(text, "a suite", "._+-")).collect::<Result<_, _>>()?;
         let mut components = raw
             .components
             .iter()
@@ -452,13 +398,7 @@ impl Check<'_> {
                 .filter(|k| *k >= 1)
                 .ok_or_else(|| self.at(k.span(), "the threshold is 1 to 255 keys".into()))?,
         };
-        Ok(Archive {
-            mirrors,
-            suites,
-            components,
-            keys: self.keys(raw.keys)?,
-            threshold,
-        })
+        Ok(Archive { mirrors, suites, components, keys: self.keys(raw.keys)?, threshold })
     }
 
     fn keys(&self, raw: Spanned<RawKeys>) -> Result<Keys, RecipeError> {
@@ -485,10 +425,7 @@ impl Check<'_> {
                 }
                 clean.sort();
                 clean.dedup();
-                Ok(Keys::File {
-                    file,
-                    fingerprints: clean,
-                })
+                Ok(Keys::File { file, fingerprints: clean })
             }
         }
     }
@@ -496,10 +433,7 @@ impl Check<'_> {
     fn packages(&self, raw: &RawPackages) -> Result<Packages, RecipeError> {
         let architecture = raw.architecture.as_ref();
         if let Some(text) = architecture.filter(|text| text.get_ref() != "amd64") {
-            let problem = format!(
-                "architecture {:?} cannot be built yet: amd64 only",
-                text.get_ref()
-            );
+            let problem = format!("architecture {:?} cannot be built yet: amd64 only", text.get_ref());
             return Err(self.at(text.span(), problem));
         }
         let priority = raw.priority.as_ref();
@@ -518,12 +452,7 @@ impl Check<'_> {
         }
         include.sort();
         include.dedup();
-        Ok(Packages {
-            architecture: "amd64".into(),
-            priority,
-            recommends: raw.recommends,
-            include,
-        })
+        Ok(Packages { architecture: "amd64".into(), priority, recommends: raw.recommends, include })
     }
 
     fn system(&self, raw: &RawSystem) -> Result<System, RecipeError> {
@@ -537,10 +466,7 @@ impl Check<'_> {
             if users.iter().any(|other| other.name == name) {
                 return Err(self.at(user.name.span(), format!("user {name:?} is listed twice")));
             }
-            let groups = user
-                .groups
-                .iter()
-                .map(|group| self.word(group, "a group name", "_-"));
+            let groups = user.groups.iter().map(|group| self.word(group, "a group name", "_-"));
             let hash = user.password_hash.as_ref();
             if let Some(text) = hash.filter(|text| text.get_ref().contains([':', '\n', '\''])) {
                 return Err(self.at(text.span(), "is not a crypt(3) hash".into()));
@@ -548,10 +474,7 @@ impl Check<'_> {
             users.push(User {
                 groups: groups.collect::<Result<_, _>>()?,
                 password_hash: hash.map(|text| text.get_ref().clone()),
-                shell: user
-                    .shell
-                    .as_ref()
-                    .map_or(Ok("/bin/bash".into()), |text| self.absolute(text))?,
+                shell: user.shell.as_ref().map_or(Ok("/bin/bash".into()), |text| self.absolute(text))?,
                 name,
             });
         }
@@ -575,20 +498,13 @@ impl Check<'_> {
     /// A path of the recipe: relative, without `..`.
     fn inside(&self, text: &Spanned<String>) -> Result<PathBuf, RecipeError> {
         let path = Path::new(text.get_ref());
-        let inside = path
-            .components()
-            .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        let inside = path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
         if text.get_ref().is_empty() || !inside {
-            let problem = format!(
-                "{:?} leaves the recipe: paths are relative to it and without ..",
-                text.get_ref()
-            );
+            let problem =
+                format!("{:?} leaves the recipe: paths are relative to it and without ..", text.get_ref());
             return Err(self.at(text.span(), problem));
         }
-        Ok(path
-            .components()
-            .filter(|part| *part != Component::CurDir)
-            .collect())
+        Ok(path.components().filter(|part| *part != Component::CurDir).collect())
     }
 }
 
@@ -596,24 +512,14 @@ impl Check<'_> {
 fn parse_size(text: &str) -> Option<u32> {
     let (digits, shift) = match text.strip_suffix(['K', 'k']) {
         Some(digits) => (digits, 10),
-        None => text
-            .strip_suffix(['M', 'm'])
-            .map_or((text, 0), |digits| (digits, 20)),
+        None => text.strip_suffix(['M', 'm']).map_or((text, 0), |digits| (digits, 20)),
     };
-    digits
-        .parse::<u32>()
-        .ok()?
-        .checked_shl(shift)
-        .filter(|size| size >> shift == digits.parse().unwrap_or(0))
+    digits.parse::<u32>().ok()?.checked_shl(shift).filter(|size| size >> shift == digits.parse().unwrap_or(0))
 }
 
 /// For serde's words about an unknown field, the known one that is meant most likely.
 fn unknown_field_hint(problem: &str) -> Option<String> {
-    let mut quoted = problem
-        .strip_prefix("unknown field ")?
-        .split('`')
-        .skip(1)
-        .step_by(2);
+    let mut quoted = problem.strip_prefix("unknown field ")?.split('`').skip(1).step_by(2);
     let unknown = quoted.next()?;
     nearest(unknown, quoted).map(|name| format!("did you mean `{name}`?"))
 }
@@ -644,9 +550,7 @@ run = "hooks/10-x"
 
     fn wrong(from: &str, to: &str) -> String {
         assert!(GOOD.contains(from));
-        parse(Path::new("r"), &GOOD.replacen(from, to, 1))
-            .unwrap_err()
-            .to_string()
+        parse(Path::new("r"), &GOOD.replacen(from, to, 1)).unwrap_err().to_string()
     }
 
     #[test]
@@ -669,16 +573,8 @@ run = "hooks/10-x"
                 "format = 2",
                 "r/selfsame.toml:1:10: format 2 is not known to this version, which reads 1",
             ),
-            (
-                "\"iso\"",
-                "\"isso\"",
-                "r/selfsame.toml:4:12: \"isso\" is not one of iso, squashfs, tar",
-            ),
-            (
-                "\"1M\"",
-                "\"3M\"",
-                "r/selfsame.toml:8:14: \"3M\" is not a power of two from 4K to 1M",
-            ),
+            ("\"iso\"", "\"isso\"", "r/selfsame.toml:4:12: \"isso\" is not one of iso, squashfs, tar"),
+            ("\"1M\"", "\"3M\"", "r/selfsame.toml:8:14: \"3M\" is not a power of two from 4K to 1M"),
             (
                 "\"files\"",
                 "\"../files\"",
@@ -689,11 +585,7 @@ run = "hooks/10-x"
                 "\"/bin/sh\"",
                 "r/selfsame.toml:18:7: \"/bin/sh\" leaves the recipe: paths are relative to it and without ..",
             ),
-            (
-                "\"nano\"",
-                "\"Nano\"",
-                "r/selfsame.toml:14:12: \"Nano\" cannot be a package name",
-            ),
+            ("\"nano\"", "\"Nano\"", "r/selfsame.toml:14:12: \"Nano\" cannot be a package name"),
             (
                 "keys = \"debian\"",
                 "keys = \"ubuntu\"",
@@ -709,11 +601,8 @@ run = "hooks/10-x"
     #[test]
     fn unknown_keys_suggest_the_nearest() {
         let text = GOOD.replacen("block-size", "blocksize", 1);
-        let RecipeError::Invalid {
-            line: 8,
-            hint: Some(hint),
-            ..
-        } = parse(Path::new("r"), &text).unwrap_err()
+        let RecipeError::Invalid { line: 8, hint: Some(hint), .. } =
+            parse(Path::new("r"), &text).unwrap_err()
         else {
             panic!("no hint");
         };

@@ -60,7 +60,9 @@ pub enum ArchiveError {
         source: Box<Refused>,
     },
     /// The mirrors no longer have the state that the lock names.
-    #[error("archive {archive}, suite {suite}: the state of {date} that the lock names is not served any more")]
+    #[error(
+        "archive {archive}, suite {suite}: the state of {date} that the lock names is not served any more"
+    )]
     MovedOn {
         /// The archive.
         archive: String,
@@ -176,7 +178,12 @@ impl At<'_> {
         if asked.archives.get(self.name) != old.request.archives.get(self.name) {
             return None;
         }
-        old.archives.iter().find(|state| state.name == self.name)?.suites.iter().find(|state| state.suite == suite)
+        old.archives
+            .iter()
+            .find(|state| state.name == self.name)?
+            .suites
+            .iter()
+            .find(|state| state.suite == suite)
     }
 
     /// The keys of the archive, and what is asked of it.
@@ -205,6 +212,7 @@ impl At<'_> {
             suites: self.archive.suites.clone(),
             components: self.archive.components.clone(),
             architectures: vec![self.request.recipe.packages.architecture.clone()],
+            keyring: None,
             fingerprints,
             threshold: usize::from(self.archive.threshold),
         };
@@ -254,14 +262,21 @@ impl At<'_> {
         let wanted = Wanted { what, archive: self.name.to_owned(), paths, content };
         if self.request.store.open_verified(&content.digest)?.is_none() {
             self.request.observer.on(Event::Total { stage: Stage::Fetch, amount: content.size });
-            self.request.source.fetch(std::slice::from_ref(&wanted), self.request.store, self.request.observer)?;
+            self.request.source.fetch(
+                std::slice::from_ref(&wanted),
+                self.request.store,
+                self.request.observer,
+            )?;
         }
         let bytes = self.request.store.read(&content.digest)?.unwrap_or_default();
         let (archive, named) = (|| self.name.to_owned(), || path.clone());
         let text = unpack(&bytes, &content, release.sha256.get(&plain))
             .map_err(|source| ArchiveError::Unpack { archive: archive(), path: named(), source })?;
-        let index = Index::parse(text)
-            .map_err(|source| ArchiveError::Index { archive: archive(), path: named(), source })?;
+        let index = Index::parse(text).map_err(|source| ArchiveError::Index {
+            archive: archive(),
+            path: named(),
+            source,
+        })?;
         for package in index.packages() {
             universe.add(candidate(self.name, &package));
         }
@@ -272,7 +287,9 @@ impl At<'_> {
 fn candidate(archive: &str, package: &Package<'_>) -> Candidate {
     let stanza = String::from_utf8_lossy(package.stanza()).into_owned();
     let field = |name: &str| {
-        let start = |line: &&str| line.len() > name.len() && line.as_bytes()[name.len()] == b':' && line.starts_with(name);
+        let start = |line: &&str| {
+            line.len() > name.len() && line.as_bytes()[name.len()] == b':' && line.starts_with(name)
+        };
         stanza.lines().find(start).map_or("", |line| line[name.len() + 1..].trim()).to_owned()
     };
     let depends: Vec<String> =

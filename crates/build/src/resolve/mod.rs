@@ -27,8 +27,8 @@ use crate::stages::script::{JOB, quote};
 use crate::stages::unpack::{self, UnpackError};
 
 pub use archives::ArchiveError;
-pub use simulation::OddStep;
 use simulation::Action;
+pub use simulation::OddStep;
 use universe::{Candidate, Universe, status_file};
 
 /// Everything that locking needs from outside.
@@ -150,7 +150,9 @@ pub fn lock(request: &LockRequest<'_>) -> Result<Lock, ResolveError> {
     }
     let wanted = wanted_names(recipe, &universe);
     let mut automatic: Vec<String> = packages.iter().map(|p| p.name.clone()).collect();
-    automatic.retain(|name| !wanted.contains(name.as_str()) && !universe.newest(name).is_some_and(|c| c.essential));
+    automatic.retain(|name| {
+        !wanted.contains(name.as_str()) && !universe.newest(name).is_some_and(|c| c.essential)
+    });
     automatic.sort();
     for name in &asked.boot {
         let unknown = || ResolveError::Unknown { unknown: vec![unknown(&universe, name)] };
@@ -277,13 +279,14 @@ impl<'a> Apt<'a> {
             for suite in &state.suites {
                 let base = format!("archives/{}/dists/{}", state.name, suite.suite);
                 let in_release = (format!("{base}/InRelease"), suite.in_release);
-                let indexes = suite.indexes.iter().map(|index| (format!("{base}/{}", index.path), index.file));
+                let indexes =
+                    suite.indexes.iter().map(|index| (format!("{base}/{}", index.path), index.file));
                 for (path, blob) in std::iter::once(in_release).chain(indexes) {
                     job.add_file(&path, &request.store.path(&blob.sha256)).map_err(work)?;
                 }
             }
         }
-        let sandbox = Sandbox { program: request.program.to_owned(), host: request.host.clone() };
+        let sandbox = Sandbox { program: request.program.to_owned(), host: *request.host };
         Ok(Self { request, sandbox, dir, job, sources })
     }
 
@@ -326,7 +329,11 @@ impl<'a> Apt<'a> {
              Dir::Etc::PreferencesParts \"/dev/null\";\nDir::State::Status \"{JOB}/status\";\n"
         );
         let names: Vec<String> = names.iter().map(|name| quote(name)).collect();
-        let update = if update { "apt-get -q update >/var/tmp/update 2>&1 || { cat /var/tmp/update; exit 1; }\n" } else { "" };
+        let update = if update {
+            "apt-get -q update >/var/tmp/update 2>&1 || { cat /var/tmp/update; exit 1; }\n"
+        } else {
+            ""
+        };
         let script = format!(
             "set -e\nexport APT_CONFIG={JOB}/config\n{update}\
              apt-get -q --simulate install {} >/var/tmp/simulated 2>/var/tmp/errors || \
@@ -342,7 +349,8 @@ impl<'a> Apt<'a> {
         let exit = runner.shell(Stage::Resolve, Root::Dir(self.dir.join("files")), &self.job, &script)?;
         if !exit.success() {
             let lines = exit.tail.iter().cloned();
-            let noise = ["Reading package lists...", "Building dependency tree...", "Reading state information..."];
+            let noise =
+                ["Reading package lists...", "Building dependency tree...", "Reading state information..."];
             let words = lines.filter(|line| !noise.contains(&line.as_str())).collect();
             return Err(ResolveError::Unsatisfiable { words });
         }

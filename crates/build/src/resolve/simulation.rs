@@ -78,7 +78,12 @@ mod tests {
         assert_eq!(actions[1], Action::Unpack { name: "dmsetup".into(), version: "2:1.02.185-2".into() });
         assert_eq!(
             steps(&actions),
-            ["unpack libcom-err2 dmsetup", "configure libcom-err2", "unpack usrmerge", "configure usrmerge dmsetup"]
+            [
+                "unpack libcom-err2 dmsetup",
+                "configure libcom-err2",
+                "unpack usrmerge",
+                "configure usrmerge dmsetup"
+            ]
         );
     }
 

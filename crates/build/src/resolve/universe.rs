@@ -96,7 +96,8 @@ impl Universe {
                 }
                 let real = alternatives.iter().find_map(|one| self.newest(one.name));
                 let provided = || {
-                    let providers = alternatives.iter().filter_map(|one| self.providers.get(one.name)).flatten();
+                    let providers =
+                        alternatives.iter().filter_map(|one| self.providers.get(one.name)).flatten();
                     let rank = |c: &&Candidate| (c.priority.is_none(), c.priority, c.name.clone());
                     providers.filter_map(|name| self.newest(name)).min_by_key(rank)
                 };

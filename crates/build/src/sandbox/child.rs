@@ -34,11 +34,7 @@ pub fn child_main() -> ! {
 fn die_with(parent: Pid) -> Result<(), Failure> {
     set_parent_process_death_signal(Some(Signal::KILL)).during(Step::Start)?;
     // It may have died before the kernel was asked.
-    if getppid() == Some(parent) {
-        Ok(())
-    } else {
-        Err(rustix::io::Errno::SRCH).during(Step::Start)
-    }
+    if getppid() == Some(parent) { Ok(()) } else { Err(rustix::io::Errno::SRCH).during(Step::Start) }
 }
 
 fn outer(control: &OwnedFd) -> Result<(), Failure> {
@@ -46,21 +42,12 @@ fn outer(control: &OwnedFd) -> Result<(), Failure> {
         let mut stream = std::fs::File::from(control.try_clone().during(Step::Start)?);
         wire::read(&mut stream).during(Step::Read)?
     };
-    let parent = Pid::from_raw(spec.parent)
-        .ok_or(rustix::io::Errno::INVAL)
-        .during(Step::Read)?;
+    let parent = Pid::from_raw(spec.parent).ok_or(rustix::io::Errno::INVAL).during(Step::Read)?;
     die_with(parent)?;
     umask(Mode::WGRP | Mode::WOTH);
     // Each bind is a descriptor for a while. The job gets limits of its own.
     let files = getrlimit(Resource::Nofile);
-    setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: files.maximum,
-            ..files
-        },
-    )
-    .during(Step::Limit)?;
+    setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files }).during(Step::Limit)?;
     let prepared = mounts::prepare(&spec)?;
     sys::unshare(
         UnshareFlags::NEWUSER

@@ -84,10 +84,7 @@ fn limits(spec: &Spec) -> Result<(), Failure> {
         // Without privilege over the machine, limits can only go down.
         let most = getrlimit(resource).maximum.unwrap_or(u64::MAX);
         let hard = hard.min(most);
-        let limit = Rlimit {
-            current: Some(soft.min(hard)),
-            maximum: Some(hard),
-        };
+        let limit = Rlimit { current: Some(soft.min(hard)), maximum: Some(hard) };
         setrlimit(resource, limit).during(Step::Limit)
     };
     limit(Resource::Core, 0, 0)?;
@@ -101,14 +98,7 @@ fn limits(spec: &Spec) -> Result<(), Failure> {
     }
     let most = getrlimit(Resource::Stack).maximum;
     let soft = most.map_or(STACK, |most| most.min(STACK));
-    setrlimit(
-        Resource::Stack,
-        Rlimit {
-            current: Some(soft),
-            maximum: most,
-        },
-    )
-    .during(Step::Limit)
+    setrlimit(Resource::Stack, Rlimit { current: Some(soft), maximum: most }).during(Step::Limit)
 }
 
 fn drop_bounding_set() -> Result<(), Failure> {
@@ -129,11 +119,7 @@ fn drop_bounding_set() -> Result<(), Failure> {
 fn give_up_capabilities() -> Result<(), Failure> {
     let now = rustix::thread::capabilities(None).during(Step::Capabilities)?;
     let kept = now.permitted.difference(GIVEN_UP);
-    let sets = CapabilitySets {
-        effective: kept,
-        permitted: kept,
-        inheritable: CapabilitySet::empty(),
-    };
+    let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
     set_capabilities(None, sets).during(Step::Capabilities)
 }
 
@@ -144,9 +130,7 @@ pub(super) fn execute(spec: &Spec) -> Failure {
         Err(failure) => return failure,
     };
     let Some((program, arguments)) = spec.argv.split_first() else {
-        return Err::<(), _>(rustix::io::Errno::INVAL)
-            .during(Step::Read)
-            .expect_err("it is an error");
+        return Err::<(), _>(rustix::io::Errno::INVAL).during(Step::Read).expect_err("it is an error");
     };
     let error = Command::new(program)
         .args(arguments)
@@ -155,7 +139,5 @@ pub(super) fn execute(spec: &Spec) -> Failure {
         .current_dir(&spec.cwd)
         .stdin(Stdio::from(input))
         .exec();
-    Err::<(), _>(error)
-        .during(Step::Execute(PathBuf::from(program)))
-        .expect_err("it is an error")
+    Err::<(), _>(error).during(Step::Execute(PathBuf::from(program))).expect_err("it is an error")
 }

@@ -207,49 +207,24 @@ const fn high(arg: u8) -> u32 {
 }
 
 fn load(offset: u32) -> Instruction {
-    Instruction {
-        code: 0x20,
-        jt: 0,
-        jf: 0,
-        k: offset,
-    } // BPF_LD | BPF_W | BPF_ABS
+    Instruction { code: 0x20, jt: 0, jf: 0, k: offset } // BPF_LD | BPF_W | BPF_ABS
 }
 
 fn equal(k: u32, jt: u8, jf: u8) -> Instruction {
-    Instruction {
-        code: 0x15,
-        jt,
-        jf,
-        k,
-    } // BPF_JMP | BPF_JEQ | BPF_K
+    Instruction { code: 0x15, jt, jf, k } // BPF_JMP | BPF_JEQ | BPF_K
 }
 
 fn any_bit(k: u32, jt: u8, jf: u8) -> Instruction {
-    Instruction {
-        code: 0x45,
-        jt,
-        jf,
-        k,
-    } // BPF_JMP | BPF_JSET | BPF_K
+    Instruction { code: 0x45, jt, jf, k } // BPF_JMP | BPF_JSET | BPF_K
 }
 
 fn skip(count: usize) -> Instruction {
     let k = u32::try_from(count).expect("a filter has below 4096 instructions");
-    Instruction {
-        code: 0x05,
-        jt: 0,
-        jf: 0,
-        k,
-    } // BPF_JMP | BPF_JA
+    Instruction { code: 0x05, jt: 0, jf: 0, k } // BPF_JMP | BPF_JA
 }
 
 fn give(action: Action) -> Instruction {
-    Instruction {
-        code: 0x06,
-        jt: 0,
-        jf: 0,
-        k: action.encoded(),
-    } // BPF_RET | BPF_K
+    Instruction { code: 0x06, jt: 0, jf: 0, k: action.encoded() } // BPF_RET | BPF_K
 }
 
 /// The instructions that apply one rule; they end the program if the number is the rule's, and else do nothing.
@@ -258,12 +233,7 @@ fn rule((number, when, action): Rule) -> Vec<Instruction> {
     let mut body = match when {
         When::Always => vec![give(action)],
         When::Bits(arg, bits) => {
-            vec![
-                load(low(arg)),
-                any_bit(bits, 0, 1),
-                give(action),
-                give(Action::Allow),
-            ]
+            vec![load(low(arg)), any_bit(bits, 0, 1), give(action), give(Action::Allow)]
         }
         When::NotNull(arg) => vec![
             load(low(arg)),
@@ -280,12 +250,7 @@ fn rule((number, when, action): Rule) -> Vec<Instruction> {
             };
             let mut body = vec![load(low(arg))];
             let count = values.len();
-            body.extend(
-                values
-                    .iter()
-                    .enumerate()
-                    .map(|(at, value)| equal(*value, short(count - at), 0)),
-            );
+            body.extend(values.iter().enumerate().map(|(at, value)| equal(*value, short(count - at), 0)));
             body.extend([give(other), give(found)]);
             body
         }
@@ -359,13 +324,9 @@ mod tests {
 
     #[test]
     fn ordinary_calls_pass() {
-        for number in [
-            libc::SYS_read,
-            libc::SYS_openat,
-            libc::SYS_execve,
-            libc::SYS_chroot,
-            libc::SYS_mknodat,
-        ] {
+        for number in
+            [libc::SYS_read, libc::SYS_openat, libc::SYS_execve, libc::SYS_chroot, libc::SYS_mknodat]
+        {
             assert_eq!(native(number, [7; 6]), ALLOW);
         }
         assert_eq!(native(libc::SYS_clone, [0x0120_0011, 0, 0, 0, 0, 0]), ALLOW);
@@ -374,12 +335,7 @@ mod tests {
 
     #[test]
     fn nothing_waits_for_the_disk() {
-        for number in [
-            libc::SYS_fsync,
-            libc::SYS_fdatasync,
-            libc::SYS_sync,
-            libc::SYS_syncfs,
-        ] {
+        for number in [libc::SYS_fsync, libc::SYS_fdatasync, libc::SYS_sync, libc::SYS_syncfs] {
             assert_eq!(native(number, [0; 6]), libc::SECCOMP_RET_ERRNO);
         }
     }
@@ -399,19 +355,8 @@ mod tests {
         assert_eq!(native(libc::SYS_sendto, [3, 1, 1, 0, 0, 0]), ALLOW);
         assert_eq!(native(libc::SYS_sendto, [3, 1, 1, 0, 1, 16]), ASK);
         assert_eq!(native(libc::SYS_sendto, [3, 1, 1, 0, 1 << 32, 16]), ASK);
-        for (family, verdict) in [
-            (1, ALLOW),
-            (2, ALLOW),
-            (10, ALLOW),
-            (16, ALLOW),
-            (17, ASK),
-            (40, ASK),
-        ] {
-            assert_eq!(
-                native(libc::SYS_socket, [family, 1, 0, 0, 0, 0]),
-                verdict,
-                "family {family}"
-            );
+        for (family, verdict) in [(1, ALLOW), (2, ALLOW), (10, ALLOW), (16, ALLOW), (17, ASK), (40, ASK)] {
+            assert_eq!(native(libc::SYS_socket, [family, 1, 0, 0, 0, 0]), verdict, "family {family}");
         }
     }
 
@@ -423,10 +368,7 @@ mod tests {
         assert_eq!(run(I386, 5, [0; 6]), ALLOW);
         assert_eq!(run(I386, 102, [3, 0, 0, 0, 0, 0]), ASK);
         assert_eq!(run(I386, 102, [4, 0, 0, 0, 0, 0]), ALLOW);
-        assert_eq!(
-            native(libc::SYS_read | 0x4000_0000, [0; 6]),
-            libc::SECCOMP_RET_ERRNO | 38
-        );
+        assert_eq!(native(libc::SYS_read | 0x4000_0000, [0; 6]), libc::SECCOMP_RET_ERRNO | 38);
         assert_eq!(run(0xc000_00b7, 0, [0; 6]), libc::SECCOMP_RET_ERRNO | 38);
     }
 

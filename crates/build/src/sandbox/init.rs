@@ -38,16 +38,7 @@ fn run(spec: &Spec, prepared: Prepared, control: &OwnedFd, alive: &OwnedFd) -> R
     set_parent_process_death_signal(Some(Signal::KILL)).during(Step::Start)?;
     // The outer child may have died before the kernel was asked; its end of the pipe is gone then.
     let mut gone = [PollFd::new(alive, PollFlags::IN)];
-    if poll(
-        &mut gone,
-        Some(&rustix::event::Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        }),
-    )
-    .during(Step::Start)?
-        > 0
-    {
+    if poll(&mut gone, Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 })).during(Step::Start)? > 0 {
         return Err(rustix::io::Errno::SRCH).during(Step::Start);
     }
     // The job runs as the same user; this keeps it from this process's memory and descriptors.
@@ -61,27 +52,13 @@ fn run(spec: &Spec, prepared: Prepared, control: &OwnedFd, alive: &OwnedFd) -> R
     let status = reap(job)?;
     let small = |number: Option<i32>| number.and_then(|number| u8::try_from(number).ok());
     let (code, signal) = (small(status.exit_status()), small(status.terminating_signal()));
-    wire::send(
-        control,
-        &Message::Ended {
-            code,
-            signal,
-            leftovers: leftovers(),
-        },
-        None,
-    )
-    .during(Step::Start)
+    wire::send(control, &Message::Ended { code, signal, leftovers: leftovers() }, None).during(Step::Start)
 }
 
 /// Turns the loopback device on, by `RTM_NEWLINK` of rtnetlink(7).
 fn loopback() -> io::Result<()> {
     // Protocol 0 of netlink is the one for routes and devices.
-    let socket = socket_with(
-        AddressFamily::NETLINK,
-        SocketType::RAW,
-        SocketFlags::CLOEXEC,
-        None,
-    )?;
+    let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
     let (new_link, request_and_ack): (u16, u16) = (16, 1 | 4);
     let mut message = Vec::new();
     message.extend(32u32.to_ne_bytes());
@@ -139,10 +116,7 @@ fn start(spec: &Spec, control: &OwnedFd) -> Result<Pid, Failure> {
 
 /// A number the job writes; `None` if it ended before.
 fn word(from: &OwnedFd, job: BorrowedFd<'_>) -> io::Result<Option<i32>> {
-    let mut either = [
-        PollFd::new(from, PollFlags::IN),
-        PollFd::from_borrowed_fd(job, PollFlags::IN),
-    ];
+    let mut either = [PollFd::new(from, PollFlags::IN), PollFd::from_borrowed_fd(job, PollFlags::IN)];
     while let Err(rustix::io::Errno::INTR) = poll(&mut either, None) {}
     if !either[0].revents().contains(PollFlags::IN) {
         return Ok(None);

@@ -54,8 +54,7 @@ impl Tail {
         if self.0.len() == Exit::TAIL {
             self.0.pop_front();
         }
-        self.0
-            .push_back(String::from_utf8_lossy(&line[..line.len().min(KEPT)]).into_owned());
+        self.0.push_back(String::from_utf8_lossy(&line[..line.len().min(KEPT)]).into_owned());
     }
 
     /// The lines, oldest first.

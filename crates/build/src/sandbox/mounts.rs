@@ -78,11 +78,7 @@ pub(super) fn prepare(spec: &Spec) -> Result<Prepared, Failure> {
         SpecRoot::Overlay { lowers, upper, work } => {
             let (upper, work) = (Path::new(upper), Path::new(work));
             let lowers = lowers.iter().map(Path::new).collect();
-            let overlay = Overlay {
-                lowers,
-                upper: Some((upper, work)),
-                user_namespace: spec.user_namespace,
-            };
+            let overlay = Overlay { lowers, upper: Some((upper, work)), user_namespace: spec.user_namespace };
             // Any directory would do to mount at, and the upper one is known to be there.
             overlay.mount(upper).map_err(overlay_failure)?;
             clone(CWD, upper, MountAttrFlags::MOUNT_ATTR_NODEV)?
@@ -115,12 +111,8 @@ fn overlay_failure(error: MountError) -> Failure {
 
 /// A detached mount of what is at `path`, without mounts below it, and with these flags in addition to those it has.
 fn clone(dir: impl AsFd, path: &Path, flags: MountAttrFlags) -> Result<OwnedFd, Failure> {
-    let tree = open_tree(
-        dir,
-        path,
-        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
-    )
-    .during(Step::Open(path.into()))?;
+    let tree = open_tree(dir, path, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)
+        .during(Step::Open(path.into()))?;
     sys::mount_setattr(&tree, flags.bits().into()).during(Step::Open(path.into()))?;
     Ok(tree)
 }
@@ -162,23 +154,12 @@ pub(super) fn enter(prepared: &Prepared, scratch: u64, processes: u32) -> Result
     attach(&proc, place("proc", 0o755)?.as_fd()).during(at("/proc"))?;
     // From Linux 6.14 on each sandbox has a limit of its own, for all its users together. Before, the setting is the
     // machine's and writing is refused; what remains is the limit for each user. The kernel keeps 300 numbers back.
-    let _ = std::fs::write(
-        "/proc/sys/kernel/pid_max",
-        processes.saturating_add(300).to_string(),
-    );
-    let nothing = new(
-        "tmpfs",
-        &[("size", "4k"), ("mode", "555")],
-        MountAttrFlags::MOUNT_ATTR_RDONLY,
-    );
+    let _ = std::fs::write("/proc/sys/kernel/pid_max", processes.saturating_add(300).to_string());
+    let nothing = new("tmpfs", &[("size", "4k"), ("mode", "555")], MountAttrFlags::MOUNT_ATTR_RDONLY);
     attach(&nothing.during(at("/sys"))?, place("sys", 0o755)?.as_fd()).during(at("/sys"))?;
     let size = scratch.to_string();
     let scratch = |path: &str, to: BorrowedFd<'_>, mode: &str| {
-        let tmpfs = new(
-            "tmpfs",
-            &[("size", &size), ("mode", mode)],
-            MountAttrFlags::empty(),
-        );
+        let tmpfs = new("tmpfs", &[("size", &size), ("mode", mode)], MountAttrFlags::empty());
         let tmpfs = tmpfs.during(at(path))?;
         attach(&tmpfs, to).during(at(path))?;
         Ok(tmpfs)
@@ -186,20 +167,12 @@ pub(super) fn enter(prepared: &Prepared, scratch: u64, processes: u32) -> Result
     scratch("/tmp", place("tmp", 0o1777)?.as_fd(), "1777")?;
     let run = scratch("/run", place("run", 0o755)?.as_fd(), "755")?;
     directory(run.as_fd(), OsStr::new("lock"), 0o1777)?;
-    let dev = new(
-        "tmpfs",
-        &[("size", "64k"), ("mode", "755")],
-        MountAttrFlags::MOUNT_ATTR_NOEXEC,
-    );
+    let dev = new("tmpfs", &[("size", "64k"), ("mode", "755")], MountAttrFlags::MOUNT_ATTR_NOEXEC);
     let dev = dev.during(at("/dev"))?;
     attach(&dev, place("dev", 0o755)?.as_fd()).during(at("/dev"))?;
     hide(&proc, &dev)?;
     devices(&dev, &prepared.devices)?;
-    scratch(
-        "/dev/shm",
-        directory(dev.as_fd(), OsStr::new("shm"), 0o1777)?.as_fd(),
-        "1777",
-    )?;
+    scratch("/dev/shm", directory(dev.as_fd(), OsStr::new("shm"), 0o1777)?.as_fd(), "1777")?;
     for (target, tree) in &prepared.binds {
         bind(prepared.root.as_fd(), target, tree)?;
     }
@@ -212,13 +185,8 @@ fn directory(parent: BorrowedFd<'_>, name: &OsStr, mode: u32) -> Result<OwnedFd,
     match mkdirat(parent, name, Mode::from_raw_mode(mode & 0o755)) {
         // The mode is set afterwards: the umask is 022.
         Ok(()) if mode & !0o755 != 0 => {
-            rustix::fs::chmodat(
-                parent,
-                name,
-                Mode::from_raw_mode(mode),
-                rustix::fs::AtFlags::empty(),
-            )
-            .during(step())?;
+            rustix::fs::chmodat(parent, name, Mode::from_raw_mode(mode), rustix::fs::AtFlags::empty())
+                .during(step())?;
         }
         Ok(()) | Err(Errno::EXIST) => {}
         Err(error) => return Err(error).during(step()),
@@ -234,13 +202,7 @@ fn file(parent: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Failure> {
         Ok(_) | Err(Errno::EXIST) => {}
         Err(error) => return Err(error).during(step()),
     }
-    openat(
-        parent,
-        name,
-        OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-    .during(step())
+    openat(parent, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()).during(step())
 }
 
 fn devices(dev: &OwnedFd, nodes: &[(&str, OwnedFd)]) -> Result<(), Failure> {
@@ -252,12 +214,7 @@ fn devices(dev: &OwnedFd, nodes: &[(&str, OwnedFd)]) -> Result<(), Failure> {
     for (name, target) in DEVICE_LINKS {
         symlinkat(target, dev, name).during(Step::Make(at(name)))?;
     }
-    let options = [
-        ("newinstance", ""),
-        ("ptmxmode", "666"),
-        ("mode", "620"),
-        ("gid", "5"),
-    ];
+    let options = [("newinstance", ""), ("ptmxmode", "666"), ("mode", "620"), ("gid", "5")];
     let pts = new("devpts", &options, MountAttrFlags::MOUNT_ATTR_NOEXEC).during(Step::Mount(at("pts")))?;
     attach(&pts, directory(dev.as_fd(), OsStr::new("pts"), 0o755)?.as_fd()).during(Step::Mount(at("pts")))
 }
@@ -311,14 +268,8 @@ fn bind(root: BorrowedFd<'_>, target: &Path, tree: &OwnedFd) -> Result<(), Failu
         at = directory(at.as_fd(), name, 0o755)?;
     }
     let is_dir = rustix::fs::FileType::from_raw_mode(
-        rustix::fs::fstat(tree)
-            .during(Step::Mount(target.into()))?
-            .st_mode,
+        rustix::fs::fstat(tree).during(Step::Mount(target.into()))?.st_mode,
     ) == rustix::fs::FileType::Directory;
-    let place = if is_dir {
-        directory(at.as_fd(), last, 0o755)?
-    } else {
-        file(at.as_fd(), last)?
-    };
+    let place = if is_dir { directory(at.as_fd(), last, 0o755)? } else { file(at.as_fd(), last)? };
     attach(tree, place.as_fd()).during(Step::Mount(target.into()))
 }

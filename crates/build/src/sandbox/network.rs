@@ -73,19 +73,10 @@ impl Watch {
     /// Keeps an attempt. A name server that was only connected with is replaced by the question put to it.
     fn note(&mut self, new: Attempt) {
         let unnamed = match &new.intent {
-            Intent::LookUp {
-                server,
-                name: Some(_),
-            } => Intent::LookUp {
-                server: *server,
-                name: None,
-            },
+            Intent::LookUp { server, name: Some(_) } => Intent::LookUp { server: *server, name: None },
             _ => new.intent.clone(),
         };
-        let unnamed = Attempt {
-            intent: unnamed,
-            ..new.clone()
-        };
+        let unnamed = Attempt { intent: unnamed, ..new.clone() };
         self.attempts.retain(|it| *it != unnamed || *it == new);
         let own = matches!(&new.intent, Intent::LookUp { name: Some(name), .. } if is_own(name));
         if !own && !self.attempts.contains(&new) && self.attempts.len() < Exit::MOST_ATTEMPTS {
@@ -102,10 +93,7 @@ impl Watch {
             Sent::Data { fd, to, payload } => (fd, to, payload),
         };
         let name = || payload.and_then(|(at, length)| question(at, length, memory));
-        let known = self
-            .servers
-            .iter()
-            .position(|(pid, at, _)| (*pid, *at) == (call.pid, fd));
+        let known = self.servers.iter().position(|(pid, at, _)| (*pid, *at) == (call.pid, fd));
         match (to, known) {
             (Some(server), _) if server.port() == NAMES && payload.is_none() => {
                 known.map(|index| self.servers.swap_remove(index));
@@ -115,18 +103,14 @@ impl Watch {
                 // The question that follows tells what for.
                 (Answer::Pretend, Some(Intent::LookUp { server, name: None }))
             }
-            (Some(server), _) if server.port() == NAMES => (
-                Answer::Fail(libc::ENETUNREACH),
-                Some(Intent::LookUp { server, name: name() }),
-            ),
+            (Some(server), _) if server.port() == NAMES => {
+                (Answer::Fail(libc::ENETUNREACH), Some(Intent::LookUp { server, name: name() }))
+            }
             (Some(to), _) if to.ip().is_loopback() || to.ip().is_unspecified() => (Answer::Continue, None),
             (Some(to), _) => (Answer::Fail(libc::ENETUNREACH), Some(Intent::Reach(to))),
             (None, Some(index)) => {
                 let (_, _, server) = self.servers.swap_remove(index);
-                (
-                    Answer::Fail(libc::ENETUNREACH),
-                    Some(Intent::LookUp { server, name: name() }),
-                )
+                (Answer::Fail(libc::ENETUNREACH), Some(Intent::LookUp { server, name: name() }))
             }
             (None, None) => (Answer::Continue, None),
         }
@@ -135,19 +119,14 @@ impl Watch {
 
 /// True for the sandbox's own host name, with any domain.
 fn is_own(name: &str) -> bool {
-    name.split('.')
-        .next()
-        .is_some_and(|first| first.eq_ignore_ascii_case(HOST_NAME))
+    name.split('.').next().is_some_and(|first| first.eq_ignore_ascii_case(HOST_NAME))
 }
 
 fn attempt(pid: u32, intent: Intent) -> Attempt {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let program = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
     let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let words: Vec<_> = command
-        .split(|byte| *byte == 0)
-        .filter(|word| !word.is_empty())
-        .collect();
+    let words: Vec<_> = command.split(|byte| *byte == 0).filter(|word| !word.is_empty()).collect();
     let command = words.join(&b' ');
     Attempt {
         program: text(program.trim_ascii_end()),
@@ -200,11 +179,7 @@ impl Sent {
                 Ok(1 | 2 | 10 | 16) | Err(_) => None,
                 Ok(family) => Some(Self::Socket(family)),
             },
-            3 => Some(Self::Data {
-                fd,
-                to: Some(address(second, third, memory)?),
-                payload: None,
-            }),
+            3 => Some(Self::Data { fd, to: Some(address(second, third, memory)?), payload: None }),
             11 => Some(Self::Data {
                 fd,
                 to: Some(address(fifth, sixth, memory)?),
@@ -218,38 +193,20 @@ impl Sent {
     /// to that).
     fn message(fd: u64, at: u64, wide: bool, memory: Memory<'_>) -> Option<Self> {
         let words = |at| -> Option<[u64; 4]> {
-            if wide {
-                read_words(at, memory)
-            } else {
-                Some(read_words::<u32, 4>(at, memory)?.map(u64::from))
-            }
+            if wide { read_words(at, memory) } else { Some(read_words::<u32, 4>(at, memory)?.map(u64::from)) }
         };
         let [name, length, vector, count] = words(at)?;
-        let payload = if count & u64::from(u32::MAX) == 0 {
-            None
-        } else {
-            words_of_two(vector, wide, memory)
-        };
-        let to = if name == 0 {
-            None
-        } else {
-            Some(address(name, length, memory)?)
-        };
-        Some(Self::Data {
-            fd,
-            to,
-            payload: Some(payload.unwrap_or((0, 0))),
-        })
+        let payload =
+            if count & u64::from(u32::MAX) == 0 { None } else { words_of_two(vector, wide, memory) };
+        let to = if name == 0 { None } else { Some(address(name, length, memory)?) };
+        Some(Self::Data { fd, to, payload: Some(payload.unwrap_or((0, 0))) })
     }
 }
 
 /// The first `struct iovec` of a vector.
 fn words_of_two(at: u64, wide: bool, memory: Memory<'_>) -> Option<(u64, u64)> {
-    let [base, length] = if wide {
-        read_words(at, memory)?
-    } else {
-        read_words::<u32, 2>(at, memory)?.map(u64::from)
-    };
+    let [base, length] =
+        if wide { read_words(at, memory)? } else { read_words::<u32, 2>(at, memory)?.map(u64::from) };
     Some((base, length))
 }
 
@@ -287,9 +244,7 @@ fn read_words<W: Word, const N: usize>(at: u64, memory: Memory<'_>) -> Option<[W
 /// The Internet address in a `struct sockaddr` of `length` bytes. Others stay within the sandbox.
 fn address(at: u64, length: u64, memory: Memory<'_>) -> Option<SocketAddr> {
     let mut bytes = [0; 28];
-    let length = usize::try_from(length & u64::from(u32::MAX))
-        .unwrap_or(usize::MAX)
-        .min(bytes.len());
+    let length = usize::try_from(length & u64::from(u32::MAX)).unwrap_or(usize::MAX).min(bytes.len());
     memory(at, bytes.get_mut(..length).filter(|buffer| buffer.len() >= 8)?)?;
     let port = u16::from_be_bytes([bytes[2], bytes[3]]);
     let ip: IpAddr = match (u16::from_ne_bytes([bytes[0], bytes[1]]), length) {
@@ -334,13 +289,7 @@ mod tests {
     const FAIL: Answer = Answer::Fail(libc::ENETUNREACH);
 
     fn call(arch: u32, number: i64, args: [u64; 6]) -> Notification {
-        Notification {
-            id: 1,
-            pid: 1,
-            number: i32::try_from(number).unwrap(),
-            arch,
-            args,
-        }
+        Notification { id: 1, pid: 1, number: i32::try_from(number).unwrap(), arch, args }
     }
 
     /// Judges a call whose memory holds `bytes` at address 1000.
@@ -357,11 +306,7 @@ mod tests {
     }
 
     fn connect(bytes: &[u8]) -> (Answer, Option<Intent>) {
-        let call = call(
-            filter::NATIVE,
-            libc::SYS_connect,
-            [3, 1000, bytes.len() as u64, 0, 0, 0],
-        );
+        let call = call(filter::NATIVE, libc::SYS_connect, [3, 1000, bytes.len() as u64, 0, 0, 0]);
         judged(&mut Watch::default(), &call, bytes)
     }
 
@@ -373,10 +318,7 @@ mod tests {
 
     #[test]
     fn far_addresses_are_attempts_and_near_ones_are_not() {
-        assert_eq!(
-            connect(&sockaddr_in([192, 0, 2, 1], 80)),
-            (FAIL, reach("192.0.2.1:80"))
-        );
+        assert_eq!(connect(&sockaddr_in([192, 0, 2, 1], 80)), (FAIL, reach("192.0.2.1:80")));
         assert_eq!(connect(&sockaddr_in([127, 0, 0, 1], 5432)), PASS);
         assert_eq!(connect(&sockaddr_in([0, 0, 0, 0], 80)), PASS);
         let unix = [&1u16.to_ne_bytes()[..], b"/run/dbus/socket\0"].concat();
@@ -387,25 +329,12 @@ mod tests {
     fn addresses_of_the_newer_internet() {
         let six = |ip: &str, port: u16| {
             let ip: Ipv6Addr = ip.parse().unwrap();
-            [
-                &10u16.to_ne_bytes()[..],
-                &port.to_be_bytes(),
-                &[0; 4],
-                &ip.octets(),
-                &[0; 4],
-            ]
-            .concat()
+            [&10u16.to_ne_bytes()[..], &port.to_be_bytes(), &[0; 4], &ip.octets(), &[0; 4]].concat()
         };
-        assert_eq!(
-            connect(&six("2001:db8::1", 443)),
-            (FAIL, reach("[2001:db8::1]:443"))
-        );
+        assert_eq!(connect(&six("2001:db8::1", 443)), (FAIL, reach("[2001:db8::1]:443")));
         assert_eq!(connect(&six("::1", 443)), PASS);
         assert_eq!(connect(&six("::ffff:127.0.0.1", 443)), PASS);
-        assert_eq!(
-            connect(&six("::ffff:192.0.2.1", 443)),
-            (FAIL, reach("192.0.2.1:443"))
-        );
+        assert_eq!(connect(&six("::ffff:192.0.2.1", 443)), (FAIL, reach("192.0.2.1:443")));
     }
 
     #[test]
@@ -441,21 +370,13 @@ mod tests {
         let bytes = sockaddr_in([127, 0, 0, 53], 53);
         let connect = call(filter::NATIVE, libc::SYS_connect, [3, 1000, 16, 0, 0, 0]);
         let unnamed = Intent::LookUp { server, name: None };
-        assert_eq!(
-            judged(&mut watch, &connect, &bytes),
-            (Answer::Pretend, Some(unnamed))
-        );
+        assert_eq!(judged(&mut watch, &connect, &bytes), (Answer::Pretend, Some(unnamed)));
         // The message follows: no address, a vector of one, and what it points to.
         let asked = query("deb.example.org");
-        let head = [0u64, 0, 1032, 1, 1048, asked.len() as u64]
-            .map(u64::to_ne_bytes)
-            .concat();
+        let head = [0u64, 0, 1032, 1, 1048, asked.len() as u64].map(u64::to_ne_bytes).concat();
         let bytes = [head, asked].concat();
         let send = call(filter::NATIVE, libc::SYS_sendmmsg, [3, 1000, 2, 0, 0, 0]);
-        let named = Intent::LookUp {
-            server,
-            name: Some("deb.example.org".into()),
-        };
+        let named = Intent::LookUp { server, name: Some("deb.example.org".into()) };
         assert_eq!(judged(&mut watch, &send, &bytes), (FAIL, Some(named)));
         // On another descriptor the same is a message like any other.
         assert_eq!(judged(&mut watch, &send, &bytes), PASS);
@@ -465,10 +386,7 @@ mod tests {
         let args = [3, 1000, asked.len() as u64, 0, 1000 + asked.len() as u64, 16];
         let send = call(filter::NATIVE, libc::SYS_sendto, args);
         let server = "192.0.2.53:53".parse().unwrap();
-        let named = Intent::LookUp {
-            server,
-            name: Some("example.net".into()),
-        };
+        let named = Intent::LookUp { server, name: Some("example.net".into()) };
         assert_eq!(judged(&mut watch, &send, &bytes), (FAIL, Some(named)));
     }
 
@@ -478,22 +396,12 @@ mod tests {
         let look_up = |name: Option<&str>| Attempt {
             program: "p".into(),
             command: "p".into(),
-            intent: Intent::LookUp {
-                server,
-                name: name.map(Into::into),
-            },
+            intent: Intent::LookUp { server, name: name.map(Into::into) },
         };
         let mut watch = Watch::default();
-        for name in [
-            None,
-            Some("a.b"),
-            None,
-            Some("a.b"),
-            None,
-            Some("selfsame"),
-            None,
-            Some("SELFSAME.local"),
-        ] {
+        for name in
+            [None, Some("a.b"), None, Some("a.b"), None, Some("selfsame"), None, Some("SELFSAME.local")]
+        {
             watch.note(look_up(name));
         }
         assert_eq!(watch.attempts, [look_up(Some("a.b"))]);
@@ -501,22 +409,14 @@ mod tests {
         assert_eq!(watch.attempts.len(), 2, "a question that was never seen stays");
         for port in 0..1000 {
             let intent = Intent::Reach(SocketAddr::new(server.ip(), port));
-            watch.note(Attempt {
-                intent,
-                ..look_up(None)
-            });
+            watch.note(Attempt { intent, ..look_up(None) });
         }
         assert_eq!(watch.into_attempts().len(), Exit::MOST_ATTEMPTS);
     }
 
     #[test]
     fn memory_that_cannot_be_read_is_the_kernels_to_judge() {
-        for number in [
-            libc::SYS_connect,
-            libc::SYS_sendto,
-            libc::SYS_sendmsg,
-            libc::SYS_sendmmsg,
-        ] {
+        for number in [libc::SYS_connect, libc::SYS_sendto, libc::SYS_sendmsg, libc::SYS_sendmmsg] {
             for at in [0, 5, 1000, u64::MAX] {
                 let call = call(filter::NATIVE, number, [3, at, u64::MAX, 0, at, u64::MAX]);
                 for length in 0..64 {

@@ -24,10 +24,7 @@ const TICK: Duration = Duration::from_millis(250);
 impl Sandbox {
     /// A sandbox whose processes are this program's own, which must call [`child_main`](super::child_main).
     pub fn new(host: Host) -> Self {
-        Self {
-            program: "/proc/self/exe".into(),
-            host,
-        }
+        Self { program: "/proc/self/exe".into(), host }
     }
 
     /// Runs `job` to its end and hands each line of its output to `on_line`, without newline; a line above 64 KiB
@@ -51,10 +48,7 @@ impl Sandbox {
             // The terminal's Ctrl-C is for us to act on.
             .process_group(0)
             .spawn()
-            .map_err(|source| SandboxError::Spawn {
-                program: self.program.clone(),
-                source,
-            })?;
+            .map_err(|source| SandboxError::Spawn { program: self.program.clone(), source })?;
         let mut running = Running::new(child, ours, self.host, job);
         wire::write(&mut running.control, &spec).map_err(SandboxError::Talk)?;
         running.follow(on_line)
@@ -76,10 +70,7 @@ fn spec(job: &Job, host: &Host) -> Result<Spec, SandboxError> {
         Root::Dir(dir) => SpecRoot::Dir(absolute(dir)?),
         Root::Overlay { lowers, .. } if lowers.is_empty() => return Err(SandboxError::Job("a lower layer")),
         Root::Overlay { lowers, upper, work } => SpecRoot::Overlay {
-            lowers: lowers
-                .iter()
-                .map(|path| absolute(path))
-                .collect::<Result<_, _>>()?,
+            lowers: lowers.iter().map(|path| absolute(path)).collect::<Result<_, _>>()?,
             upper: absolute(upper)?,
             work: absolute(work)?,
         },
@@ -229,30 +220,17 @@ impl Running {
             // It stays readable: once the end has begun there is no need to look.
             (self.status.is_none() && self.failed.is_none()).then_some(signals.as_fd()),
         ];
-        let mut fds: Vec<_> = sources
-            .iter()
-            .flatten()
-            .map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN))
-            .collect();
-        let tick = Timespec {
-            tv_sec: 0,
-            tv_nsec: TICK.subsec_nanos().into(),
-        };
+        let mut fds: Vec<_> =
+            sources.iter().flatten().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
+        let tick = Timespec { tv_sec: 0, tv_nsec: TICK.subsec_nanos().into() };
         match poll(&mut fds, Some(&tick)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(SandboxError::Talk(error.into())),
         }
         let mut events = fds.iter().map(|fd| !fd.revents().is_empty());
-        let mut ready = sources
-            .iter()
-            .map(|source| source.is_some() && events.next().unwrap_or(false));
+        let mut ready = sources.iter().map(|source| source.is_some() && events.next().unwrap_or(false));
         let mut next = || ready.next().unwrap_or(false);
-        Ok(Ready {
-            control: next(),
-            listener: next(),
-            out: next(),
-            err: next(),
-        })
+        Ok(Ready { control: next(), listener: next(), out: next(), err: next() })
     }
 
     /// Acts on what the children say. False when they have nothing more to say.
@@ -269,11 +247,7 @@ impl Running {
                     let source = io::Error::from_raw_os_error(errno);
                     self.failed.get_or_insert(SandboxError::Setup { step, source });
                 }
-                Message::Ended {
-                    code,
-                    signal,
-                    leftovers,
-                } => {
+                Message::Ended { code, signal, leftovers } => {
                     self.exit.leftovers = leftovers;
                     let ended = match (code, signal) {
                         (Some(code), _) => Status::Exited(code),
@@ -292,11 +266,8 @@ impl Running {
             let refused = |source| SandboxError::Map { file, source };
             let ours = fs::read_to_string(format!("/proc/self/{file}")).map_err(refused)?;
             let ranges = subid::nested(&subid::parse_map(&ours), self.host.shift.first(), IDS);
-            fs::write(
-                format!("/proc/{}/{file}", self.child.id()),
-                subid::map_text(&ranges),
-            )
-            .map_err(refused)?;
+            fs::write(format!("/proc/{}/{file}", self.child.id()), subid::map_text(&ranges))
+                .map_err(refused)?;
         }
         self.control.write_all(b"!").map_err(SandboxError::Talk)
     }

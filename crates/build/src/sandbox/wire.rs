@@ -39,11 +39,7 @@ pub(super) struct Spec {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum SpecRoot {
     Dir(OsString),
-    Overlay {
-        lowers: Vec<OsString>,
-        upper: OsString,
-        work: OsString,
-    },
+    Overlay { lowers: Vec<OsString>, upper: OsString, work: OsString },
 }
 
 /// What a child says.
@@ -58,11 +54,7 @@ pub(super) enum Message {
     /// Setting up failed. Nothing was run.
     Failed { step: Step, errno: i32 },
     /// The job ended by itself.
-    Ended {
-        code: Option<u8>,
-        signal: Option<u8>,
-        leftovers: Vec<String>,
-    },
+    Ended { code: Option<u8>, signal: Option<u8>, leftovers: Vec<String> },
 }
 
 /// A step of setting up a sandbox.
@@ -144,10 +136,7 @@ pub(super) trait During<T> {
 impl<T, E: Into<io::Error>> During<T> for Result<T, E> {
     fn during(self, step: Step) -> Result<T, Failure> {
         self.map_err(|error| {
-            let errno = error
-                .into()
-                .raw_os_error()
-                .unwrap_or(rustix::io::Errno::IO.raw_os_error());
+            let errno = error.into().raw_os_error().unwrap_or(rustix::io::Errno::IO.raw_os_error());
             Failure { step, errno }
         })
     }
@@ -169,8 +158,7 @@ pub(super) fn read<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<T> {
     let mut length = [0; 4];
     from.read_exact(&mut length)?;
     let mut body = Vec::new();
-    from.take(u32::from_le_bytes(length).into())
-        .read_to_end(&mut body)?;
+    from.take(u32::from_le_bytes(length).into()).read_to_end(&mut body)?;
     Ok(serde_json::from_slice(&body)?)
 }
 
@@ -183,12 +171,7 @@ pub(super) fn send(socket: impl AsFd, message: &Message, fd: Option<BorrowedFd<'
     if !fds.is_empty() {
         control.push(SendAncillaryMessage::ScmRights(&fds));
     }
-    let mut sent = sendmsg(
-        &socket,
-        &[IoSlice::new(&bytes)],
-        &mut control,
-        SendFlags::NOSIGNAL,
-    )?;
+    let mut sent = sendmsg(&socket, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL)?;
     while sent < bytes.len() {
         sent += rustix::net::send(&socket, &bytes[sent..], SendFlags::NOSIGNAL)?;
     }
@@ -263,10 +246,7 @@ mod tests {
 
     #[test]
     fn a_message_too_long_is_refused_before_it_is_kept() {
-        let mut inbox = Inbox {
-            bytes: vec![0xff, 0xff, 0xff, 0x7f],
-            fd: None,
-        };
+        let mut inbox = Inbox { bytes: vec![0xff, 0xff, 0xff, 0x7f], fd: None };
         assert_eq!(inbox.next().unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 }

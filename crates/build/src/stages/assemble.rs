@@ -24,7 +24,11 @@ const SHIM: (&str, &str) = ("shim-signed", "usr/lib/shim/shimx64.efi.signed");
 const GRUB: (&str, &str) = ("grub-efi-amd64-signed", "usr/lib/grub/x86_64-efi-signed/gcdx64.efi.signed");
 
 /// Adds the ISO image to the outputs, if it is one of them.
-pub(crate) fn run(builder: &Builder<'_>, packed: &mut Packed, initramfs: &Initramfs) -> Result<(), BuildError> {
+pub(crate) fn run(
+    builder: &Builder<'_>,
+    packed: &mut Packed,
+    initramfs: &Initramfs,
+) -> Result<(), BuildError> {
     let Some((_, key)) = builder.plan.outputs.iter().find(|(output, _)| *output == Output::Iso) else {
         return Ok(());
     };
@@ -95,7 +99,8 @@ fn iso(builder: &Builder<'_>, packed: &mut Packed, initramfs: &Initramfs) -> Res
 
 fn boot_file(builder: &Builder<'_>, package: &str, path: &str) -> Result<Vec<u8>, BuildError> {
     let missing = || BuildError::BootFile(format!("{path} (package {package})"));
-    let locked = builder.lock.packages.iter().find(|p| p.role == crate::lock::Role::Boot && p.name == package);
+    let locked =
+        builder.lock.packages.iter().find(|p| p.role == crate::lock::Role::Boot && p.name == package);
     let mut files = take_files(builder.store, locked.ok_or_else(missing)?, &[path])?;
     files.remove(path).ok_or_else(missing)
 }
@@ -107,8 +112,8 @@ fn tree(builder: &Builder<'_>, files: &[(&str, Content)]) -> Result<Tree, BuildE
     let mut tree = Tree::new(Meta::root(0o755, time));
     for (path, content) in files {
         for (at, _) in path.match_indices('/') {
-            if tree.get(path[..at].as_bytes()).is_none() {
-                tree.insert_dir(path[..at].as_bytes(), Meta::root(0o755, time)).map_err(&failed)?;
+            if tree.get(&path.as_bytes()[..at]).is_none() {
+                tree.insert_dir(&path.as_bytes()[..at], Meta::root(0o755, time)).map_err(&failed)?;
             }
         }
         let leaf = Leaf { meta: Meta::root(0o644, time), kind: Kind::File(*content) };

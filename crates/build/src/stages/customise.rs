@@ -13,7 +13,11 @@ pub(crate) fn run(builder: &Builder<'_>, lowers: &[&Layer], new: NewLayer) -> Re
     let stage = Stage::Customise;
     let lowers: Vec<_> = lowers.iter().map(|layer| layer.files()).collect();
     let root = || -> Result<Root, BuildError> {
-        Ok(Root::Overlay { lowers: lowers.clone(), upper: new.files(), work: builder.overlay_work(stage, &new)? })
+        Ok(Root::Overlay {
+            lowers: lowers.clone(),
+            upper: new.files(),
+            work: builder.overlay_work(stage, &new)?,
+        })
     };
     let automatic: Vec<(String, String)> = builder
         .lock

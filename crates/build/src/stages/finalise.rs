@@ -34,14 +34,18 @@ pub const REMOVED: &[(&str, &str)] = &[
     ("etc/ssh/ssh_host_*", "belongs to one machine"),
     ("etc/ssl/certs/ssl-cert-snakeoil.pem", "belongs to one machine"),
     ("etc/ssl/private/ssl-cert-snakeoil.key", "belongs to one machine"),
-    ("usr/**/__pycache__", "byte code is made again on use; its bytes depend on the interpreter's references"),
+    (
+        "usr/**/__pycache__",
+        "byte code is made again on use; its bytes depend on the interpreter's references",
+    ),
     ("var/lib/initramfs-tools/*", "digest of an initramfs that is not in this tree"),
     ("boot/initrd.img*", "the initramfs lies beside the tree"),
     ("initrd.img*", "link to the initramfs, which lies beside the tree"),
 ];
 
 /// Files that are kept empty: programs expect them, what they hold belongs to one machine or one moment.
-pub const EMPTIED: &[&str] = &["etc/machine-id", "var/log/btmp", "var/log/wtmp", "var/log/lastlog", "var/log/faillog"];
+pub const EMPTIED: &[&str] =
+    &["etc/machine-id", "var/log/btmp", "var/log/wtmp", "var/log/lastlog", "var/log/faillog"];
 
 /// What was done to a tree.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -111,7 +115,8 @@ mod tests {
         for dir in ["etc", "var", "var/log", "var/log/apt", "dev", "usr", "usr/lib", "usr/lib/__pycache__"] {
             tree.insert_dir(dir.as_bytes(), Meta::root(0o755, 500)).unwrap();
         }
-        let files = ["etc/machine-id", "etc/passwd", "etc/passwd-", "var/log/dpkg.log", "var/log/wtmp", "dev/null"];
+        let files =
+            ["etc/machine-id", "etc/passwd", "etc/passwd-", "var/log/dpkg.log", "var/log/wtmp", "dev/null"];
         for path in files.into_iter().chain(["usr/lib/__pycache__/a.pyc", "usr/lib/keep"]) {
             let kind = Kind::File(memory.add(path.as_bytes()));
             tree.insert(path.as_bytes(), Leaf { meta: Meta::root(0o644, 500), kind }).unwrap();
@@ -132,7 +137,19 @@ mod tests {
             Ok::<(), ()>(())
         })
         .unwrap();
-        let rest = ["", "dev", "etc", "etc/machine-id", "etc/passwd", "usr", "usr/lib", "var", "var/log", "var/log/apt", "var/log/wtmp"];
+        let rest = [
+            "",
+            "dev",
+            "etc",
+            "etc/machine-id",
+            "etc/passwd",
+            "usr",
+            "usr/lib",
+            "var",
+            "var/log",
+            "var/log/apt",
+            "var/log/wtmp",
+        ];
         assert_eq!(lines, rest);
         let content = |path: &[u8]| match tree.get(path).unwrap().item {
             selfsame_image::tree::Item::Leaf(_, Kind::File(content)) => *content,
@@ -141,6 +158,10 @@ mod tests {
         assert_eq!(content(b"etc/machine-id").size, 0);
         assert_eq!(content(b"etc/passwd"), Content::of(b"etc/passwd"));
         assert_eq!(done.emptied, ["etc/machine-id", "var/log/wtmp"]);
-        assert!(done.removed.iter().any(|(glob, paths)| glob == "usr/lib/k*" && paths == &[b"usr/lib/keep".to_vec()]));
+        assert!(
+            done.removed
+                .iter()
+                .any(|(glob, paths)| glob == "usr/lib/k*" && paths == &[b"usr/lib/keep".to_vec()])
+        );
     }
 }

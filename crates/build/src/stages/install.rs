@@ -21,7 +21,11 @@ pub(crate) fn run(builder: &Builder<'_>, base: &Layer, new: NewLayer) -> Result<
         Step::Configure(_) => None,
     });
     let job = builder.job_with_debs(stage, &new, unpacked.flatten().copied())?;
-    let root = Root::Overlay { lowers: vec![base.files()], upper: new.files(), work: builder.overlay_work(stage, &new)? };
+    let root = Root::Overlay {
+        lowers: vec![base.files()],
+        upper: new.files(),
+        work: builder.overlay_work(stage, &new)?,
+    };
     builder.runner().script(stage, root, &job, &script::install(&steps))?;
     Ok(new.commit()?)
 }

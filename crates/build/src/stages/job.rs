@@ -160,7 +160,13 @@ fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
 
 impl Runner<'_> {
     /// Runs the shell script `text` of a stage, with `job` under [`JOB`].
-    pub(crate) fn script(&self, stage: Stage, root: Root, job: &JobDir, text: &str) -> Result<Exit, JobError> {
+    pub(crate) fn script(
+        &self,
+        stage: Stage,
+        root: Root,
+        job: &JobDir,
+        text: &str,
+    ) -> Result<Exit, JobError> {
         let exit = self.shell(stage, root, job, text)?;
         for attempt in &exit.network_attempts {
             let warning = Warning::Network { stage, program: attempt.program.clone() };
@@ -170,7 +176,14 @@ impl Runner<'_> {
     }
 
     /// Runs a hook, which may not even try to reach the network.
-    pub(crate) fn hook(&self, stage: Stage, root: Root, job: &JobDir, name: &str, path: &str) -> Result<(), JobError> {
+    pub(crate) fn hook(
+        &self,
+        stage: Stage,
+        root: Root,
+        job: &JobDir,
+        name: &str,
+        path: &str,
+    ) -> Result<(), JobError> {
         let exit = self.run(stage, root, job, vec![OsString::from(path)])?;
         let what = format!("hook {name}");
         if !exit.network_attempts.is_empty() {
@@ -183,7 +196,11 @@ impl Runner<'_> {
     /// Runs the shell script `text`, whatever its exit status.
     pub(crate) fn shell(&self, stage: Stage, root: Root, job: &JobDir, text: &str) -> Result<Exit, JobError> {
         let path = job.dir.join("script");
-        job.write("script", text.as_bytes(), 0o644).map_err(|source| JobError::Files { stage, path, source })?;
+        job.write("script", text.as_bytes(), 0o644).map_err(|source| JobError::Files {
+            stage,
+            path,
+            source,
+        })?;
         self.run(stage, root, job, ["/bin/sh".into(), format!("{JOB}/script").into()].to_vec())
     }
 

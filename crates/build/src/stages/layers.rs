@@ -53,7 +53,12 @@ impl Layer {
 
 impl NewLayer {
     /// An empty layer for `stage` and `key`; what a stopped build left there is removed.
-    pub(crate) fn create(store: &Store, stage: Stage, key: Digest, shift: IdShift) -> Result<Self, LayerError> {
+    pub(crate) fn create(
+        store: &Store,
+        stage: Stage,
+        key: Digest,
+        shift: IdShift,
+    ) -> Result<Self, LayerError> {
         let last = place(store, stage, key);
         let name = last.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let dir = last.with_file_name(format!("{name}.new"));

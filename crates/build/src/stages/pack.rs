@@ -56,7 +56,8 @@ impl Drop for WorkDir {
 
 /// Captures the merged `layers`, the topmost first, and writes all outputs that need nothing else.
 pub(crate) fn run(builder: &Builder<'_>, layers: &[&Layer]) -> Result<Packed, BuildError> {
-    let mut packed = builder.stage(Stage::Finalise, builder.plan.tree, || Ok((capture(builder, layers)?, false)))?;
+    let mut packed =
+        builder.stage(Stage::Finalise, builder.plan.tree, || Ok((capture(builder, layers)?, false)))?;
     builder.stage(Stage::Pack, builder.plan.squashfs, || {
         for (output, _) in &builder.plan.outputs {
             match output {
@@ -87,7 +88,8 @@ fn capture(builder: &Builder<'_>, layers: &[&Layer]) -> Result<Packed, BuildErro
     let at = dir.0.join("merged");
     let mounted = host::overlay_mount(builder.host, &below, None, &at)
         .map_err(|source| BuildError::Overlay { stage: Stage::Finalise, source })?;
-    let (mut tree, contents) = host::capture(mounted.path(), builder.shift(), builder.jobs, CaptureLimits::default())?;
+    let (mut tree, contents) =
+        host::capture(mounted.path(), builder.shift(), builder.jobs, CaptureLimits::default())?;
     let mut memory = Memory::new();
     finalise(&mut tree, &mut memory, &builder.recipe.exclude, builder.epoch());
     Ok(Packed {
@@ -105,7 +107,8 @@ fn squash(builder: &Builder<'_>, packed: &mut Packed) -> Result<Content, BuildEr
     let stage = Stage::Pack;
     let path = packed._dir.0.join("squashfs");
     let io = |source| BuildError::Prepare { stage, path: path.clone(), source };
-    let mut file = File::options().read(true).write(true).create(true).truncate(true).open(&path).map_err(io)?;
+    let mut file =
+        File::options().read(true).write(true).create(true).truncate(true).open(&path).map_err(io)?;
     let told = std::cell::Cell::new(0);
     let progress = |done: u64, total: u64| {
         if told.get() == 0 {
@@ -122,7 +125,8 @@ fn squash(builder: &Builder<'_>, packed: &mut Packed) -> Result<Content, BuildEr
         progress: Some(&progress),
     };
     let mut out = BufWriter::with_capacity(1 << 20, Interruptible(&mut file));
-    squashfs::write(&packed.tree, &packed.contents, &options, builder.jobs, &mut out).map_err(write(stage))?;
+    squashfs::write(&packed.tree, &packed.contents, &options, builder.jobs, &mut out)
+        .map_err(write(stage))?;
     out.flush().map_err(io)?;
     drop(out);
     file.seek(SeekFrom::Start(0)).map_err(io)?;

@@ -51,7 +51,8 @@ fn deb(name: &str) -> String {
 pub(crate) fn customise(system: &System) -> String {
     let System { hostname, locale, timezone, users } = system;
     let (host, loc, zone) = (quote(hostname), quote(locale), quote(timezone));
-    let charset = locale.split_once('.').map_or("ISO-8859-1", |(_, rest)| rest.split('@').next().unwrap_or(rest));
+    let charset =
+        locale.split_once('.').map_or("ISO-8859-1", |(_, rest)| rest.split('@').next().unwrap_or(rest));
     let mut script = String::from("set -e\n");
     script.push_str(&format!("echo {host} > /etc/hostname\n"));
     script.push_str(&format!(

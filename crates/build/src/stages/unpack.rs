@@ -167,9 +167,11 @@ pub(crate) fn take_files(
     for_each_file(store, package, &mut |entry, body| {
         if let Some(path) = paths.iter().find(|path| path.as_bytes() == entry.path) {
             let mut bytes = Vec::new();
-            body.take(LARGEST_BOOT_FILE)
-                .read_to_end(&mut bytes)
-                .map_err(|source| UnpackError::Read { package: title(package), path: (*path).to_owned(), source })?;
+            body.take(LARGEST_BOOT_FILE).read_to_end(&mut bytes).map_err(|source| UnpackError::Read {
+                package: title(package),
+                path: (*path).to_owned(),
+                source,
+            })?;
             found.insert((*path).to_owned(), bytes);
         }
         Ok(())
@@ -184,7 +186,8 @@ fn for_each_file(
 ) -> Result<(), UnpackError> {
     let deb_error = |source| UnpackError::Deb { package: title(package), source };
     let tar_error = |source| UnpackError::Tar { package: title(package), source };
-    let file = store.open_verified(&package.file.sha256)?.ok_or_else(|| UnpackError::Missing(title(package)))?;
+    let file =
+        store.open_verified(&package.file.sha256)?.ok_or_else(|| UnpackError::Missing(title(package)))?;
     let deb = Deb::open(file).map_err(deb_error)?;
     let mut reader = deb.data(LARGEST_PACKAGE).map_err(deb_error)?;
     while let Some(entry) = reader.next().map_err(tar_error)? {

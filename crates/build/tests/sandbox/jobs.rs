@@ -34,14 +34,8 @@ fn ids(world: &World) {
                   chown 65536 last || echo refused; mkdir d; chown 33 d; stat -c '%u:%g %a' f last d";
     let ran = world.try_run(&world.script(&layer, script)).unwrap();
     assert_eq!(ran.ok(), "0\n0\nrefused\n5:7 6751\n65535:65535 644\n33:0 755\n");
-    let (file, first) = (
-        fs::symlink_metadata(layer.upper.join("f")).unwrap(),
-        world.host.shift.first(),
-    );
-    assert_eq!(
-        (file.uid(), file.gid(), file.mode() & 0o7777),
-        (first + 5, first + 7, 0o6751)
-    );
+    let (file, first) = (fs::symlink_metadata(layer.upper.join("f")).unwrap(), world.host.shift.first());
+    assert_eq!((file.uid(), file.gid(), file.mode() & 0o7777), (first + 5, first + 7, 0o6751));
 }
 
 fn given_world(world: &World) {
@@ -75,10 +69,7 @@ fn out_of_sight(world: &World) {
         world.base.display()
     );
     let ran = world.sh(&script);
-    let gone = format!(
-        "cat: can't open '{}': No such file or directory\n",
-        marker.display()
-    );
+    let gone = format!("cat: can't open '{}': No such file or directory\n", marker.display());
     assert_eq!(
         ran.out,
         gone + "4\nbin\ndev\netc\nlib\nlib64\nprobe\nproc\nroot\nrun\nsys\ntmp\nusr\nvar\n0\n0\n"
@@ -99,39 +90,23 @@ fn binds(world: &World) {
         "cat /run/selfsame/archives/a.deb /run/one; echo x > /run/one || echo refused; \
          touch /run/selfsame/archives/b || echo refused; rm -rf /run/selfsame/archives; ls /run /run/selfsame/archives",
     );
-    let bind = |source: &str, target: &str| Bind {
-        source: outside.join(source),
-        target: target.into(),
-    };
-    job.binds = vec![
-        bind("archives", "/run/selfsame/archives"),
-        bind("one", "/run/one"),
-    ];
+    let bind = |source: &str, target: &str| Bind { source: outside.join(source), target: target.into() };
+    job.binds = vec![bind("archives", "/run/selfsame/archives"), bind("one", "/run/one")];
     let ran = world.try_run(&job).unwrap();
     let list = "/run:\nlock\none\nselfsame\n\n/run/selfsame/archives:\na.deb\n";
     assert_eq!(ran.ok(), format!("packagefilerefused\nrefused\n{list}"));
     assert_eq!(fs::read(outside.join("one")).unwrap(), b"file");
-    assert!(
-        fs::read_dir(&layer.upper)
-            .unwrap()
-            .all(|entry| entry.unwrap().file_name() != "run")
-    );
+    assert!(fs::read_dir(&layer.upper).unwrap().all(|entry| entry.unwrap().file_name() != "run"));
 }
 
 fn network(world: &World) {
-    let ran = world.sh(
-        "/probe probe connect 192.0.2.1:80; /probe probe connect '[2001:db8::1]:443'; \
+    let ran = world.sh("/probe probe connect 192.0.2.1:80; /probe probe connect '[2001:db8::1]:443'; \
          /probe probe send 192.0.2.7:9; /probe probe socket 17; /probe probe socket 40; \
          /probe probe look-up deb.example.org >/dev/null; echo nameserver 192.0.2.53 > /etc/resolv.conf; \
          /probe probe look-up deb.example.net >/dev/null; /probe probe look-up selfsame >/dev/null; \
-         wget -q -O - http://198.51.100.1/x; true",
-    );
-    let attempts: Vec<_> = ran
-        .exit
-        .network_attempts
-        .iter()
-        .map(|it| (it.command.as_str(), it.intent.clone()))
-        .collect();
+         wget -q -O - http://198.51.100.1/x; true");
+    let attempts: Vec<_> =
+        ran.exit.network_attempts.iter().map(|it| (it.command.as_str(), it.intent.clone())).collect();
     let reach = |address: &str| Intent::Reach(address.parse().unwrap());
     let look_up = |server: &str, name: &str| Intent::LookUp {
         server: server.parse().unwrap(),
@@ -139,21 +114,12 @@ fn network(world: &World) {
     };
     let expected = [
         ("/probe probe connect 192.0.2.1:80", reach("192.0.2.1:80")),
-        (
-            "/probe probe connect [2001:db8::1]:443",
-            reach("[2001:db8::1]:443"),
-        ),
+        ("/probe probe connect [2001:db8::1]:443", reach("[2001:db8::1]:443")),
         ("/probe probe send 192.0.2.7:9", reach("192.0.2.7:9")),
         ("/probe probe socket 17", Intent::Socket(17)),
         ("/probe probe socket 40", Intent::Socket(40)),
-        (
-            "/probe probe look-up deb.example.org",
-            look_up("127.0.0.1:53", "deb.example.org"),
-        ),
-        (
-            "/probe probe look-up deb.example.net",
-            look_up("192.0.2.53:53", "deb.example.net"),
-        ),
+        ("/probe probe look-up deb.example.org", look_up("127.0.0.1:53", "deb.example.org")),
+        ("/probe probe look-up deb.example.net", look_up("192.0.2.53:53", "deb.example.net")),
         ("wget -q -O - http://198.51.100.1/x", reach("198.51.100.1:80")),
     ];
     assert_eq!(attempts, expected);
@@ -190,10 +156,7 @@ fn refused(world: &World) {
 }
 
 fn kill_all(world: &World) {
-    let mut bystander = std::process::Command::new("/bin/sleep")
-        .arg("1000")
-        .spawn()
-        .unwrap();
+    let mut bystander = std::process::Command::new("/bin/sleep").arg("1000").spawn().unwrap();
     let ran = world.sh("kill -9 -1; kill -9 1; sleep 1 & kill -TERM -1; echo alive");
     let alive = bystander.try_wait().unwrap().is_none();
     bystander.kill().unwrap();
@@ -223,12 +186,7 @@ fn fork_bomb(world: &World) {
     job.limits.processes = 60;
     let ran = world.try_run(&job).unwrap();
     let one_limit = ran.out.ends_with("360\n");
-    assert!(
-        !one_limit || ran.err.contains("can't fork"),
-        "{} {}",
-        ran.out,
-        ran.err
-    );
+    assert!(!one_limit || ran.err.contains("can't fork"), "{} {}", ran.out, ran.err);
 }
 
 fn output_limit(world: &World) {
@@ -279,10 +237,7 @@ fn cannot_start(world: &World) {
     };
     let mut job = world.script(&layer, "");
     job.argv = vec!["/bin/nothing".into()];
-    assert_eq!(
-        step(job.clone()),
-        (Step::Execute("/bin/nothing".into()), libc::ENOENT)
-    );
+    assert_eq!(step(job.clone()), (Step::Execute("/bin/nothing".into()), libc::ENOENT));
     job.root = Root::Dir("/nowhere".into());
     assert_eq!(step(job.clone()), (Step::Open("/nowhere".into()), libc::ENOENT));
     // A hostile image: its mount points are links.

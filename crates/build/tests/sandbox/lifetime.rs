@@ -29,11 +29,7 @@ pub(crate) fn runner(arguments: &[String]) -> ExitCode {
     let Ok(host) = host::enter() else {
         return ExitCode::FAILURE;
     };
-    let root = Root::Overlay {
-        lowers: vec![base.into()],
-        upper: upper.into(),
-        work: work.into(),
-    };
+    let root = Root::Overlay { lowers: vec![base.into()], upper: upper.into(), work: work.into() };
     let mut job = Job::new(root, ["/bin/sh", "-c", script]);
     job.env = vec![("PATH".into(), "/bin".into())];
     let exit = Sandbox::new(host).run(&job, &mut |_, line| println!("{}", String::from_utf8_lossy(line)));
@@ -62,11 +58,7 @@ fn start(world: &World, layer: &Layer, number: u32) -> Running {
     let mut line = String::new();
     output.read_line(&mut line).unwrap();
     assert_eq!(line, "started\n");
-    let running = Running {
-        runner,
-        output,
-        marker,
-    };
+    let running = Running { runner, output, marker };
     wait_until(|| processes(&running.marker) >= 2);
     running
 }
@@ -75,23 +67,14 @@ fn start(world: &World, layer: &Layer, number: u32) -> Running {
 fn processes(marker: &str) -> usize {
     let entries = fs::read_dir("/proc").unwrap().flatten();
     let commands = entries.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
-    commands
-        .filter(|command| {
-            command
-                .split(|byte| *byte == 0)
-                .any(|word| word == marker.as_bytes())
-        })
-        .count()
+    commands.filter(|command| command.split(|byte| *byte == 0).any(|word| word == marker.as_bytes())).count()
 }
 
 #[track_caller]
 fn wait_until(condition: impl Fn() -> bool) {
     let begin = Instant::now();
     while !condition() {
-        assert!(
-            begin.elapsed() < Duration::from_secs(20),
-            "nothing changed for 20 seconds"
-        );
+        assert!(begin.elapsed() < Duration::from_secs(20), "nothing changed for 20 seconds");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -110,9 +93,7 @@ fn killed(world: &World) {
         if number < 5 {
             let mut runner = Command::new(std::env::current_exe().unwrap());
             let mut runner = runner.arg(RUNNER).args([&world.base, &layer.upper, &layer.work]);
-            runner = runner
-                .arg(format!("sleep {}9{number}", std::process::id()))
-                .stdout(Stdio::null());
+            runner = runner.arg(format!("sleep {}9{number}", std::process::id())).stdout(Stdio::null());
             let mut runner = runner.spawn().unwrap();
             std::thread::sleep(Duration::from_millis(8 * number));
             runner.kill().unwrap();
@@ -126,9 +107,7 @@ fn killed(world: &World) {
         }
         assert_eq!(mounts(), before);
         // The layer can be used again at once.
-        let ran = world
-            .try_run(&world.script(&layer, "echo again > f; cat f"))
-            .unwrap();
+        let ran = world.try_run(&world.script(&layer, "echo again > f; cat f")).unwrap();
         assert_eq!(ran.ok(), "again\n");
     }
     wait_until(|| children() == 0);
@@ -150,10 +129,6 @@ fn interrupted(world: &World) {
         assert_eq!(rest, "Ok(Interrupted)\n");
         assert!(running.runner.wait().unwrap().success());
         assert_eq!(processes(&running.marker), 0);
-        assert_eq!(
-            fs::read_dir(&layer.work).unwrap().count(),
-            0,
-            "the work directory is clean"
-        );
+        assert_eq!(fs::read_dir(&layer.work).unwrap().count(), 0, "the work directory is clean");
     }
 }

@@ -41,31 +41,14 @@ fn main() -> ExitCode {
         Some(WITHOUT_IDS) => return without_ids(),
         _ => {}
     }
-    let filter = arguments
-        .iter()
-        .find(|argument| !argument.starts_with('-'))
-        .cloned();
+    let filter = arguments.iter().find(|argument| !argument.starts_with('-')).cloned();
     let root = rustix::process::geteuid().is_root();
     let as_user = root.then(|| {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command
-            .arg(BECOME_USER)
-            .args(&filter)
-            .spawn()
-            .unwrap()
-            .wait()
-            .unwrap()
-            .success()
+        command.arg(BECOME_USER).args(&filter).spawn().unwrap().wait().unwrap().success()
     });
-    let passed = run(
-        filter.as_deref().unwrap_or(""),
-        if root { "root" } else { "user" },
-    );
-    if passed && as_user != Some(false) {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    let passed = run(filter.as_deref().unwrap_or(""), if root { "root" } else { "user" });
+    if passed && as_user != Some(false) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Runs the tests whose names contain `filter`.
@@ -85,10 +68,7 @@ fn run(filter: &str, who: &str) -> bool {
     let (mut passed, mut failed) = (0, 0);
     for (name, test) in tests.iter().filter(|(name, _)| name.contains(filter)) {
         let outcome = catch_unwind(AssertUnwindSafe(|| test(&world)));
-        println!(
-            "test {who}: {name} ... {}",
-            if outcome.is_ok() { "ok" } else { "FAILED" }
-        );
+        println!("test {who}: {name} ... {}", if outcome.is_ok() { "ok" } else { "FAILED" });
         if outcome.is_ok() { passed += 1 } else { failed += 1 }
     }
     println!("as {who}: {passed} passed, {failed} failed");
@@ -100,10 +80,7 @@ fn without_ids() -> ExitCode {
     let Err(error) = host::enter() else {
         return ExitCode::FAILURE;
     };
-    error
-        .problems
-        .iter()
-        .for_each(|problem| println!("{problem}: {}", problem.remedy()));
+    error.problems.iter().for_each(|problem| println!("{problem}: {}", problem.remedy()));
     ExitCode::SUCCESS
 }
 
@@ -122,13 +99,7 @@ fn become_user(filter: &[String]) -> ExitCode {
     let program = temp.path().join("sandbox-tests");
     std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
     world::set_mode(&program, 0o755);
-    let told = Command::new(&program)
-        .arg(WITHOUT_IDS)
-        .current_dir("/")
-        .gid(USER)
-        .uid(USER)
-        .output()
-        .unwrap();
+    let told = Command::new(&program).arg(WITHOUT_IDS).current_dir("/").gid(USER).uid(USER).output().unwrap();
     let told = String::from_utf8(told.stdout).unwrap();
     let problem = |file: &str, option: &str| {
         format!(
@@ -136,10 +107,7 @@ fn become_user(filter: &[String]) -> ExitCode {
              100000-165535 {USER}   (choose a range that nobody has)\n"
         )
     };
-    assert_eq!(
-        told,
-        problem("subuid", "--add-subuids") + &problem("subgid", "--add-subgids")
-    );
+    assert_eq!(told, problem("subuid", "--add-subuids") + &problem("subgid", "--add-subgids"));
     cover("passwd", format!("selfsame-test:x:{USER}:{USER}::/:/bin/sh\n"));
     cover("subuid", format!("selfsame-test:{SUBORDINATE}:65536\n"));
     cover("subgid", format!("selfsame-test:{SUBORDINATE}:65536\n"));
@@ -154,9 +122,5 @@ fn become_user(filter: &[String]) -> ExitCode {
         .uid(USER)
         .status()
         .unwrap();
-    if status.success() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -43,12 +43,9 @@ pub(crate) fn main(arguments: &[String]) -> ExitCode {
     };
     match outcome {
         Ok(()) => println!("ok"),
-        Err(error) => println!(
-            "{}",
-            error
-                .raw_os_error()
-                .map_or(error.to_string(), |number| number.to_string())
-        ),
+        Err(error) => {
+            println!("{}", error.raw_os_error().map_or(error.to_string(), |number| number.to_string()))
+        }
     }
     ExitCode::SUCCESS
 }

@@ -64,10 +64,7 @@ fn text(tree: &Tree) -> String {
             Item::Leaf(id, kind) => format!("{} {kind:?}", ids.entry(id).or_insert(next)),
         };
         let path = String::from_utf8_lossy(path);
-        lines += &format!(
-            "{path} {:o} {}:{} {} {what}",
-            meta.mode, meta.uid, meta.gid, meta.mtime
-        );
+        lines += &format!("{path} {:o} {}:{} {} {what}", meta.mode, meta.uid, meta.gid, meta.mtime);
         for (name, value) in &meta.xattrs {
             lines += &format!(" {}={}", String::from_utf8_lossy(name), value.escape_ascii());
         }
@@ -107,16 +104,10 @@ fn built(world: &World, layer: &Layer) -> Tree {
 
 fn one_tree(world: &World) {
     let lines = text(&built(world, &world.layer()));
-    assert!(
-        lines.contains("security.capability=\\x01\\x00\\x00\\x02\\x00 \\x00"),
-        "{lines}"
-    );
+    assert!(lines.contains("security.capability=\\x01\\x00\\x00\\x02\\x00 \\x00"), "{lines}");
     // Equal as root and as a user, and on the file systems below.
     let digest = Digest::of(lines.as_bytes()).to_string();
-    assert_eq!(
-        digest, "9de6743d4543b9d5f845cd425432b0507c273084b6b24a66fccf9e5be463e76a",
-        "{lines}"
-    );
+    assert_eq!(digest, "9de6743d4543b9d5f845cd425432b0507c273084b6b24a66fccf9e5be463e76a", "{lines}");
     let memory = Path::new("/dev/shm");
     if has_attributes(memory) {
         assert_eq!(text(&built(world, &world.layer_in(memory))), lines, "on tmpfs");
@@ -145,10 +136,7 @@ impl<'a> Loop<'a> {
         fs::File::create(&image).unwrap().set_len(64 << 20).unwrap();
         let run = |program: &str, arguments: &[&str]| {
             let mut command = Command::new(program);
-            command
-                .args(arguments)
-                .arg(&image)
-                .args((program == "mount").then_some(at));
+            command.args(arguments).arg(&image).args((program == "mount").then_some(at));
             assert!(command.status().unwrap().success(), "{program}");
         };
         run("mkfs.ext4", &["-q", "-F"]);
@@ -159,14 +147,7 @@ impl<'a> Loop<'a> {
 
 impl Drop for Loop<'_> {
     fn drop(&mut self) {
-        assert!(
-            Command::new("umount")
-                .arg("-l")
-                .arg(self.0)
-                .status()
-                .unwrap()
-                .success()
-        );
+        assert!(Command::new("umount").arg("-l").arg(self.0).status().unwrap().success());
     }
 }
 
@@ -196,20 +177,11 @@ fn order(world: &World) {
         dir
     };
     let (one, other) = (make(&["a", "b", "c", "d", "e"]), make(&["e", "c", "a", "d", "b"]));
-    let serial = capture(
-        &one,
-        world.host.shift,
-        NonZero::<usize>::MIN,
-        CaptureLimits::default(),
-    )
-    .unwrap()
-    .0;
+    let serial = capture(&one, world.host.shift, NonZero::<usize>::MIN, CaptureLimits::default()).unwrap().0;
     assert_eq!(serial.leaves().len(), 5);
     for jobs in [1, 2, 7] {
         let jobs = NonZero::new(jobs).unwrap();
-        let tree = capture(&other, world.host.shift, jobs, CaptureLimits::default())
-            .unwrap()
-            .0;
+        let tree = capture(&other, world.host.shift, jobs, CaptureLimits::default()).unwrap().0;
         assert_eq!(tree, serial);
     }
 }
@@ -235,10 +207,7 @@ fn errors(world: &World) {
     // Something mounted below is not part of the directory.
     let mounted = overlay_mount(&world.host, &[&world.base], None, &dir.join("sub/deep")).unwrap();
     let (path, reason) = fail(&dir, CaptureLimits::default());
-    assert!(
-        matches!(reason, CaptureReason::Mount) && path == Path::new("sub/deep"),
-        "{path:?} {reason:?}"
-    );
+    assert!(matches!(reason, CaptureReason::Mount) && path == Path::new("sub/deep"), "{path:?} {reason:?}");
     drop(mounted);
     if shift != IdShift::NONE {
         lchown(dir.join("sub/file"), Some(0), None).unwrap();
@@ -250,10 +219,7 @@ fn errors(world: &World) {
     } else {
         // Files of other users look like those of nobody.
         let (path, reason) = fail(Path::new("/etc"), CaptureLimits::default());
-        assert!(
-            matches!(reason, CaptureReason::Owner { uid: 65_534, .. }),
-            "{path:?} {reason:?}"
-        );
+        assert!(matches!(reason, CaptureReason::Owner { uid: 65_534, .. }), "{path:?} {reason:?}");
     }
     // The way down must not be without end.
     let deep = world.dir();
@@ -263,10 +229,7 @@ fn errors(world: &World) {
         fs::create_dir(&at).unwrap();
     }
     own(&deep, shift.first());
-    assert!(matches!(
-        fail(&deep, CaptureLimits::default()),
-        (_, CaptureReason::Deep)
-    ));
+    assert!(matches!(fail(&deep, CaptureLimits::default()), (_, CaptureReason::Deep)));
 }
 
 fn contents(world: &World) {
@@ -282,26 +245,17 @@ fn contents(world: &World) {
         Item::Leaf(_, Kind::File(content)) => *content,
         other => panic!("{other:?}"),
     };
-    for (path, bytes) in [
-        ("a", b"same".to_vec()),
-        ("b", b"same".to_vec()),
-        ("c", vec![]),
-        ("sub/d", vec![7; 1 << 20]),
-    ] {
+    for (path, bytes) in
+        [("a", b"same".to_vec()), ("b", b"same".to_vec()), ("c", vec![]), ("sub/d", vec![7; 1 << 20])]
+    {
         let file = contents.open(&content(path)).unwrap();
         let mut read = vec![0; bytes.len()];
         file.read_exact_at(&mut read, 0).unwrap();
-        assert_eq!(
-            (file.size().unwrap(), Digest::of(&read)),
-            (content(path).size, content(path).digest)
-        );
+        assert_eq!((file.size().unwrap(), Digest::of(&read)), (content(path).size, content(path).digest));
         assert_eq!(read, bytes);
     }
     let unknown = selfsame_image::tree::Content::of(b"unknown");
-    assert_eq!(
-        contents.open(&unknown).err().unwrap().kind(),
-        std::io::ErrorKind::NotFound
-    );
+    assert_eq!(contents.open(&unknown).err().unwrap().kind(), std::io::ErrorKind::NotFound);
     // A file that was changed, or that became a link, is not handed out.
     fs::write(dir.join("sub/d"), "short").unwrap();
     assert!(contents.open(&content("sub/d")).is_err());
@@ -348,10 +302,7 @@ fn overlays(world: &World) {
     drop(mounted);
     assert_eq!(fs::read_to_string("/proc/self/mounts").unwrap(), before);
     let missing = overlay_mount(&world.host, &[Path::new("/nowhere"), &lower], None, &layer.merged);
-    assert_eq!(
-        missing.err().unwrap().to_string(),
-        "cannot open the directory /nowhere"
-    );
+    assert_eq!(missing.err().unwrap().to_string(), "cannot open the directory /nowhere");
     set_mode(&lower, 0o700);
 }
 

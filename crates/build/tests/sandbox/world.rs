@@ -63,29 +63,19 @@ impl World {
         let temp = tempfile::tempdir().unwrap().keep();
         set_mode(&temp, 0o755);
         let base = temp.join("base");
-        for dir in [
-            "bin", "dev", "etc", "proc", "sys", "tmp", "run", "usr/lib", "root", "var",
-        ] {
+        for dir in ["bin", "dev", "etc", "proc", "sys", "tmp", "run", "usr/lib", "root", "var"] {
             fs::create_dir_all(base.join(dir)).unwrap();
         }
         set_mode(&base.join("tmp"), 0o1777);
         fs::copy(busybox, base.join("bin/busybox")).unwrap();
         symlink("busybox", base.join("bin/sh")).unwrap();
-        fs::write(
-            base.join("etc/passwd"),
-            "root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n",
-        )
-        .unwrap();
+        fs::write(base.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n")
+            .unwrap();
         fs::write(base.join("etc/group"), "root:x:0:\nnogroup:x:65534:\n").unwrap();
         put_probe(&base);
         own(&base, host.shift.first());
         let sandbox = Sandbox::new(host);
-        Some(Self {
-            host,
-            sandbox,
-            base,
-            temp,
-        })
+        Some(Self { host, sandbox, base, temp })
     }
 
     /// An empty layer.
@@ -103,12 +93,7 @@ impl World {
             lchown(&dir, Some(self.host.shift.first()), Some(self.host.shift.first())).unwrap();
             dir
         };
-        Layer {
-            upper: dir("upper"),
-            work: dir("work"),
-            merged: dir("merged"),
-            top,
-        }
+        Layer { upper: dir("upper"), work: dir("work"), merged: dir("merged"), top }
     }
 
     /// A directory for whatever.
@@ -156,10 +141,8 @@ fn put_probe(base: &Path) {
     fs::copy("/proc/self/exe", base.join("probe")).unwrap();
     set_mode(&base.join("probe"), 0o755);
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
-    let mut libraries: Vec<&str> = maps
-        .lines()
-        .filter_map(|line| line.find('/').map(|at| &line[at..]))
-        .collect();
+    let mut libraries: Vec<&str> =
+        maps.lines().filter_map(|line| line.find('/').map(|at| &line[at..])).collect();
     libraries.retain(|path| path.contains(".so"));
     libraries.sort_unstable();
     libraries.dedup();
@@ -180,21 +163,9 @@ pub(crate) fn own(path: &Path, id: u32) {
         }
     }
     lchown(path, Some(id), Some(id)).unwrap();
-    let moment = rustix::fs::Timespec {
-        tv_sec: 1_700_000_000,
-        tv_nsec: 0,
-    };
-    let times = rustix::fs::Timestamps {
-        last_access: moment,
-        last_modification: moment,
-    };
-    rustix::fs::utimensat(
-        rustix::fs::CWD,
-        path,
-        &times,
-        rustix::fs::AtFlags::SYMLINK_NOFOLLOW,
-    )
-    .unwrap();
+    let moment = rustix::fs::Timespec { tv_sec: 1_700_000_000, tv_nsec: 0 };
+    let times = rustix::fs::Timestamps { last_access: moment, last_modification: moment };
+    rustix::fs::utimensat(rustix::fs::CWD, path, &times, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).unwrap();
 }
 
 /// Sets the permissions of `path`.

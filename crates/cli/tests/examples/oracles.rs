@@ -28,10 +28,14 @@ fn manifest() -> Tree {
 
 /// What the record says of a part of the image.
 fn component(name: &str) -> Content {
-    let record: serde_json::Value = serde_json::from_slice(&fs::read(output(".record.json")).unwrap()).unwrap();
+    let record: serde_json::Value =
+        serde_json::from_slice(&fs::read(output(".record.json")).unwrap()).unwrap();
     let parts = record["predicate"]["components"].as_array().unwrap();
     let part = parts.iter().find(|part| part["name"] == name).unwrap();
-    Content { size: part["size"].as_u64().unwrap(), digest: part["sha256"].as_str().unwrap().parse().unwrap() }
+    Content {
+        size: part["size"].as_u64().unwrap(),
+        digest: part["sha256"].as_str().unwrap().parse().unwrap(),
+    }
 }
 
 fn content(path: &Path) -> Content {
@@ -59,7 +63,12 @@ fn seen(dir: &Path) -> String {
 #[track_caller]
 fn assert_same(left: &str, right: &str) {
     let differing: Vec<_> = left.lines().zip(right.lines()).filter(|(l, r)| l != r).take(5).collect();
-    assert!(left == right, "{} and {} lines; first: {differing:#?}", left.lines().count(), right.lines().count());
+    assert!(
+        left == right,
+        "{} and {} lines; first: {differing:#?}",
+        left.lines().count(),
+        right.lines().count()
+    );
 }
 
 #[test]
@@ -99,7 +108,8 @@ fn the_kernel_mounts_exactly_the_manifest() {
     let Some(()) = extract("/live/filesystem.squashfs", &squashfs) else { return };
     let root = dir.path().join("root");
     fs::create_dir(&root).unwrap();
-    let mount = Command::new("mount").args(["-t", "squashfs", "-o", "loop,ro"]).arg(&squashfs).arg(&root).status();
+    let mount =
+        Command::new("mount").args(["-t", "squashfs", "-o", "loop,ro"]).arg(&squashfs).arg(&root).status();
     assert!(mount.unwrap().success());
     let result = std::panic::catch_unwind(|| seen(&root));
     assert!(Command::new("umount").arg(&root).status().unwrap().success());
@@ -122,14 +132,25 @@ fn xorriso_and_isoinfo_list_exactly_the_image() {
     .into();
     let files = |listing: &str| -> BTreeSet<String> {
         let paths = listing.lines().map(|line| line.trim().trim_matches('\''));
-        paths.filter(|path| path.rsplit('/').next().is_some_and(|name| name.contains('.') || name == "info" || name == "vmlinuz")).map(str::to_owned).collect()
+        paths
+            .filter(|path| {
+                path.rsplit('/')
+                    .next()
+                    .is_some_and(|name| name.contains('.') || name == "info" || name == "vmlinuz")
+            })
+            .map(str::to_owned)
+            .collect()
     };
-    let expected: BTreeSet<String> = expected.into_iter().filter(|path| *path != "/isolinux/boot.cat").map(str::to_owned).collect();
+    let expected: BTreeSet<String> =
+        expected.into_iter().filter(|path| *path != "/isolinux/boot.cat").map(str::to_owned).collect();
     let mut xorriso = Command::new("xorriso");
     xorriso.arg("-indev").arg(output(".iso")).args(["-find", "/", "-type", "f"]);
     let Some(listing) = oracle_text(&mut xorriso) else { return };
     assert_eq!(files(&listing), expected);
-    let Some(listing) = oracle_text(Command::new("isoinfo").args(["-R", "-f", "-i"]).arg(output(".iso"))) else { return };
+    let Some(listing) = oracle_text(Command::new("isoinfo").args(["-R", "-f", "-i"]).arg(output(".iso")))
+    else {
+        return;
+    };
     let listed: BTreeSet<String> = files(&listing).into_iter().filter(|path| path != "/.disk").collect();
     assert_eq!(listed, expected);
     let dir = tempfile::tempdir().unwrap();
@@ -175,7 +196,8 @@ fn cpio_lists_what_our_reader_reads_in_the_initramfs() {
 
 #[test]
 fn our_reader_and_dpkg_deb_agree_on_every_package() {
-    let lock: Lock = fs::read_to_string(workspace().join("examples/live/selfsame.lock")).unwrap().parse().unwrap();
+    let lock: Lock =
+        fs::read_to_string(workspace().join("examples/live/selfsame.lock")).unwrap().parse().unwrap();
     assert!(LIVE.len() > 1 && lock.packages.len() > 200);
     for package in &lock.packages {
         let path = store().path(&package.file.sha256);
@@ -187,7 +209,12 @@ fn our_reader_and_dpkg_deb_agree_on_every_package() {
         let field = oracle_text(Command::new("dpkg-deb").arg("-f").arg(&path)).unwrap();
         let control = deb.control().unwrap();
         let plain = |text: &str| text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n");
-        assert_eq!(plain(&String::from_utf8_lossy(control.stanza())).trim(), plain(&field).trim(), "{}", package.name);
+        assert_eq!(
+            plain(&String::from_utf8_lossy(control.stanza())).trim(),
+            plain(&field).trim(),
+            "{}",
+            package.name
+        );
     }
 }
 
@@ -197,7 +224,8 @@ fn the_lock_is_apts_own_choice() {
     if !is_root() {
         return;
     }
-    let lock: Lock = fs::read_to_string(workspace().join("examples/live/selfsame.lock")).unwrap().parse().unwrap();
+    let lock: Lock =
+        fs::read_to_string(workspace().join("examples/live/selfsame.lock")).unwrap().parse().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("root");
     let Some(mirror) = mirror() else {
@@ -211,7 +239,11 @@ fn the_lock_is_apts_own_choice() {
     let manual: BTreeSet<&str> = lock.request.include.iter().map(String::as_str).collect();
     let important = important(&root);
     let mut simulate = Command::new("chroot");
-    simulate.arg(&root).args(["apt-get", "-s", "--no-install-recommends", "install"]).args(&manual).args(&important);
+    simulate
+        .arg(&root)
+        .args(["apt-get", "-s", "--no-install-recommends", "install"])
+        .args(&manual)
+        .args(&important);
     let simulated = oracle_text(&mut simulate).unwrap();
     let mut theirs: BTreeMap<String, String> = simulated
         .lines()
@@ -224,7 +256,9 @@ fn the_lock_is_apts_own_choice() {
         .collect();
     let query = ["dpkg-query", "-W", "-f", "${Package} ${Version}\n"];
     let installed = oracle_text(Command::new("chroot").arg(&root).args(query)).unwrap();
-    theirs.extend(installed.lines().map(|line| line.split_once(' ').unwrap()).map(|(n, v)| (n.into(), v.into())));
+    theirs.extend(
+        installed.lines().map(|line| line.split_once(' ').unwrap()).map(|(n, v)| (n.into(), v.into())),
+    );
     let ours: BTreeMap<String, String> = lock
         .packages
         .iter()

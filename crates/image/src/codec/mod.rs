@@ -35,27 +35,16 @@ pub enum Codec {
 }
 
 /// Versions of the libraries behind the codecs, as they appear in a record: they shape bytes.
-pub const LIBRARIES: &[(&str, &str)] = &[
-    ("gzip", "zlib-rs via flate2 1.1.11"),
-    ("xz", "liblzma 0.4.9"),
-    ("zstd", "zstd 0.14.3"),
-];
+pub const LIBRARIES: &[(&str, &str)] =
+    &[("gzip", "zlib-rs via flate2 1.1.11"), ("xz", "liblzma 0.4.9"), ("zstd", "zstd 0.14.3")];
 
 impl fmt::Display for Codec {
     /// `zstd:15`, `gzip:9`, `xz:6:dict=131072`, `xz:6:dict=1048576:x86`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Gzip { level } => write!(f, "gzip:{level}"),
-            Self::Xz {
-                preset,
-                x86,
-                dict_size,
-            } => {
-                write!(
-                    f,
-                    "xz:{preset}:dict={dict_size}{}",
-                    if *x86 { ":x86" } else { "" }
-                )
+            Self::Xz { preset, x86, dict_size } => {
+                write!(f, "xz:{preset}:dict={dict_size}{}", if *x86 { ":x86" } else { "" })
             }
             Self::Zstd { level } => write!(f, "zstd:{level}"),
         }
@@ -77,22 +66,12 @@ impl FromStr for Codec {
         let name = parts.next().unwrap_or_default();
         let level =
             |parts: &mut std::str::Split<'_, char>, default: u8, range: std::ops::RangeInclusive<u8>| {
-                let level = parts
-                    .next()
-                    .map_or(Ok(default), |part| part.parse().map_err(|_| wrong()))?;
-                if range.contains(&level) {
-                    Ok(level)
-                } else {
-                    Err(wrong())
-                }
+                let level = parts.next().map_or(Ok(default), |part| part.parse().map_err(|_| wrong()))?;
+                if range.contains(&level) { Ok(level) } else { Err(wrong()) }
             };
         let codec = match name {
-            "zstd" => Self::Zstd {
-                level: level(&mut parts, 15, 1..=22)?,
-            },
-            "gzip" => Self::Gzip {
-                level: level(&mut parts, 9, 1..=9)?,
-            },
+            "zstd" => Self::Zstd { level: level(&mut parts, 15, 1..=22)? },
+            "gzip" => Self::Gzip { level: level(&mut parts, 9, 1..=9)? },
             "xz" => {
                 let preset = level(&mut parts, 6, 0..=9)?;
                 let (mut x86, mut dict_size) = (false, 1 << 20);
@@ -106,19 +85,11 @@ impl FromStr for Codec {
                 if !(4096..=64 << 20).contains(&dict_size) {
                     return Err(wrong());
                 }
-                Self::Xz {
-                    preset,
-                    x86,
-                    dict_size,
-                }
+                Self::Xz { preset, x86, dict_size }
             }
             _ => return Err(wrong()),
         };
-        if parts.next().is_some() {
-            Err(wrong())
-        } else {
-            Ok(codec)
-        }
+        if parts.next().is_some() { Err(wrong()) } else { Ok(codec) }
     }
 }
 
@@ -270,16 +241,8 @@ mod tests {
 
     const ALL: [Codec; 4] = [
         Codec::Gzip { level: 9 },
-        Codec::Xz {
-            preset: 6,
-            x86: false,
-            dict_size: 1 << 17,
-        },
-        Codec::Xz {
-            preset: 6,
-            x86: true,
-            dict_size: 1 << 20,
-        },
+        Codec::Xz { preset: 6, x86: false, dict_size: 1 << 17 },
+        Codec::Xz { preset: 6, x86: true, dict_size: 1 << 20 },
         Codec::Zstd { level: 15 },
     ];
 
@@ -345,16 +308,7 @@ mod tests {
         for codec in ALL {
             assert_eq!(codec.to_string().parse(), Ok(codec));
         }
-        for text in [
-            "",
-            "zstd:0",
-            "zstd:23",
-            "gzip:10",
-            "xz:6:dict=1",
-            "xz:6:arm",
-            "zstd:3:4",
-            "lzma",
-        ] {
+        for text in ["", "zstd:0", "zstd:23", "gzip:10", "xz:6:dict=1", "xz:6:arm", "zstd:3:4", "lzma"] {
             assert_eq!(text.parse::<Codec>(), Err(NotACodec(text.into())));
         }
     }

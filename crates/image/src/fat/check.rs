@@ -96,10 +96,7 @@ fn companions(
     };
     let place = |sector: u16| {
         let at = u64::from(sector) * volume.sector;
-        (1..u16::MAX)
-            .contains(&sector)
-            .then_some(at)
-            .filter(|at| *at < volume.table_at)
+        (1..u16::MAX).contains(&sector).then_some(at).filter(|at| *at < volume.table_at)
     };
     if let Some(at) = place(raw.backup_sector.get()) {
         fill(source, &mut other, at)?;
@@ -114,10 +111,7 @@ fn companions(
             && info.free_clusters.get() != u32::MAX
             && u64::from(info.free_clusters.get()) != free
         {
-            problems.push(Problem::Free {
-                says: info.free_clusters.get(),
-                is: free,
-            });
+            problems.push(Problem::Free { says: info.free_clusters.get(), is: free });
         }
     }
     Ok(())

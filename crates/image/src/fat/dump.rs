@@ -29,10 +29,7 @@ pub fn dump(source: &(impl ReadAt + ?Sized)) -> Result<String> {
     while let Some(extents) = waiting.pop() {
         let len: u64 = extents.iter().map(|extent| extent.len).sum();
         let at = extents.first().map_or(0, |extent| extent.at);
-        left = left.checked_sub(len).ok_or(ReadError::Corrupt {
-            at,
-            kind: Corruption::Deep,
-        })?;
+        left = left.checked_sub(len).ok_or(ReadError::Corrupt { at, kind: Corruption::Deep })?;
         out.push_str(&format!("directory at {at:08x}\n"));
         let below = waiting.len();
         directory(&mut out, source, &volume, &table, &extents, &mut waiting)?;
@@ -55,37 +52,13 @@ fn boot(out: &mut String, source: &(impl ReadAt + ?Sized), volume: &Volume) -> R
             out,
             at,
             raw,
-            RawBoot32 {
-                table_sectors,
-                flags,
-                version,
-                root_cluster,
-                info_sector,
-                backup_sector,
-                reserved
-            }
+            RawBoot32 { table_sectors, flags, version, root_cluster, info_sector, backup_sector, reserved }
         );
         (at, rest) = (at + 28, tail);
     }
     if let Ok((raw, rest)) = RawNames::read_from_prefix(rest) {
-        fields!(
-            out,
-            at,
-            &raw,
-            RawNames {
-                drive,
-                reserved,
-                signature,
-                serial,
-                label,
-                kind
-            }
-        );
-        out.push_str(&format!(
-            "{:08x}  code = {}\n",
-            at + 26,
-            crate::raw::show_bytes(rest)
-        ));
+        fields!(out, at, &raw, RawNames { drive, reserved, signature, serial, label, kind });
+        out.push_str(&format!("{:08x}  code = {}\n", at + 26, crate::raw::show_bytes(rest)));
     }
     match volume.width {
         Width::Fat32 => info(out, source, volume),
@@ -134,15 +107,7 @@ fn info(out: &mut String, source: &(impl ReadAt + ?Sized), volume: &Volume) -> R
             out,
             volume.sector,
             raw,
-            RawInfo {
-                lead,
-                reserved,
-                signature,
-                free_clusters,
-                next_free,
-                reserved_2,
-                trail
-            }
+            RawInfo { lead, reserved, signature, free_clusters, next_free, reserved_2, trail }
         );
     }
     Ok(())
@@ -150,10 +115,7 @@ fn info(out: &mut String, source: &(impl ReadAt + ?Sized), volume: &Volume) -> R
 
 /// The table as runs of clusters that follow each other.
 fn runs(out: &mut String, volume: &Volume, table: &Table) {
-    out.push_str(&format!(
-        "{:08x}  table of {} clusters\n",
-        volume.table_at, volume.clusters
-    ));
+    out.push_str(&format!("{:08x}  table of {} clusters\n", volume.table_at, volume.clusters));
     let last = u32::try_from(volume.clusters + 1).unwrap_or(u32::MAX);
     let mut cluster = 2;
     while cluster <= last {
@@ -179,10 +141,7 @@ fn chain(volume: &Volume, table: &Table, first: u32) -> Vec<Extent> {
         if number < 2 || number >= volume.clusters + 2 {
             break;
         }
-        extents.push(Extent {
-            at: volume.data_at + (number - 2) * volume.cluster,
-            len: volume.cluster,
-        });
+        extents.push(Extent { at: volume.data_at + (number - 2) * volume.cluster, len: volume.cluster });
         cluster = table.entry(cluster);
     }
     extents
@@ -215,16 +174,7 @@ fn directory(
                     out,
                     at,
                     raw,
-                    RawLongName {
-                        sequence,
-                        name_1,
-                        attributes,
-                        kind,
-                        checksum,
-                        name_2,
-                        cluster,
-                        name_3
-                    }
+                    RawLongName { sequence, name_1, attributes, kind, checksum, name_2, cluster, name_3 }
                 );
                 continue;
             }

@@ -59,11 +59,7 @@ impl Geometry {
     fn new(bytes: u64, cluster_sectors: u64, wide: bool, root_entries: u64) -> Option<Self> {
         let sectors = u32::try_from(bytes / SECTOR).ok().map(u64::from)?;
         let width = |clusters| if wide { Width::Fat32 } else { Width::of(clusters) };
-        let root = if wide {
-            0
-        } else {
-            (root_entries * ENTRY).div_ceil(SECTOR)
-        };
+        let root = if wide { 0 } else { (root_entries * ENTRY).div_ceil(SECTOR) };
         let least = if wide { 32 } else { 1 };
         let clusters = |table: u64| Some(sectors.checked_sub(least + 2 * table + root)? / cluster_sectors);
         // A table that is large enough for all sectors is too large, and the one for the sectors that are left then
@@ -90,15 +86,7 @@ impl Geometry {
             Width::Fat16 => (4101..=65_508).contains(&clusters),
             Width::Fat32 => (65_541..=0x0fff_fff4).contains(&clusters),
         };
-        safe.then_some(Self {
-            width,
-            sectors,
-            cluster_sectors,
-            reserved,
-            table,
-            root,
-            clusters,
-        })
+        safe.then_some(Self { width, sectors, cluster_sectors, reserved, table, root, clusters })
     }
 
     /// The geometry for a file system of `bytes`.
@@ -136,9 +124,7 @@ pub(super) fn choose(
     const MIB: u64 = 1 << 20;
     match size {
         Size::Exact(bytes) => {
-            let geometry = (bytes % SECTOR == 0)
-                .then(|| Geometry::of(bytes, root_entries))
-                .flatten();
+            let geometry = (bytes % SECTOR == 0).then(|| Geometry::of(bytes, root_entries)).flatten();
             let geometry = geometry.ok_or(WriteError::Size(bytes))?;
             let need = need(&geometry);
             if need > geometry.clusters {
@@ -191,10 +177,7 @@ mod tests {
     fn sizes_where_the_width_is_in_doubt_change_the_cluster_size() {
         for sectors in 1..40_000 {
             if let Some(geometry) = Geometry::of(sectors * 512, 512) {
-                assert!(
-                    !(4069..=4100).contains(&geometry.clusters),
-                    "{sectors} sectors: {geometry:?}"
-                );
+                assert!(!(4069..=4100).contains(&geometry.clusters), "{sectors} sectors: {geometry:?}");
             } else {
                 assert!(sectors < 40, "{sectors} sectors");
             }

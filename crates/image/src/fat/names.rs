@@ -17,10 +17,7 @@ pub(super) struct Names {
 impl Names {
     /// Directory entries needed.
     pub(super) fn entries(&self) -> u64 {
-        1 + self
-            .long
-            .as_ref()
-            .map_or(0, |long| crate::io::wide(long.len().div_ceil(UNITS)))
+        1 + self.long.as_ref().map_or(0, |long| crate::io::wide(long.len().div_ceil(UNITS)))
     }
 }
 
@@ -42,10 +39,7 @@ pub(super) fn assign(names: &[&[u8]]) -> Result<Vec<Names>, WriteError> {
         let text = valid(name).ok_or_else(|| WriteError::Name(name.to_vec()))?;
         all.push(match exact(text) {
             Some(short) => Names { short, long: None },
-            None => Names {
-                short: alias(text, &mut taken),
-                long: Some(text.encode_utf16().collect()),
-            },
+            None => Names { short: alias(text, &mut taken), long: Some(text.encode_utf16().collect()) },
         });
     }
     Ok(all)
@@ -117,9 +111,7 @@ fn alias(name: &str, taken: &mut BTreeSet<String>) -> [u8; 11] {
 
 /// The checksum of a short name that binds long names to it.
 pub(super) fn checksum(short: &[u8; 11]) -> u8 {
-    short
-        .iter()
-        .fold(0, |sum: u8, byte| sum.rotate_right(1).wrapping_add(*byte))
+    short.iter().fold(0, |sum: u8, byte| sum.rotate_right(1).wrapping_add(*byte))
 }
 
 #[cfg(test)]
@@ -139,32 +131,20 @@ mod tests {
 
     #[test]
     fn upper_case_names_are_kept_exactly() {
-        assert_eq!(
-            short(&["EFI", "BOOT", "BOOTX64.EFI"]),
-            ["EFI        ", "BOOT       ", "BOOTX64 EFI"]
-        );
+        assert_eq!(short(&["EFI", "BOOT", "BOOTX64.EFI"]), ["EFI        ", "BOOT       ", "BOOTX64 EFI"]);
         assert_eq!(short(&["A_{1}~$.###"]), ["A_{1}~$ ###"]);
     }
 
     #[test]
     fn other_names_get_a_numbered_alias() {
-        assert_eq!(
-            short(&["grubx64.efi", "grub.cfg"]),
-            ["GRUBX6~1EFI+", "GRUB~1  CFG+"]
-        );
+        assert_eq!(short(&["grubx64.efi", "grub.cfg"]), ["GRUBX6~1EFI+", "GRUB~1  CFG+"]);
         assert_eq!(
             short(&[".disk", "a b.tar.gz", "Übung"]),
             ["DISK~1     +", "ABTAR~1 GZ +", "_BUNG~1    +"]
         );
-        assert_eq!(
-            short(&["LONGER~1.TXT", "longer-name.txt"]),
-            ["LONGER~1TXT", "LONGER~2TXT+"]
-        );
+        assert_eq!(short(&["LONGER~1.TXT", "longer-name.txt"]), ["LONGER~1TXT", "LONGER~2TXT+"]);
         // The alias of one name must not be the long name of another one.
-        assert_eq!(
-            short(&["longer-name.txt", "longer~1.txt"]),
-            ["LONGER~2TXT+", "LONGER~3TXT+"]
-        );
+        assert_eq!(short(&["longer-name.txt", "longer~1.txt"]), ["LONGER~2TXT+", "LONGER~3TXT+"]);
     }
 
     #[test]
@@ -172,40 +152,24 @@ mod tests {
         let names: Vec<String> = (0..120).map(|n| format!("some-long-name-{n}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let short = short(&names);
-        assert_eq!(
-            (&*short[8], &*short[9], &*short[119]),
-            ("SOME-L~9   +", "SOME-~10   +", "SOME~120   +")
-        );
+        assert_eq!((&*short[8], &*short[9], &*short[119]), ("SOME-L~9   +", "SOME-~10   +", "SOME~120   +"));
         assert_eq!(short.iter().collect::<BTreeSet<_>>().len(), 120);
     }
 
     #[test]
     fn names_that_fat_cannot_hold_are_refused() {
-        for bad in [
-            &b"a:b"[..],
-            b"a\\b",
-            b"a\x01",
-            b"a.",
-            b"a ",
-            b"\xff",
-            "ü".repeat(256).as_bytes(),
-        ] {
+        for bad in [&b"a:b"[..], b"a\\b", b"a\x01", b"a.", b"a ", b"\xff", "ü".repeat(256).as_bytes()] {
             assert!(assign(&[bad]).is_err(), "{bad:?}");
         }
         let same = [&b"Grub"[..], b"grub"];
-        assert_eq!(
-            assign(&same).unwrap_err().to_string(),
-            "grub differs from another name in case only"
-        );
+        assert_eq!(assign(&same).unwrap_err().to_string(), "grub differs from another name in case only");
     }
 
     #[test]
     fn checksum_matches_the_published_rule() {
         // fatgen103: sum = ((sum & 1) << 7) + (sum >> 1) + byte
         let by_rule = |short: &[u8; 11]| {
-            short.iter().fold(0_u8, |sum, byte| {
-                ((sum & 1) << 7).wrapping_add(sum >> 1).wrapping_add(*byte)
-            })
+            short.iter().fold(0_u8, |sum, byte| ((sum & 1) << 7).wrapping_add(sum >> 1).wrapping_add(*byte))
         };
         for name in [b"BOOTX64 EFI", b"GRUBX6~1EFI", b"_______~___"] {
             assert_eq!(checksum(name), by_rule(name));

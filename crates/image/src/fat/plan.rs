@@ -64,24 +64,12 @@ pub(super) struct Plan {
 
 /// Plans `fat`.
 pub(super) fn plan(fat: &Fat<'_>) -> Result<Plan, WriteError> {
-    let mut collector = Collector {
-        fat,
-        dirs: Vec::new(),
-        files: Vec::new(),
-        path: Vec::new(),
-    };
+    let mut collector = Collector { fat, dirs: Vec::new(), files: Vec::new(), path: Vec::new() };
     collector.dir(fat.tree, &fat.tree.root, 0)?;
-    let Collector {
-        mut dirs, mut files, ..
-    } = collector;
+    let Collector { mut dirs, mut files, .. } = collector;
     let labels = u64::from(!fat.label.is_empty());
-    let root_entries = (entries(&dirs[0]) + labels)
-        .max(ROOT_ENTRIES)
-        .next_multiple_of(16);
-    let content = files
-        .iter()
-        .map(|file| file.content.size)
-        .fold(0, u64::saturating_add);
+    let root_entries = (entries(&dirs[0]) + labels).max(ROOT_ENTRIES).next_multiple_of(16);
+    let content = files.iter().map(|file| file.content.size).fold(0, u64::saturating_add);
     let clusters = |bytes: u64, geometry: &Geometry| bytes.div_ceil(geometry.cluster());
     let dir_bytes = |index: usize, dir: &PlannedDir| match index {
         // The root has a label instead of two dots.
@@ -98,10 +86,7 @@ pub(super) fn plan(fat: &Fat<'_>) -> Result<Plan, WriteError> {
         }
     }
     let need = |geometry: &Geometry| {
-        let dirs = dirs
-            .iter()
-            .enumerate()
-            .map(|(index, dir)| dir_clusters(index, dir, geometry));
+        let dirs = dirs.iter().enumerate().map(|(index, dir)| dir_clusters(index, dir, geometry));
         let files = files.iter().map(|file| clusters(file.content.size, geometry));
         dirs.chain(files).fold(0, u64::saturating_add)
     };
@@ -118,12 +103,7 @@ pub(super) fn plan(fat: &Fat<'_>) -> Result<Plan, WriteError> {
     for file in &mut files {
         file.run = take(clusters(file.content.size, &geometry));
     }
-    Ok(Plan {
-        dirs,
-        files,
-        geometry,
-        used: next - 2,
-    })
+    Ok(Plan { dirs, files, geometry, used: next - 2 })
 }
 
 /// Entries that the names of a directory need.
@@ -146,12 +126,7 @@ impl Collector<'_> {
         }
         let place = self.dirs.len();
         let mtime = self.fat.epoch.clamp(dir.meta.mtime);
-        self.dirs.push(PlannedDir {
-            parent,
-            mtime,
-            entries: Vec::new(),
-            run: Run::default(),
-        });
+        self.dirs.push(PlannedDir { parent, mtime, entries: Vec::new(), run: Run::default() });
         let originals: Vec<&[u8]> = dir.entries().map(|(name, _)| name.as_bytes()).collect();
         let names = names::assign(&originals)?;
         let mut entries = Vec::with_capacity(names.len());
@@ -165,17 +140,10 @@ impl Collector<'_> {
                 Node::Dir(below) => (Target::Dir(self.dir(tree, below, place)?), &below.meta),
                 Node::Leaf(id) => {
                     let leaf = tree.leaf(*id);
-                    (
-                        Target::File(self.file(&leaf.kind, !leaf.meta.xattrs.is_empty())?),
-                        &leaf.meta,
-                    )
+                    (Target::File(self.file(&leaf.kind, !leaf.meta.xattrs.is_empty())?), &leaf.meta)
                 }
             };
-            entries.push(Entry {
-                names,
-                target,
-                mtime: self.fat.epoch.clamp(meta.mtime),
-            });
+            entries.push(Entry { names, target, mtime: self.fat.epoch.clamp(meta.mtime) });
             self.path.truncate(length);
         }
         self.dirs[place].entries = entries;
@@ -188,11 +156,7 @@ impl Collector<'_> {
             _ if has_xattrs => Err(WriteError::Xattrs(path)),
             Kind::File(content) if content.size > u64::from(u32::MAX) => Err(WriteError::TooLong(path)),
             Kind::File(content) => {
-                self.files.push(PlannedFile {
-                    path,
-                    content: *content,
-                    run: Run::default(),
-                });
+                self.files.push(PlannedFile { path, content: *content, run: Run::default() });
                 Ok(self.files.len() - 1)
             }
             _ => Err(WriteError::Kind(path)),
@@ -203,10 +167,7 @@ impl Collector<'_> {
 impl Plan {
     /// Everything that has clusters, in the order of the image.
     pub(super) fn runs(&self) -> impl Iterator<Item = Run> {
-        self.dirs
-            .iter()
-            .map(|dir| dir.run)
-            .chain(self.files.iter().map(|file| file.run))
+        self.dirs.iter().map(|dir| dir.run).chain(self.files.iter().map(|file| file.run))
     }
 
     /// Bytes that a directory occupies in the image.

@@ -128,11 +128,7 @@ pub fn open(source: &(impl ReadAt + ?Sized)) -> Result<Volume> {
     let is_32 = boot.table_sectors_16.get() == 0;
     let names = RawNames::read_from_prefix(if is_32 { rest_32 } else { rest });
     let (names, _) = names.map_err(|_| corrupt(Corruption::Signature))?;
-    let table = if is_32 {
-        more.table_sectors.get().into()
-    } else {
-        u64::from(boot.table_sectors_16.get())
-    };
+    let table = if is_32 { more.table_sectors.get().into() } else { u64::from(boot.table_sectors_16.get()) };
     let sectors = match boot.sectors_16.get() {
         0 => u64::from(boot.sectors_32.get()),
         sectors => sectors.into(),
@@ -146,36 +142,25 @@ pub fn open(source: &(impl ReadAt + ?Sized)) -> Result<Volume> {
         return Err(corrupt(Corruption::Truncated { need: size, have }));
     }
     let cluster = u64::from(boot.sectors_per_cluster) * bytes;
-    let clusters = size
-        .checked_sub(data_at)
-        .ok_or_else(|| field("sectors", sectors))?
-        / cluster;
+    let clusters = size.checked_sub(data_at).ok_or_else(|| field("sectors", sectors))? / cluster;
     let width = Width::of(clusters);
     if (width == Width::Fat32) != is_32 || table * bytes < width.table_bytes(clusters) {
         return Err(field("sectors of a table", table));
     }
     if table * bytes > LARGEST_TABLE {
-        return Err(ReadError::Unsupported {
-            at: 36,
-            feature: "allocation table above 64 MiB",
-        });
+        return Err(ReadError::Unsupported { at: 36, feature: "allocation table above 64 MiB" });
     }
     Ok(Volume {
         width,
         serial: names.serial.get(),
-        label: String::from_utf8_lossy(&names.label)
-            .trim_end_matches(' ')
-            .to_owned(),
+        label: String::from_utf8_lossy(&names.label).trim_end_matches(' ').to_owned(),
         sector: bytes,
         cluster,
         clusters,
         table_at: reserved * bytes,
         table_len: table * bytes,
         tables: boot.tables,
-        root: Extent {
-            at: root_at,
-            len: root_len,
-        },
+        root: Extent { at: root_at, len: root_len },
         root_cluster: if is_32 { more.root_cluster.get() } else { 0 },
         data_at,
         size,
@@ -184,11 +169,7 @@ pub fn open(source: &(impl ReadAt + ?Sized)) -> Result<Volume> {
 
 /// Sector 0, and the size of the image.
 fn boot_sector(source: &(impl ReadAt + ?Sized)) -> Result<([u8; 512], u64)> {
-    let have = source.size().map_err(|source| ReadError::Io {
-        at: 0,
-        len: 0,
-        source,
-    })?;
+    let have = source.size().map_err(|source| ReadError::Io { at: 0, len: 0, source })?;
     let corrupt = |kind| ReadError::Corrupt { at: 0, kind };
     let mut sector = [0; 512];
     if have < 512 {
@@ -221,9 +202,7 @@ fn plausible(boot: &RawBoot) -> std::result::Result<(), (&'static str, u64)> {
 
 pub(super) fn fill(source: &(impl ReadAt + ?Sized), buffer: &mut [u8], at: u64) -> Result<()> {
     let len = wide(buffer.len());
-    source
-        .read_exact_at(buffer, at)
-        .map_err(|source: io::Error| ReadError::Io { at, len, source })
+    source.read_exact_at(buffer, at).map_err(|source: io::Error| ReadError::Io { at, len, source })
 }
 
 /// The entries of the first allocation table, by cluster.
@@ -237,10 +216,7 @@ impl Table {
         // `open` found that the table lies in the image and is below 64 MiB.
         let mut bytes = vec![0; usize::try_from(volume.table_len).unwrap_or(0)];
         fill(source, &mut bytes, volume.table_at + number * volume.table_len)?;
-        Ok(Self {
-            width: volume.width,
-            bytes,
-        })
+        Ok(Self { width: volume.width, bytes })
     }
 
     /// The entry of `cluster`, widened so that ends and bad clusters look as in FAT32.
@@ -261,11 +237,7 @@ impl Table {
             }
         };
         let value = u32::from(value);
-        if value >= most - 15 {
-            0x0fff_ffff - (most - value)
-        } else {
-            value
-        }
+        if value >= most - 15 { 0x0fff_ffff - (most - value) } else { value }
     }
 
     /// Whether an entry ends a chain.
@@ -283,13 +255,7 @@ pub fn read_tree(source: &(impl ReadAt + ?Sized), volume: &Volume) -> Result<Tre
 pub(super) fn read_used(source: &(impl ReadAt + ?Sized), volume: &Volume) -> Result<(Tree<Chain>, u64)> {
     let table = Table::read(source, volume, 0)?;
     let used = vec![false; usize::try_from(volume.clusters + 2).unwrap_or(0)];
-    let mut reader = Reader {
-        source,
-        volume,
-        table,
-        used,
-        tree: Tree::new(Meta::root(0o755, 0)),
-    };
+    let mut reader = Reader { source, volume, table, used, tree: Tree::new(Meta::root(0o755, 0)) };
     let root = match volume.width {
         Width::Fat32 => reader.extents(volume.root_cluster, 0)?,
         _ => vec![volume.root],
@@ -318,14 +284,9 @@ impl<R: ReadAt + ?Sized> Reader<'_, R> {
         loop {
             let number = u64::from(cluster);
             if number < 2 || number >= self.volume.clusters + 2 {
-                return Err(corrupt(Corruption::Chain {
-                    cluster: from,
-                    entry: cluster,
-                }));
+                return Err(corrupt(Corruption::Chain { cluster: from, entry: cluster }));
             }
-            let used = usize::try_from(cluster)
-                .ok()
-                .and_then(|index| self.used.get_mut(index));
+            let used = usize::try_from(cluster).ok().and_then(|index| self.used.get_mut(index));
             match used {
                 Some(used) if !*used => *used = true,
                 _ => return Err(corrupt(Corruption::Shared(cluster))),
@@ -333,10 +294,7 @@ impl<R: ReadAt + ?Sized> Reader<'_, R> {
             let start = self.volume.data_at + (number - 2) * self.volume.cluster;
             match extents.last_mut() {
                 Some(last) if last.at + last.len == start => last.len += self.volume.cluster,
-                _ => extents.push(Extent {
-                    at: start,
-                    len: self.volume.cluster,
-                }),
+                _ => extents.push(Extent { at: start, len: self.volume.cluster }),
             }
             let next = self.table.entry(cluster);
             if Table::is_end(next) {
@@ -349,10 +307,7 @@ impl<R: ReadAt + ?Sized> Reader<'_, R> {
     fn directory(&mut self, dir: &mut Dir, extents: &[Extent], depth: usize) -> Result<()> {
         let at = extents.first().map_or(0, |extent| extent.at);
         if depth > DEEPEST {
-            return Err(ReadError::Corrupt {
-                at,
-                kind: Corruption::Deep,
-            });
+            return Err(ReadError::Corrupt { at, kind: Corruption::Deep });
         }
         let mut long = LongName::default();
         for extent in extents {
@@ -388,9 +343,7 @@ impl<R: ReadAt + ?Sized> Reader<'_, R> {
             };
             return long.add(&raw).ok_or(corrupt(Corruption::LongName));
         }
-        let spelled = std::mem::take(long)
-            .finish(&raw.name)
-            .ok_or(corrupt(Corruption::LongName))?;
+        let spelled = std::mem::take(long).finish(&raw.name).ok_or(corrupt(Corruption::LongName))?;
         if raw.attributes & LABEL != 0 || raw.name.starts_with(b". ") || raw.name.starts_with(b"..") {
             return Ok(());
         }
@@ -410,13 +363,9 @@ impl<R: ReadAt + ?Sized> Reader<'_, R> {
             Node::Dir(below)
         } else {
             let chain = cut(extents, raw.size.get(), self.volume.cluster).map_err(corrupt)?;
-            Node::Leaf(self.tree.add_leaf(Leaf {
-                meta: Meta::root(0o644, mtime),
-                kind: Kind::File(chain),
-            }))
+            Node::Leaf(self.tree.add_leaf(Leaf { meta: Meta::root(0o644, mtime), kind: Kind::File(chain) }))
         };
-        dir.insert(name, node)
-            .map_err(|_| corrupt(Corruption::Twice(taken)))
+        dir.insert(name, node).map_err(|_| corrupt(Corruption::Twice(taken)))
     }
 }
 
@@ -425,10 +374,7 @@ fn cut(mut extents: Vec<Extent>, size: u32, cluster: u64) -> std::result::Result
     let have: u64 = extents.iter().map(|extent| extent.len).sum();
     let need = u64::from(size).next_multiple_of(cluster);
     if have != need {
-        return Err(Corruption::Length {
-            size,
-            clusters: have / cluster,
-        });
+        return Err(Corruption::Length { size, clusters: have / cluster });
     }
     if let Some(last) = extents.last_mut() {
         last.len -= need - u64::from(size);
@@ -439,14 +385,8 @@ fn cut(mut extents: Vec<Extent>, size: u32, cluster: u64) -> std::result::Result
 /// A short name with its dot, in the case that Windows NT noted.
 fn short_name(raw: &RawEntry) -> Vec<u8> {
     let part = |bytes: &[u8], lower: bool| -> Vec<u8> {
-        let end = bytes
-            .iter()
-            .rposition(|byte| *byte != b' ')
-            .map_or(0, |last| last + 1);
-        bytes[..end]
-            .iter()
-            .map(|byte| if lower { byte.to_ascii_lowercase() } else { *byte })
-            .collect()
+        let end = bytes.iter().rposition(|byte| *byte != b' ').map_or(0, |last| last + 1);
+        bytes[..end].iter().map(|byte| if lower { byte.to_ascii_lowercase() } else { *byte }).collect()
     };
     let mut name = part(&raw.name[..8], raw.lower_case & 8 != 0);
     // 0xe5 marks a free entry, so a name that begins with it has 5 instead.
@@ -475,27 +415,14 @@ impl LongName {
     fn add(&mut self, raw: &RawLongName) -> Option<()> {
         let number = raw.sequence & !LAST_PART;
         if raw.sequence & LAST_PART != 0 {
-            *self = Self {
-                units: Vec::new(),
-                next: number,
-                checksum: raw.checksum,
-                open: true,
-            };
+            *self = Self { units: Vec::new(), next: number, checksum: raw.checksum, open: true };
         }
         if !self.open || number == 0 || number > 20 || number != self.next || raw.checksum != self.checksum {
             return None;
         }
         self.next -= 1;
-        let bytes = raw
-            .name_1
-            .iter()
-            .chain(&raw.name_2)
-            .chain(&raw.name_3)
-            .copied()
-            .collect::<Vec<u8>>();
-        let units = bytes
-            .chunks_exact(2)
-            .map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
+        let bytes = raw.name_1.iter().chain(&raw.name_2).chain(&raw.name_3).copied().collect::<Vec<u8>>();
+        let units = bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
         let mut part: Vec<u16> = units.take_while(|unit| *unit != 0).collect();
         part.append(&mut self.units);
         self.units = part;

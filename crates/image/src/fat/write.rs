@@ -100,32 +100,17 @@ pub fn write(fat: &Fat<'_>, contents: &dyn Contents, out: &mut impl Write) -> Re
     let mut files = Vec::new();
     for file in plan.files.iter().filter(|file| file.run.count > 0) {
         let end = out.at + file.run.count * geometry.cluster();
-        files.push((
-            file.path.clone(),
-            Extent {
-                at: out.at,
-                len: file.content.size,
-            },
-        ));
-        let failed = |source| WriteError::Content {
-            path: file.path.clone(),
-            source,
-        };
+        files.push((file.path.clone(), Extent { at: out.at, len: file.content.size }));
+        let failed = |source| WriteError::Content { path: file.path.clone(), source };
         let source = contents.open(&file.content).map_err(failed)?;
         let found = source.size().map_err(failed)?;
         if found != file.content.size {
-            return Err(WriteError::Differs {
-                path: file.path.clone(),
-                expected: file.content.size,
-                found,
-            });
+            return Err(WriteError::Differs { path: file.path.clone(), expected: file.content.size, found });
         }
         let mut buffer = vec![0; 1 << 16];
         let mut done = 0;
         while done < found {
-            let take = usize::try_from(found - done)
-                .unwrap_or(usize::MAX)
-                .min(buffer.len());
+            let take = usize::try_from(found - done).unwrap_or(usize::MAX).min(buffer.len());
             source.read_exact_at(&mut buffer[..take], done).map_err(failed)?;
             out.put(&buffer[..take])?;
             done += wide(take);
@@ -134,11 +119,7 @@ pub fn write(fat: &Fat<'_>, contents: &dyn Contents, out: &mut impl Write) -> Re
     }
     let size = geometry.sectors * SECTOR;
     out.zeros_to(size)?;
-    Ok(Written {
-        size,
-        width: geometry.width,
-        files,
-    })
+    Ok(Written { size, width: geometry.width, files })
 }
 
 struct Output<'a, W> {
@@ -195,12 +176,7 @@ fn boot_sector(fat: &Fat<'_>, plan: &Plan, label: Option<[u8; 11]>) -> Vec<u8> {
         reserved_sectors: small::<u16>(geometry.reserved).into(),
         tables: 2,
         root_entries: small::<u16>(plan.root_entries()).into(),
-        sectors_16: if is_32 {
-            0
-        } else {
-            u16::try_from(geometry.sectors).unwrap_or(0)
-        }
-        .into(),
+        sectors_16: if is_32 { 0 } else { u16::try_from(geometry.sectors).unwrap_or(0) }.into(),
         media: MEDIA,
         table_sectors_16: if is_32 { 0 } else { small::<u16>(geometry.table) }.into(),
         sectors_per_track: 63.into(),
@@ -270,12 +246,7 @@ fn info(plan: &Plan) -> Vec<u8> {
         reserved: [0; 480],
         signature: *b"rrAa",
         free_clusters: small::<u32>(free).into(),
-        next_free: if free == 0 {
-            u32::MAX
-        } else {
-            small::<u32>(plan.used + 2)
-        }
-        .into(),
+        next_free: if free == 0 { u32::MAX } else { small::<u32>(plan.used + 2) }.into(),
         reserved_2: [0; 12],
         trail: [0, 0, 0x55, 0xaa],
     };
@@ -285,11 +256,7 @@ fn info(plan: &Plan) -> Vec<u8> {
 /// One file allocation table, padded to whole sectors.
 fn table(plan: &Plan) -> Vec<u8> {
     let geometry = &plan.geometry;
-    let mut table = Table {
-        width: geometry.width,
-        bytes: Vec::new(),
-        half: None,
-    };
+    let mut table = Table { width: geometry.width, bytes: Vec::new(), half: None };
     // Entry 0 repeats the media type, entry 1 says that the file system is clean.
     table.push(0x0fff_ff00 | u32::from(MEDIA));
     table.push(0x0fff_ffff);
@@ -344,11 +311,7 @@ fn directory(fat: &Fat<'_>, plan: &Plan, index: usize, label: Option<[u8; 11]>) 
     if index > 0 {
         bytes.extend_from_slice(entry(*b".          ", DIRECTORY, dir.run.first, 0, dir.mtime).as_bytes());
         // By rule the root is cluster 0 here, also where it has another number.
-        let parent = if dir.parent == 0 {
-            0
-        } else {
-            plan.dirs[dir.parent].run.first
-        };
+        let parent = if dir.parent == 0 { 0 } else { plan.dirs[dir.parent].run.first };
         let mtime = plan.dirs[dir.parent].mtime;
         bytes.extend_from_slice(entry(*b"..         ", DIRECTORY, parent, 0, mtime).as_bytes());
     } else if let Some(label) = label {
@@ -360,13 +323,7 @@ fn directory(fat: &Fat<'_>, plan: &Plan, index: usize, label: Option<[u8; 11]>) 
             Target::Dir(dir) => entry(one.names.short, DIRECTORY, plan.dirs[dir].run.first, 0, one.mtime),
             Target::File(file) => {
                 let file = &plan.files[file];
-                entry(
-                    one.names.short,
-                    0,
-                    file.run.first,
-                    small(file.content.size),
-                    one.mtime,
-                )
+                entry(one.names.short, 0, file.run.first, small(file.content.size), one.mtime)
             }
         };
         bytes.extend_from_slice(raw.as_bytes());
@@ -401,12 +358,7 @@ fn long_name(bytes: &mut Vec<u8>, names: &Names) {
     for (index, part) in parts.iter().enumerate().rev() {
         let number = u8::try_from(index + 1).unwrap_or_else(|_| unreachable!("names have at most 255 units"));
         // A name that does not fill its last entry ends with a zero; what follows is all ones.
-        let padded = part
-            .iter()
-            .copied()
-            .chain([0])
-            .chain(std::iter::repeat(u16::MAX))
-            .take(UNITS);
+        let padded = part.iter().copied().chain([0]).chain(std::iter::repeat(u16::MAX)).take(UNITS);
         let units: Vec<u8> = padded.flat_map(u16::to_le_bytes).collect();
         let mut raw = RawLongName {
             sequence: number | if index + 1 == parts.len() { LAST_PART } else { 0 },
@@ -431,18 +383,11 @@ mod tests {
 
     #[test]
     fn twelve_bit_entries_share_bytes() {
-        let mut table = Table {
-            width: Width::Fat12,
-            bytes: Vec::new(),
-            half: None,
-        };
+        let mut table = Table { width: Width::Fat12, bytes: Vec::new(), half: None };
         for entry in [0xff8, 0xfff, 0x123, 0x456, 0x789] {
             table.push(entry);
         }
-        assert_eq!(
-            table.finish(),
-            [0xf8, 0xff, 0xff, 0x23, 0x61, 0x45, 0x89, 0x07, 0x00]
-        );
+        assert_eq!(table.finish(), [0xf8, 0xff, 0xff, 0x23, 0x61, 0x45, 0x89, 0x07, 0x00]);
     }
 
     #[test]

@@ -100,11 +100,7 @@ pub fn check(source: &(impl ReadAt + ?Sized)) -> Result<Vec<Problem>, ReadError<
         if let Ok(raw) = header(source, place)
             && raw.other_sector.get() != other
         {
-            problems.push(Problem::OtherCopy {
-                copy,
-                says: raw.other_sector.get(),
-                is: other,
-            });
+            problems.push(Problem::OtherCopy { copy, says: raw.other_sector.get(), is: other });
         }
     }
     if let [primary, backup] = &copies[..]
@@ -119,17 +115,10 @@ pub fn check(source: &(impl ReadAt + ?Sized)) -> Result<Vec<Problem>, ReadError<
 }
 
 fn protection(mbr: &Mbr, have: u64, problems: &mut Vec<Problem>) {
-    match mbr
-        .partitions
-        .iter()
-        .find(|entry| entry.kind == 0xee && entry.first == 1)
-    {
+    match mbr.partitions.iter().find(|entry| entry.kind == 0xee && entry.first == 1) {
         None => problems.push(Problem::NotProtected),
         Some(entry) if entry.sectors != u32::MAX && u64::from(entry.sectors) + 1 != have => {
-            problems.push(Problem::ProtectsPart {
-                covers: entry.sectors,
-                sectors: have,
-            });
+            problems.push(Problem::ProtectsPart { covers: entry.sectors, sectors: have });
         }
         Some(_) => {}
     }
@@ -142,24 +131,14 @@ fn partitions(gpt: &Gpt, have: u64, problems: &mut Vec<Problem>) {
     }
     for (index, one) in gpt.partitions.iter().enumerate() {
         if one.first > one.last || one.first < first || one.last > last {
-            problems.push(Problem::Range {
-                number: one.number,
-                first: one.first,
-                last: one.last,
-            });
+            problems.push(Problem::Range { number: one.number, first: one.first, last: one.last });
         }
         for other in &gpt.partitions[index + 1..] {
             if one.first <= other.last && other.first <= one.last {
-                problems.push(Problem::Overlap {
-                    one: one.number,
-                    other: other.number,
-                });
+                problems.push(Problem::Overlap { one: one.number, other: other.number });
             }
             if one.id == other.id {
-                problems.push(Problem::SameId {
-                    one: one.number,
-                    other: other.number,
-                });
+                problems.push(Problem::SameId { one: one.number, other: other.number });
             }
         }
     }

@@ -28,31 +28,13 @@ fn mbr(out: &mut String, bytes: &[u8; 512]) {
         return;
     };
     out.push_str("MBR\n");
-    fields!(
-        out,
-        0_u64,
-        &raw,
-        RawMbr {
-            code,
-            disk_id,
-            reserved,
-            partitions,
-            signature
-        }
-    );
+    fields!(out, 0_u64, &raw, RawMbr { code, disk_id, reserved, partitions, signature });
 }
 
 impl Show for [RawMbrPartition; 4] {
     fn show(&self) -> String {
         let one = |raw: &RawMbrPartition| {
-            let RawMbrPartition {
-                status,
-                first_chs,
-                kind,
-                last_chs,
-                first,
-                sectors,
-            } = raw;
+            let RawMbrPartition { status, first_chs, kind, last_chs, first, sectors } = raw;
             format!(
                 "[status {status:02x} type {kind:02x} first {first} sectors {sectors} chs {first_chs:02x?} to {last_chs:02x?}]"
             )
@@ -95,19 +77,7 @@ fn table(out: &mut String, source: &(impl ReadAt + ?Sized), title: &str, place: 
         {
             let (kind, id) = (Guid::from_disk(raw.kind), Guid::from_disk(raw.id));
             out.push_str(&format!("partition {number}: type {kind}, id {id}\n"));
-            fields!(
-                out,
-                at,
-                &raw,
-                RawEntry {
-                    kind,
-                    id,
-                    first,
-                    last,
-                    attributes,
-                    name
-                }
-            );
+            fields!(out, at, &raw, RawEntry { kind, id, first, last, attributes, name });
         }
         at = at.saturating_add(128);
     }

@@ -118,20 +118,13 @@ mod tests {
         let disk = *b"\x28\x73\x2a\xc1\x1f\xf8\xd2\x11\xba\x4b\x00\xa0\xc9\x3e\xc9\x3b";
         assert_eq!(Guid::ESP.to_disk(), disk);
         assert_eq!(Guid::from_disk(disk), Guid::ESP);
-        assert_eq!(
-            "EBD0A0A2-B9E5-4433-87C0-68B6B72699C7".parse(),
-            Ok(Guid::BASIC_DATA)
-        );
+        assert_eq!("EBD0A0A2-B9E5-4433-87C0-68B6B72699C7".parse(), Ok(Guid::BASIC_DATA));
         assert_eq!("0FC63DAF-8483-4772-8E79-3D69D8477DE4".parse(), Ok(Guid::LINUX));
     }
 
     #[test]
     fn other_text_is_refused() {
-        for bad in [
-            "",
-            "c12a7328f81f11d2ba4b00a0c93ec93b",
-            "c12a7328-f81f-11d2-ba4b-00a0c93ec93g",
-        ] {
+        for bad in ["", "c12a7328f81f11d2ba4b00a0c93ec93b", "c12a7328-f81f-11d2-ba4b-00a0c93ec93g"] {
             assert!(bad.parse::<Guid>().is_err(), "{bad}");
         }
         assert!("é12a732-f81f-11d2-ba4b-00a0c93ec93b".parse::<Guid>().is_err());
@@ -140,10 +133,7 @@ mod tests {
     #[test]
     fn version_8_matches_the_example_of_rfc_9562() {
         let dns = "6ba7b810-9dad-11d1-80b4-00c04fd430c8".parse().unwrap();
-        assert_eq!(
-            version_8(dns, b"www.example.com").to_string(),
-            "5c146b14-3c52-8afd-938a-375d0df1fbf6"
-        );
+        assert_eq!(version_8(dns, b"www.example.com").to_string(), "5c146b14-3c52-8afd-938a-375d0df1fbf6");
     }
 
     #[test]

@@ -30,30 +30,15 @@ pub struct MbrPartition {
 
 impl MbrPartition {
     /// A free entry: all zero.
-    pub const UNUSED: Self = Self {
-        active: false,
-        kind: 0,
-        first: 0,
-        sectors: 0,
-    };
+    pub const UNUSED: Self = Self { active: false, kind: 0, first: 0, sectors: 0 };
     /// Occupies nothing, but is active: some old BIOSes refuse disks without an active entry (layout C of
     /// `docs/formats/iso9660.md`).
-    pub const ACTIVE_DUMMY: Self = Self {
-        active: true,
-        kind: 0,
-        first: 0,
-        sectors: 1,
-    };
+    pub const ACTIVE_DUMMY: Self = Self { active: true, kind: 0, first: 0, sectors: 1 };
 
     /// Covers a disk of `sectors` for programs that know no GPT (UEFI 2.10, section 5.2.3).
     pub fn protective(sectors: u64) -> Self {
         let sectors = u32::try_from(sectors.saturating_sub(1)).unwrap_or(u32::MAX);
-        Self {
-            active: false,
-            kind: 0xee,
-            first: 1,
-            sectors,
-        }
+        Self { active: false, kind: 0xee, first: 1, sectors }
     }
 
     fn to_raw(self) -> RawMbrPartition {
@@ -84,11 +69,7 @@ impl MbrPartition {
 fn chs(sector: u64) -> [u8; 3] {
     let (track, in_track) = (sector / 63, sector % 63);
     let (cylinder, head) = (track / 255, track % 255);
-    match (
-        u16::try_from(cylinder),
-        u8::try_from(head),
-        u8::try_from(in_track),
-    ) {
+    match (u16::try_from(cylinder), u8::try_from(head), u8::try_from(in_track)) {
         (Ok(cylinder @ 0..1024), Ok(head), Ok(in_track)) => {
             let [low, high] = cylinder.to_le_bytes();
             [head, (in_track + 1) | (high << 6), low]
@@ -102,11 +83,7 @@ impl Mbr {
     pub fn protective(sectors: u64) -> Self {
         let mut partitions = [MbrPartition::UNUSED; 4];
         partitions[0] = MbrPartition::protective(sectors);
-        Self {
-            code: [0; 440],
-            disk_id: 0,
-            partitions,
-        }
+        Self { code: [0; 440], disk_id: 0, partitions }
     }
 
     /// The bytes of sector 0.
@@ -125,20 +102,14 @@ impl Mbr {
 
     /// Reads sector 0; `None` if it does not end in 55 aa. Cylinders, heads and sectors are not looked at.
     pub fn from_bytes(sector: &[u8; 512]) -> Option<Self> {
-        let raw = RawMbr::read_from_bytes(sector)
-            .ok()
-            .filter(|raw| raw.signature == [0x55, 0xaa])?;
+        let raw = RawMbr::read_from_bytes(sector).ok().filter(|raw| raw.signature == [0x55, 0xaa])?;
         let partitions = raw.partitions.map(|entry| MbrPartition {
             active: entry.status & 0x80 != 0,
             kind: entry.kind,
             first: entry.first.get(),
             sectors: entry.sectors.get(),
         });
-        Some(Self {
-            code: raw.code,
-            disk_id: raw.disk_id.get(),
-            partitions,
-        })
+        Some(Self { code: raw.code, disk_id: raw.disk_id.get(), partitions })
     }
 }
 
@@ -150,17 +121,11 @@ mod tests {
     fn a_protective_record_has_the_bytes_of_the_specification() {
         let bytes = Mbr::protective(2048).to_bytes();
         // Status, CHS 0/0/2, type ee, CHS of sector 2047, sector 1, 2047 sectors.
-        assert_eq!(
-            bytes[446..462],
-            [0, 0, 2, 0, 0xee, 0x20, 0x20, 0, 1, 0, 0, 0, 0xff, 7, 0, 0]
-        );
+        assert_eq!(bytes[446..462], [0, 0, 2, 0, 0xee, 0x20, 0x20, 0, 1, 0, 0, 0, 0xff, 7, 0, 0]);
         assert_eq!(bytes[462..510], [0; 48]);
         assert_eq!(bytes[510..], [0x55, 0xaa]);
         let huge = Mbr::protective(1 << 40).to_bytes();
-        assert_eq!(
-            huge[451..462],
-            [0xff, 0xff, 0xff, 1, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]
-        );
+        assert_eq!(huge[451..462], [0xff, 0xff, 0xff, 1, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]);
     }
 
     #[test]

@@ -84,11 +84,7 @@ pub enum Copy {
 pub fn read(source: &(impl ReadAt + ?Sized)) -> Result<Disk> {
     let mbr = Mbr::from_bytes(&sector(source, 0)?);
     let signature = sectors(source)? > 1 && sector(source, 1)?.starts_with(&SIGNATURE);
-    let gpt = if signature {
-        Some(read_copy(source, Copy::Primary)?)
-    } else {
-        None
-    };
+    let gpt = if signature { Some(read_copy(source, Copy::Primary)?) } else { None };
     Ok(Disk { mbr, gpt })
 }
 
@@ -100,11 +96,7 @@ pub fn read_copy(source: &(impl ReadAt + ?Sized), copy: Copy) -> Result<Gpt> {
     };
     let header = header(source, place)?;
     let entries = entries(source, &header)?;
-    let sectors = header
-        .this_sector
-        .get()
-        .max(header.other_sector.get())
-        .saturating_add(1);
+    let sectors = header.this_sector.get().max(header.other_sector.get()).saturating_add(1);
     let mut partitions = Vec::new();
     for (number, raw) in (1..).zip(entries.chunks_exact(128)) {
         let Ok(raw) = RawEntry::read_from_bytes(raw) else {
@@ -125,11 +117,7 @@ pub fn read_copy(source: &(impl ReadAt + ?Sized), copy: Copy) -> Result<Gpt> {
 }
 
 pub(super) fn sectors(source: &(impl ReadAt + ?Sized)) -> Result<u64> {
-    let size = source.size().map_err(|source| ReadError::Io {
-        at: 0,
-        len: 0,
-        source,
-    })?;
+    let size = source.size().map_err(|source| ReadError::Io { at: 0, len: 0, source })?;
     Ok(size / SECTOR)
 }
 
@@ -138,13 +126,7 @@ pub(super) fn sector(source: &(impl ReadAt + ?Sized), number: u64) -> Result<[u8
     let have = sectors(source)?;
     let at = number.saturating_mul(SECTOR);
     if number >= have {
-        return Err(ReadError::Corrupt {
-            at,
-            kind: Corruption::Outside {
-                sector: number,
-                sectors: have,
-            },
-        });
+        return Err(ReadError::Corrupt { at, kind: Corruption::Outside { sector: number, sectors: have } });
     }
     read_at(source, &mut bytes, at)?;
     Ok(bytes)
@@ -152,9 +134,7 @@ pub(super) fn sector(source: &(impl ReadAt + ?Sized), number: u64) -> Result<[u8
 
 fn read_at(source: &(impl ReadAt + ?Sized), buf: &mut [u8], at: u64) -> Result<()> {
     let len = crate::io::wide(buf.len());
-    source
-        .read_exact_at(buf, at)
-        .map_err(|source: io::Error| ReadError::Io { at, len, source })
+    source.read_exact_at(buf, at).map_err(|source: io::Error| ReadError::Io { at, len, source })
 }
 
 pub(super) fn header(source: &(impl ReadAt + ?Sized), place: u64) -> Result<RawHeader> {
@@ -168,9 +148,7 @@ pub(super) fn header(source: &(impl ReadAt + ?Sized), place: u64) -> Result<RawH
         return Err(corrupt(Corruption::Signature(raw.signature)));
     }
     let size = raw.header_size.get();
-    let covered = usize::try_from(size)
-        .ok()
-        .filter(|size| (92..=512).contains(size));
+    let covered = usize::try_from(size).ok().filter(|size| (92..=512).contains(size));
     let covered = covered.ok_or_else(|| corrupt(Corruption::HeaderSize(size)))?;
     let mut blank = bytes;
     blank[16..20].fill(0);
@@ -179,10 +157,7 @@ pub(super) fn header(source: &(impl ReadAt + ?Sized), place: u64) -> Result<RawH
         return Err(corrupt(Corruption::HeaderCrc { stored, computed }));
     }
     if raw.this_sector.get() != place {
-        return Err(corrupt(Corruption::Place {
-            found: place,
-            says: raw.this_sector.get(),
-        }));
+        return Err(corrupt(Corruption::Place { found: place, says: raw.this_sector.get() }));
     }
     Ok(raw)
 }
@@ -192,10 +167,7 @@ pub(super) fn entries(source: &(impl ReadAt + ?Sized), header: &RawHeader) -> Re
     let at = first.saturating_mul(SECTOR);
     let corrupt = |kind| ReadError::Corrupt { at, kind };
     if header.entry_size.get() != ENTRY_SIZE {
-        return Err(ReadError::Unsupported {
-            at,
-            feature: "entry size other than 128",
-        });
+        return Err(ReadError::Unsupported { at, feature: "entry size other than 128" });
     }
     let count = header.entry_count.get();
     if count > MOST_ENTRIES {
@@ -203,14 +175,8 @@ pub(super) fn entries(source: &(impl ReadAt + ?Sized), header: &RawHeader) -> Re
     }
     let bytes = u64::from(count) * u64::from(ENTRY_SIZE);
     let have = sectors(source)?;
-    if first
-        .checked_add(bytes.div_ceil(SECTOR))
-        .is_none_or(|end| end > have)
-    {
-        return Err(corrupt(Corruption::Outside {
-            sector: first,
-            sectors: have,
-        }));
+    if first.checked_add(bytes.div_ceil(SECTOR)).is_none_or(|end| end > have) {
+        return Err(corrupt(Corruption::Outside { sector: first, sectors: have }));
     }
     let mut entries = vec![0; usize::try_from(bytes).unwrap_or(0)];
     read_at(source, &mut entries, at)?;
@@ -222,10 +188,7 @@ pub(super) fn entries(source: &(impl ReadAt + ?Sized), header: &RawHeader) -> Re
 }
 
 fn partition(number: u32, raw: &RawEntry) -> std::result::Result<Partition, Corruption> {
-    let units = raw
-        .name
-        .chunks_exact(2)
-        .map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
+    let units = raw.name.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
     let name = char::decode_utf16(units.take_while(|unit| *unit != 0));
     Ok(Partition {
         number,
@@ -234,9 +197,7 @@ fn partition(number: u32, raw: &RawEntry) -> std::result::Result<Partition, Corr
         first: raw.first.get(),
         last: raw.last.get(),
         attributes: raw.attributes.get(),
-        name: name
-            .collect::<std::result::Result<_, _>>()
-            .map_err(|_| Corruption::Name(number))?,
+        name: name.collect::<std::result::Result<_, _>>().map_err(|_| Corruption::Name(number))?,
     })
 }
 
@@ -249,15 +210,7 @@ mod tests {
         let mut gpt = Gpt::new(Guid::LINUX, 100);
         let (kind, id) = (Guid::ESP, Guid::LINUX);
         let name = "EFI".to_owned();
-        gpt.partitions = vec![Partition {
-            number: 1,
-            kind,
-            id,
-            first: 40,
-            last: 47,
-            attributes: 0,
-            name,
-        }];
+        gpt.partitions = vec![Partition { number: 1, kind, id, first: 40, last: 47, attributes: 0, name }];
         let mut disk = Vec::new();
         super::super::write(&Mbr::protective(100), &gpt, &[], &mut disk).unwrap();
         disk[at..at + bytes.len()].copy_from_slice(bytes);
@@ -273,23 +226,14 @@ mod tests {
     fn fields_are_not_believed_because_the_checksum_is_right() {
         let error = |at, bytes: &[u8]| read_with(at, bytes).unwrap_err().to_string();
         assert!(read_with(0, b"").is_ok());
-        assert_eq!(
-            error(512 + 80, &[0xff; 4]),
-            "corrupt at byte 0x400: 4294967295 entries"
-        );
+        assert_eq!(error(512 + 80, &[0xff; 4]), "corrupt at byte 0x400: 4294967295 entries");
         assert_eq!(error(512 + 81, &[4]), "corrupt at byte 0x400: 1152 entries");
-        assert_eq!(
-            error(512 + 84, &[0, 1]),
-            "unsupported feature at byte 0x400: entry size other than 128"
-        );
+        assert_eq!(error(512 + 84, &[0, 1]), "unsupported feature at byte 0x400: entry size other than 128");
         assert_eq!(
             error(512 + 72, &[0xff; 8]),
             "corrupt at byte 0xffffffffffffffff: sector 18446744073709551615 is outside an image of 100 sectors"
         );
-        assert_eq!(
-            error(512 + 24, &[2]),
-            "corrupt at byte 0x200: header in sector 1 says it is in sector 2"
-        );
+        assert_eq!(error(512 + 24, &[2]), "corrupt at byte 0x200: header in sector 1 says it is in sector 2");
         assert_eq!(error(512 + 12, &[91]), "corrupt at byte 0x200: header size is 91");
         assert_eq!(
             error(1024 + 56, &[0, 0xdc, b'x', 0]),

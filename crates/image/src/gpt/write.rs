@@ -103,17 +103,11 @@ impl Gpt {
         }
         let (first, last) = (self.first_usable, self.last_usable);
         if first <= TABLE_SECTORS || last >= self.sectors - TABLE_SECTORS || first > last {
-            return Err(WriteError::Usable {
-                first,
-                last,
-                sectors: self.sectors,
-            });
+            return Err(WriteError::Usable { first, last, sectors: self.sectors });
         }
         let mut before = 0;
         for partition in &self.partitions {
-            let &Partition {
-                number, first, last, ..
-            } = partition;
+            let &Partition { number, first, last, .. } = partition;
             if number <= before || number > ENTRIES {
                 return Err(WriteError::Number { number, before });
             }
@@ -126,10 +120,7 @@ impl Gpt {
         by_place.sort_by_key(|partition| partition.first);
         for pair in by_place.windows(2) {
             if pair[0].last >= pair[1].first {
-                return Err(WriteError::Overlap {
-                    one: pair[0].number,
-                    other: pair[1].number,
-                });
+                return Err(WriteError::Overlap { one: pair[0].number, other: pair[1].number });
             }
         }
         Ok(())
@@ -176,10 +167,7 @@ fn entry(partition: &Partition) -> Result<RawEntry, WriteError> {
     let mut name = [0; 72];
     let units: Vec<u16> = partition.name.encode_utf16().collect();
     if units.len() > 36 || units.contains(&0) {
-        return Err(WriteError::Name {
-            number: partition.number,
-            name: partition.name.clone(),
-        });
+        return Err(WriteError::Name { number: partition.number, name: partition.name.clone() });
     }
     for (place, unit) in name.chunks_exact_mut(2).zip(units) {
         place.copy_from_slice(&unit.to_le_bytes());
@@ -211,9 +199,7 @@ pub fn write(
     for &(number, content) in contents {
         let partition = gpt.partitions.iter().find(|partition| partition.number == number);
         let partition = partition.ok_or(WriteError::Number { number, before: 0 })?;
-        let size = content
-            .size()
-            .map_err(|source| WriteError::Content { number, source })?;
+        let size = content.size().map_err(|source| WriteError::Content { number, source })?;
         let start = partition.first.saturating_mul(SECTOR);
         if size > (partition.last - partition.first + 1).saturating_mul(SECTOR) || start < at {
             return Err(WriteError::TooLong { number, size });
@@ -234,9 +220,7 @@ fn copy(out: &mut impl Write, number: u32, content: &dyn ReadAt, size: u64) -> R
     while at < size {
         let take = usize::try_from(size - at).unwrap_or(usize::MAX).min(buffer.len());
         let part = &mut buffer[..take];
-        content
-            .read_exact_at(part, at)
-            .map_err(|source| WriteError::Content { number, source })?;
+        content.read_exact_at(part, at).map_err(|source| WriteError::Content { number, source })?;
         out.write_all(part).map_err(WriteError::Output)?;
         at += crate::io::wide(part.len());
     }

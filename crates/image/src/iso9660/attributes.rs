@@ -42,11 +42,7 @@ pub(super) fn read<R: ReadAt + ?Sized>(bytes: &Bytes<'_, R>, record: &Record<'_>
     let mut found = Found::default();
     let mut state = State::default();
     // The root's own first record, which says how much to skip, is never skipped itself.
-    let skip = if record.system_use.starts_with(b"SP") {
-        0
-    } else {
-        usize::from(skip)
-    };
+    let skip = if record.system_use.starts_with(b"SP") { 0 } else { usize::from(skip) };
     let area = record.system_use.get(skip..).unwrap_or_default();
     let before = usize::from(record.raw.length) - record.system_use.len() + skip;
     let mut at = record.at.saturating_add(wide(before));
@@ -55,16 +51,10 @@ pub(super) fn read<R: ReadAt + ?Sized>(bytes: &Bytes<'_, R>, record: &Record<'_>
     while let Some((block, offset, length)) = next {
         count += 1;
         if count > MOST_CONTINUATIONS {
-            return Err(ReadError::Corrupt {
-                at,
-                kind: Corruption::Chain,
-            });
+            return Err(ReadError::Corrupt { at, kind: Corruption::Chain });
         }
         if offset.checked_add(length).is_none_or(|end| end > 2048) {
-            return Err(ReadError::Corrupt {
-                at,
-                kind: Corruption::Continuation { offset, length },
-            });
+            return Err(ReadError::Corrupt { at, kind: Corruption::Continuation { offset, length } });
         }
         at = u64::from(block) * 2048 + u64::from(offset);
         let mut area = vec![0; usize::try_from(length).unwrap_or(0)];
@@ -92,18 +82,8 @@ fn entries(area: &[u8], base: u64, found: &mut Found, state: &mut State) -> Resu
         }
         let at = base.saturating_add(wide(area.len() - rest.len()));
         let left = rest.len();
-        let wrong = || ReadError::Corrupt {
-            at,
-            kind: Corruption::Entry {
-                signature: [a, b],
-                length,
-                left,
-            },
-        };
-        let whole = rest
-            .get(..usize::from(length))
-            .filter(|whole| whole.len() >= 4)
-            .ok_or_else(wrong)?;
+        let wrong = || ReadError::Corrupt { at, kind: Corruption::Entry { signature: [a, b], length, left } };
+        let whole = rest.get(..usize::from(length)).filter(|whole| whole.len() >= 4).ok_or_else(wrong)?;
         rest = &rest[whole.len()..];
         found.entries.push((at, whole.to_vec()));
         let data = &whole[4..];
@@ -114,16 +94,10 @@ fn entries(area: &[u8], base: u64, found: &mut Found, state: &mut State) -> Resu
                 next = Some((field(0)?, field(1)?, field(2)?));
             }
             [b'S', b'F'] => {
-                return Err(ReadError::Unsupported {
-                    at,
-                    feature: "sparse file (SF)",
-                });
+                return Err(ReadError::Unsupported { at, feature: "sparse file (SF)" });
             }
             [b'Z', b'F'] => {
-                return Err(ReadError::Unsupported {
-                    at,
-                    feature: "compressed file (ZF)",
-                });
+                return Err(ReadError::Unsupported { at, feature: "compressed file (ZF)" });
             }
             signature => {
                 found.rock_ridge |= apply(signature, data, &mut found.attributes, state).ok_or_else(wrong)?;

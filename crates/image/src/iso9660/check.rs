@@ -128,29 +128,18 @@ fn all(source: &(impl ReadAt + ?Sized), problems: &mut Vec<Problem>) -> Result<(
     let tree = read_tree(
         source,
         &volume,
-        if volume.names == Names::RockRidge {
-            Names::RockRidge
-        } else {
-            Names::Plain
-        },
+        if volume.names == Names::RockRidge { Names::RockRidge } else { Names::Plain },
     )?;
     let extents = extents(&tree);
     let sorted: Vec<Extent> = extents.iter().copied().collect();
     for pair in sorted.windows(2) {
         if pair[0].at.saturating_add(pair[0].len) > pair[1].at {
-            problems.push(Problem::Overlap {
-                one: pair[0],
-                other: pair[1],
-            });
+            problems.push(Problem::Overlap { one: pair[0], other: pair[1] });
         }
     }
     if volume.joliet {
         let joliet = self::extents(&read_tree(source, &volume, Names::Joliet)?);
-        problems.extend(
-            joliet
-                .difference(&extents)
-                .map(|extent| Problem::JolietOnly(*extent)),
-        );
+        problems.extend(joliet.difference(&extents).map(|extent| Problem::JolietOnly(*extent)));
     }
     let images = boot_images(source, &volume)?;
     boot(&bytes, &images, &extents, problems)?;
@@ -188,15 +177,8 @@ fn directories<R: ReadAt + ?Sized>(
     if !agree {
         problems.push(Problem::ByteOrders { at });
     }
-    let root = RootAt {
-        block: raw.root.record.block.get(),
-        size: raw.root.record.size.get(),
-    };
-    let mut walked = vec![Walked {
-        place: root,
-        parent: 0,
-        id: vec![0],
-    }];
+    let root = RootAt { block: raw.root.record.block.get(), size: raw.root.record.size.get() };
+    let mut walked = vec![Walked { place: root, parent: 0, id: vec![0] }];
     let mut next = 0;
     let mut seen = BTreeSet::from([root.block]);
     while let Some(&Walked { place, parent, .. }) = walked.get(next) {
@@ -204,20 +186,14 @@ fn directories<R: ReadAt + ?Sized>(
         for dir in directory(bytes, place, parent, next, raw.kind == 1, problems)? {
             if !seen.insert(dir.place.block) {
                 let at = u64::from(dir.place.block) * BLOCK;
-                return Err(ReadError::Corrupt {
-                    at,
-                    kind: Corruption::Loop(dir.place.block),
-                });
+                return Err(ReadError::Corrupt { at, kind: Corruption::Loop(dir.place.block) });
             }
             walked.push(dir);
         }
         next += 1;
     }
     for (block, big) in [(raw.path_table_l.get(), false), (raw.path_table_m.get(), true)] {
-        let place = Extent {
-            at: u64::from(block) * BLOCK,
-            len: raw.path_table_size.get().into(),
-        };
+        let place = Extent { at: u64::from(block) * BLOCK, len: raw.path_table_size.get().into() };
         let table = path_table(bytes, place, big)?.unwrap_or_default();
         let same = |(dir, entry): (&Walked, &PathEntry)| {
             dir.place.block == entry.block
@@ -226,10 +202,7 @@ fn directories<R: ReadAt + ?Sized>(
         };
         let agree = walked.iter().zip(&table).take_while(|pair| same(*pair)).count();
         if agree < walked.len() || agree < table.len() {
-            problems.push(Problem::PathTable {
-                at: place.at,
-                number: agree + 1,
-            });
+            problems.push(Problem::PathTable { at: place.at, number: agree + 1 });
         }
     }
     Ok(())
@@ -253,10 +226,7 @@ fn directory<R: ReadAt + ?Sized>(
     let mut special = Vec::new();
     let mut before: Option<Vec<Vec<u8>>> = None;
     records(bytes, place, |record| {
-        let here = RootAt {
-            block: record.raw.block.get(),
-            size: record.raw.size.get(),
-        };
+        let here = RootAt { block: record.raw.block.get(), size: record.raw.size.get() };
         if !record_agrees(&record.raw) {
             problems.push(Problem::ByteOrders { at: record.at });
         }
@@ -271,11 +241,7 @@ fn directory<R: ReadAt + ?Sized>(
         }
         before = Some(key);
         if record.is_dir() {
-            below.push(Walked {
-                place: here,
-                parent: number,
-                id: record.id.to_vec(),
-            });
+            below.push(Walked { place: here, parent: number, id: record.id.to_vec() });
         }
         Ok(())
     })?;
@@ -287,9 +253,7 @@ fn directory<R: ReadAt + ?Sized>(
 
 /// Base, extension and version: what ECMA-119, 9.3 compares, one after the other.
 fn sort_key(id: &[u8]) -> Vec<Vec<u8>> {
-    id.splitn(3, |byte| matches!(byte, b'.' | b';'))
-        .map(<[u8]>::to_vec)
-        .collect()
+    id.splitn(3, |byte| matches!(byte, b'.' | b';')).map(<[u8]>::to_vec).collect()
 }
 
 /// Boot info table and boot code.
@@ -353,32 +317,20 @@ fn partitions(
         Err(error) => problems.push(Problem::GptUnreadable(error)),
     }
     let starts = |gpt: &Gpt, at: u64| {
-        gpt.partitions
-            .iter()
-            .any(|entry| entry.first.checked_mul(gpt::SECTOR) == Some(at))
+        gpt.partitions.iter().any(|entry| entry.first.checked_mul(gpt::SECTOR) == Some(at))
     };
-    for image in images
-        .iter()
-        .filter(|image| image.platform == eltorito::UEFI && !starts(&gpt, image.at))
-    {
+    for image in images.iter().filter(|image| image.platform == eltorito::UEFI && !starts(&gpt, image.at)) {
         problems.push(Problem::NotAPartition { at: image.at });
     }
     for entry in &gpt.partitions {
         let start = entry.first.saturating_mul(gpt::SECTOR);
-        let len = entry
-            .last
-            .saturating_add(1)
-            .saturating_mul(gpt::SECTOR)
-            .saturating_sub(start);
+        let len = entry.last.saturating_add(1).saturating_mul(gpt::SECTOR).saturating_sub(start);
         let window = Window::new(source, start, len);
         let Ok(inner) = open(&window) else { continue };
         let shown = read_tree(&window, &inner, volume.names);
         let shift = |tree: Tree<Vec<Extent>>| {
             tree.try_map(|extents| {
-                let moved = |extent: Extent| Extent {
-                    at: extent.at.saturating_add(start),
-                    ..extent
-                };
+                let moved = |extent: Extent| Extent { at: extent.at.saturating_add(start), ..extent };
                 Ok::<_, std::convert::Infallible>(extents.into_iter().map(moved).collect::<Vec<_>>())
             })
         };
@@ -389,10 +341,7 @@ fn partitions(
                     problems.push(Problem::PartitionDiffers(entry.number));
                 }
             }
-            Err(error) => problems.push(Problem::Unreadable {
-                what: "partition",
-                error,
-            }),
+            Err(error) => problems.push(Problem::Unreadable { what: "partition", error }),
         }
     }
     Ok(())

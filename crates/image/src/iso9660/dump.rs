@@ -34,19 +34,13 @@ pub fn dump(source: &(impl ReadAt + ?Sized)) -> Result<String> {
         catalog(&mut out, u64::from(block) * BLOCK, &bytes.block(block.into())?);
     }
     let mut seen = BTreeSet::new();
-    for (title, root) in [
-        ("primary", Some(volume.primary)),
-        ("Joliet", volume.supplementary),
-    ] {
+    for (title, root) in [("primary", Some(volume.primary)), ("Joliet", volume.supplementary)] {
         let Some(root) = root else { continue };
         let mut waiting = vec![root];
         while let Some(dir) = waiting.pop() {
             let at = u64::from(dir.block) * BLOCK;
             if !seen.insert(dir.block) {
-                return Err(ReadError::Corrupt {
-                    at,
-                    kind: Corruption::Loop(dir.block),
-                });
+                return Err(ReadError::Corrupt { at, kind: Corruption::Loop(dir.block) });
             }
             bytes.inside(at, at, dir.size.into())?;
             out.push_str(&format!("{title} directory in block {}\n", dir.block));
@@ -63,20 +57,7 @@ fn descriptor(out: &mut String, at: u64, block: &[u8; 2048]) {
         && let Ok(raw) = RawBootRecord::read_from_bytes(block)
     {
         out.push_str("boot record\n");
-        return fields!(
-            out,
-            at,
-            &raw,
-            RawBootRecord {
-                kind,
-                id,
-                version,
-                system,
-                unused,
-                catalog,
-                rest
-            }
-        );
+        return fields!(out, at, &raw, RawBootRecord { kind, id, version, system, unused, catalog, rest });
     }
     let Ok(raw) = RawVolume::read_from_bytes(block) else {
         return;
@@ -134,14 +115,8 @@ fn path_tables<R: ReadAt + ?Sized>(out: &mut String, bytes: &Bytes<'_, R>, block
     if !matches!(raw.kind, 1 | 2) {
         return Ok(());
     }
-    for (title, at, big) in [
-        ("L", raw.path_table_l.get(), false),
-        ("M", raw.path_table_m.get(), true),
-    ] {
-        let place = Extent {
-            at: u64::from(at) * BLOCK,
-            len: raw.path_table_size.get().into(),
-        };
+    for (title, at, big) in [("L", raw.path_table_l.get(), false), ("M", raw.path_table_m.get(), true)] {
+        let place = Extent { at: u64::from(at) * BLOCK, len: raw.path_table_size.get().into() };
         out.push_str(&format!("{:08x}  path table {title}\n", place.at));
         match path_table(bytes, place, big)? {
             None => out.push_str("          does not end with an entry\n"),
@@ -161,29 +136,14 @@ fn path_tables<R: ReadAt + ?Sized>(out: &mut String, bytes: &Bytes<'_, R>, block
 
 fn catalog(out: &mut String, at: u64, block: &[u8; 2048]) {
     out.push_str("boot catalog\n");
-    let used = block
-        .rchunks_exact(32)
-        .skip_while(|entry| entry.iter().all(|byte| *byte == 0))
-        .count();
+    let used = block.rchunks_exact(32).skip_while(|entry| entry.iter().all(|byte| *byte == 0)).count();
     let mut left = 1;
     for (index, bytes) in (0_u64..).zip(block.chunks_exact(32)).take(used) {
         let at = at + index * 32;
         if index == 0
             && let Ok(raw) = RawValidation::read_from_bytes(bytes)
         {
-            fields!(
-                out,
-                at,
-                &raw,
-                RawValidation {
-                    header,
-                    platform,
-                    reserved,
-                    maker,
-                    checksum,
-                    key
-                }
-            );
+            fields!(out, at, &raw, RawValidation { header, platform, reserved, maker, checksum, key });
         } else if left > 0
             && let Ok(raw) = RawBootEntry::read_from_bytes(bytes)
         {
@@ -207,17 +167,7 @@ fn catalog(out: &mut String, at: u64, block: &[u8; 2048]) {
             );
         } else if let Ok(raw) = RawSection::read_from_bytes(bytes) {
             left = raw.entries.get();
-            fields!(
-                out,
-                at,
-                &raw,
-                RawSection {
-                    header,
-                    platform,
-                    entries,
-                    section_id
-                }
-            );
+            fields!(out, at, &raw, RawSection { header, platform, entries, section_id });
         }
     }
 }
@@ -232,10 +182,7 @@ fn directory<R: ReadAt + ?Sized>(
     records(bytes, dir, |record| {
         line(out, record);
         if record.is_dir() && !record.is_special() {
-            waiting.push(RootAt {
-                block: record.raw.block.get(),
-                size: record.raw.size.get(),
-            });
+            waiting.push(RootAt { block: record.raw.block.get(), size: record.raw.size.get() });
         }
         for (at, entry) in attributes::read(bytes, record, volume.skip)?.entries {
             let (signature, data) = entry.split_at(2);
@@ -248,18 +195,8 @@ fn directory<R: ReadAt + ?Sized>(
 
 fn line(out: &mut String, record: &Record<'_>) {
     use crate::raw::Show;
-    let RawRecord {
-        length,
-        xattr_blocks,
-        block,
-        size,
-        time,
-        flags,
-        unit,
-        gap,
-        volume,
-        id_length,
-    } = &record.raw;
+    let RawRecord { length, xattr_blocks, block, size, time, flags, unit, gap, volume, id_length } =
+        &record.raw;
     out.push_str(&format!(
         "{:08x}  {} length {length} xattr {xattr_blocks} block {} size {} time {} flags {flags:02x} unit {unit} gap {gap} volume {} id_length {id_length}\n",
         record.at,

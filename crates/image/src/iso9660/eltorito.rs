@@ -64,12 +64,7 @@ pub(super) fn catalog(images: &[Bootable]) -> Vec<u8> {
     let mut bytes = [validation.as_bytes(), entry(default).as_bytes()].concat();
     for (index, image) in others.iter().enumerate() {
         let header = if index + 1 == others.len() { 0x91 } else { 0x90 };
-        let section = RawSection {
-            header,
-            platform: image.platform,
-            entries: 1.into(),
-            section_id: [0; 28],
-        };
+        let section = RawSection { header, platform: image.platform, entries: 1.into(), section_id: [0; 28] };
         bytes.extend_from_slice(section.as_bytes());
         bytes.extend_from_slice(entry(image).as_bytes());
     }
@@ -93,9 +88,7 @@ fn entry(image: &Bootable) -> RawBootEntry {
 
 /// Sum of all 16 bit words; 0 for a valid validation entry.
 pub(super) fn word_sum(bytes: &[u8]) -> u16 {
-    let words = bytes
-        .chunks_exact(2)
-        .map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
+    let words = bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
     words.fold(0, u16::wrapping_add)
 }
 
@@ -127,16 +120,8 @@ mod tests {
 
     #[test]
     fn a_catalog_has_the_bytes_of_el_torito() {
-        let bios = Bootable {
-            platform: X86,
-            block: 0x1234,
-            sectors: BIOS_SECTORS,
-        };
-        let esp = Bootable {
-            platform: UEFI,
-            block: 0x5678,
-            sectors: esp_sectors(4 << 20),
-        };
+        let bios = Bootable { platform: X86, block: 0x1234, sectors: BIOS_SECTORS };
+        let esp = Bootable { platform: UEFI, block: 0x5678, sectors: esp_sectors(4 << 20) };
         let bytes = catalog(&[bios, esp]);
         assert_eq!(bytes.len(), 2048);
         assert_eq!(bytes[..4], [1, 0, 0, 0]);

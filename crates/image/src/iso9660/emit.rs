@@ -118,11 +118,7 @@ impl Measure {
     }
 
     fn advance(&mut self, len: u64) -> Result<(), WriteError> {
-        self.pos = self
-            .pos
-            .checked_add(len)
-            .filter(|pos| *pos < 1 << 44)
-            .ok_or(WriteError::TooLarge)?;
+        self.pos = self.pos.checked_add(len).filter(|pos| *pos < 1 << 44).ok_or(WriteError::TooLarge)?;
         Ok(())
     }
 }
@@ -167,13 +163,7 @@ pub(super) struct Writer<'a, W> {
 
 impl<'a, W: Write> Writer<'a, W> {
     pub(super) fn new(out: &'a mut W, contents: &'a dyn Contents, marks: &'a Marks) -> Self {
-        Self {
-            out,
-            contents,
-            marks,
-            pos: 0,
-            buffer: vec![0; 1 << 18],
-        }
+        Self { out, contents, marks, pos: 0, buffer: vec![0; 1 << 18] }
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
@@ -183,18 +173,11 @@ impl<'a, W: Write> Writer<'a, W> {
     }
 
     fn open(&self, content: &Content, path: &[u8]) -> Result<Arc<dyn ReadAt + Send>, WriteError> {
-        let failed = |source| WriteError::Content {
-            path: path.to_vec(),
-            source,
-        };
+        let failed = |source| WriteError::Content { path: path.to_vec(), source };
         let source = self.contents.open(content).map_err(failed)?;
         let found = source.size().map_err(failed)?;
         if found != content.size {
-            return Err(WriteError::Size {
-                path: path.to_vec(),
-                expected: content.size,
-                found,
-            });
+            return Err(WriteError::Size { path: path.to_vec(), expected: content.size, found });
         }
         Ok(source)
     }
@@ -215,11 +198,7 @@ impl<W: Write> Sink for Writer<'_, W> {
         make: &dyn Fn(&Marks) -> Result<Vec<u8>, WriteError>,
     ) -> Result<(), WriteError> {
         let bytes = make(self.marks)?;
-        assert_eq!(
-            wide(bytes.len()),
-            len,
-            "a part changed its length between the passes"
-        );
+        assert_eq!(wide(bytes.len()), len, "a part changed its length between the passes");
         self.put(&bytes)
     }
 
@@ -235,10 +214,7 @@ impl<W: Write> Sink for Writer<'_, W> {
 
     fn content(&mut self, content: &Content, path: &[u8], patch: bool) -> Result<(), WriteError> {
         let source = self.open(content, path)?;
-        let failed = |source| WriteError::Content {
-            path: path.to_vec(),
-            source,
-        };
+        let failed = |source| WriteError::Content { path: path.to_vec(), source };
         if patch {
             let size = usize::try_from(content.size).map_err(|_| WriteError::BootImage(content.size))?;
             let mut bytes = vec![0; size];
@@ -251,9 +227,7 @@ impl<W: Write> Sink for Writer<'_, W> {
         let mut at = 0;
         while at < content.size {
             let mut buffer = std::mem::take(&mut self.buffer);
-            let take = usize::try_from(content.size - at)
-                .unwrap_or(usize::MAX)
-                .min(buffer.len());
+            let take = usize::try_from(content.size - at).unwrap_or(usize::MAX).min(buffer.len());
             source.read_exact_at(&mut buffer[..take], at).map_err(failed)?;
             let written = self.put(&buffer[..take]);
             self.buffer = buffer;
@@ -306,15 +280,7 @@ pub(super) fn emit(out: &mut impl Sink, iso: &Iso<'_>, plan: &Plan) -> Result<()
         catalog(out, iso, boot_file)?;
     }
     for id in views(iso) {
-        tables(
-            out,
-            if id.joliet {
-                plan.joliet.as_ref()
-            } else {
-                Some(&plan.primary)
-            },
-            id,
-        )?;
+        tables(out, if id.joliet { plan.joliet.as_ref() } else { Some(&plan.primary) }, id)?;
     }
     out.mark(Mark::Data);
     for (index, file) in plan.files.iter().enumerate() {
@@ -330,9 +296,7 @@ pub(super) fn emit(out: &mut impl Sink, iso: &Iso<'_>, plan: &Plan) -> Result<()
 fn views(iso: &Iso<'_>) -> impl Iterator<Item = ViewId> {
     let (joliet, hybrid) = (iso.joliet, iso.hybrid.is_some());
     let all = [(false, false), (true, false), (false, true), (true, true)];
-    let wanted = all
-        .into_iter()
-        .filter(move |view| (joliet || !view.0) && (hybrid || !view.1));
+    let wanted = all.into_iter().filter(move |view| (joliet || !view.0) && (hybrid || !view.1));
     wanted.map(|(joliet, partition)| ViewId { joliet, partition })
 }
 
@@ -353,31 +317,13 @@ fn system_area(out: &mut impl Sink, iso: &Iso<'_>, boot_file: Option<usize>) -> 
 }
 
 fn descriptors(out: &mut impl Sink, iso: &Iso<'_>, plan: &Plan, partition: bool) -> Result<(), WriteError> {
-    descriptor(
-        out,
-        iso,
-        &plan.primary,
-        ViewId {
-            joliet: false,
-            partition,
-        },
-    )?;
+    descriptor(out, iso, &plan.primary, ViewId { joliet: false, partition })?;
     // The catalog counts blocks of the medium, so the partition has no use for it.
     if (iso.bios.is_some() || iso.esp.is_some()) && !partition {
-        out.part(BLOCK, &|marks| {
-            Ok(eltorito::boot_record(marks.block(Mark::Catalog)))
-        })?;
+        out.part(BLOCK, &|marks| Ok(eltorito::boot_record(marks.block(Mark::Catalog))))?;
     }
     if let Some(joliet) = &plan.joliet {
-        descriptor(
-            out,
-            iso,
-            joliet,
-            ViewId {
-                joliet: true,
-                partition,
-            },
-        )?;
+        descriptor(out, iso, joliet, ViewId { joliet: true, partition })?;
     }
     out.part(BLOCK, &|_| Ok(volume::terminator()))
 }
@@ -407,19 +353,11 @@ fn catalog(out: &mut impl Sink, iso: &Iso<'_>, boot_file: Option<usize>) -> Resu
         let mut images = Vec::new();
         if let Some(index) = boot_file {
             let block = marks.block(Mark::File(index));
-            images.push(Bootable {
-                platform: eltorito::X86,
-                block,
-                sectors: eltorito::BIOS_SECTORS,
-            });
+            images.push(Bootable { platform: eltorito::X86, block, sectors: eltorito::BIOS_SECTORS });
         }
         if let Some(esp) = &iso.esp {
             let sectors = eltorito::esp_sectors(esp.size);
-            images.push(Bootable {
-                platform: eltorito::UEFI,
-                block: marks.block(Mark::Esp),
-                sectors,
-            });
+            images.push(Bootable { platform: eltorito::UEFI, block: marks.block(Mark::Esp), sectors });
         }
         Ok(eltorito::catalog(&images))
     })
@@ -435,9 +373,7 @@ fn tables(out: &mut impl Sink, space: Option<&Space>, id: ViewId) -> Result<(), 
     }
     for (index, dir) in space.dirs.iter().enumerate() {
         out.mark(Mark::Dir { view: id, index });
-        out.part(volume::directory_size(dir), &|marks| {
-            volume::directory(space, index, &View { id, marks })
-        })?;
+        out.part(volume::directory_size(dir), &|marks| volume::directory(space, index, &View { id, marks }))?;
     }
     Ok(())
 }

@@ -33,10 +33,7 @@ pub(super) struct Both32 {
 
 impl Both32 {
     pub(super) fn new(value: u32) -> Self {
-        Self {
-            le: value.into(),
-            be: value.into(),
-        }
+        Self { le: value.into(), be: value.into() }
     }
 
     /// The little-endian form: the one that every PC reads.
@@ -59,10 +56,7 @@ pub(super) struct Both16 {
 
 impl Both16 {
     pub(super) fn new(value: u16) -> Self {
-        Self {
-            le: value.into(),
-            be: value.into(),
-        }
+        Self { le: value.into(), be: value.into() }
     }
 
     pub(super) fn get(self) -> u16 {
@@ -76,21 +70,13 @@ impl Both16 {
 
 impl Show for Both32 {
     fn show(&self) -> String {
-        if self.agrees() {
-            self.le.show()
-        } else {
-            format!("{} / {}", self.le, self.be)
-        }
+        if self.agrees() { self.le.show() } else { format!("{} / {}", self.le, self.be) }
     }
 }
 
 impl Show for Both16 {
     fn show(&self) -> String {
-        if self.agrees() {
-            self.le.show()
-        } else {
-            format!("{} / {}", self.le, self.be)
-        }
+        if self.agrees() { self.le.show() } else { format!("{} / {}", self.le, self.be) }
     }
 }
 
@@ -131,19 +117,8 @@ pub(super) struct RawRoot {
 
 impl Show for RawRoot {
     fn show(&self) -> String {
-        let RawRecord {
-            block,
-            size,
-            time,
-            flags,
-            ..
-        } = &self.record;
-        format!(
-            "[block {} size {} time {} flags {flags:02x}]",
-            block.show(),
-            size.show(),
-            time.show()
-        )
+        let RawRecord { block, size, time, flags, .. } = &self.record;
+        format!("[block {} size {} time {} flags {flags:02x}]", block.show(), size.show(), time.show())
     }
 }
 

@@ -65,16 +65,9 @@ impl Split<u16> {
 pub(super) fn primary(originals: &[Original<'_>]) -> Vec<Split<u8>> {
     let wish = |original: &Original<'_>| {
         let text = String::from_utf8_lossy(original.name);
-        let (base, extension) = if original.directory {
-            (&*text, "")
-        } else {
-            split(&text)
-        };
+        let (base, extension) = if original.directory { (&*text, "") } else { split(&text) };
         let map = |text: &str| -> Vec<u8> { text.chars().map(d_character).collect() };
-        let mut wish = Split {
-            base: map(base),
-            extension: map(extension),
-        };
+        let mut wish = Split { base: map(base), extension: map(extension) };
         fit(&mut wish, primary_limit(original.directory), 0);
         let seen = if wish.extension.is_empty() {
             wish.base.clone()
@@ -105,10 +98,7 @@ pub(super) fn joliet(originals: &[Original<'_>]) -> Vec<Split<u16>> {
         let text = String::from_utf8_lossy(original.name);
         let (base, extension) = split(&text);
         let map = |text: &str| -> Vec<u16> { text.chars().map(joliet_unit).collect() };
-        let mut wish = Split {
-            base: map(base),
-            extension: map(extension),
-        };
+        let mut wish = Split { base: map(base), extension: map(extension) };
         // A trailing dot is part of the name, not an empty extension.
         if extension.is_empty() {
             wish.base = map(&text);
@@ -170,9 +160,7 @@ fn joliet_unit(c: char) -> u16 {
 fn fit<T>(split: &mut Split<T>, room: usize, reserved: usize) {
     let kept = split.base.len().min(KEPT).max(reserved);
     split.extension.truncate(room - kept);
-    split
-        .base
-        .truncate((room - split.extension.len()).saturating_sub(reserved));
+    split.base.truncate((room - split.extension.len()).saturating_sub(reserved));
 }
 
 /// Gives every original a form that no other one of the directory has.
@@ -227,71 +215,32 @@ mod tests {
         let originals = originals(names);
         let ids = primary(&originals);
         let text = |(split, original): (&Split<u8>, &Original<'_>)| split.primary_id(original.directory);
-        ids.iter()
-            .zip(&originals)
-            .map(text)
-            .map(|id| String::from_utf8(id).unwrap())
-            .collect()
+        ids.iter().zip(&originals).map(text).map(|id| String::from_utf8(id).unwrap()).collect()
     }
 
     fn joliet_names(names: &[&str]) -> Vec<String> {
         let split = joliet(&originals(names));
-        split
-            .iter()
-            .map(|split| String::from_utf16(&split.units()).unwrap())
-            .collect()
+        split.iter().map(|split| String::from_utf16(&split.units()).unwrap()).collect()
     }
 
     #[test]
     fn names_that_boot_loaders_look_up_survive() {
-        let names = [
-            "isolinux.cfg",
-            "ldlinux.c32",
-            "isolinux/",
-            "vmlinuz",
-            "initrd.img",
-            ".disk/",
-            "live/",
-        ];
+        let names = ["isolinux.cfg", "ldlinux.c32", "isolinux/", "vmlinuz", "initrd.img", ".disk/", "live/"];
         assert_eq!(
             primary_ids(&names),
-            [
-                "ISOLINUX.CFG;1",
-                "LDLINUX.C32;1",
-                "ISOLINUX",
-                "VMLINUZ.;1",
-                "INITRD.IMG;1",
-                "_DISK",
-                "LIVE"
-            ]
+            ["ISOLINUX.CFG;1", "LDLINUX.C32;1", "ISOLINUX", "VMLINUZ.;1", "INITRD.IMG;1", "_DISK", "LIVE"]
         );
         // Even where another name would map to the same and sorts first.
-        assert_eq!(
-            primary_ids(&["menu+a.cfg", "menu_a.cfg"]),
-            ["MENU_A000.CFG;1", "MENU_A.CFG;1"]
-        );
+        assert_eq!(primary_ids(&["menu+a.cfg", "menu_a.cfg"]), ["MENU_A000.CFG;1", "MENU_A.CFG;1"]);
     }
 
     #[test]
     fn collisions_are_numbered_in_byte_order() {
         let ids = primary_ids(&["A b", "A+b", "A-b", "README", "readme", "readme/"]);
-        assert_eq!(
-            ids,
-            [
-                "A_B.;1",
-                "A_B000.;1",
-                "A_B001.;1",
-                "README.;1",
-                "README000.;1",
-                "README001"
-            ]
-        );
+        assert_eq!(ids, ["A_B.;1", "A_B000.;1", "A_B001.;1", "README.;1", "README000.;1", "README001"]);
         // A number that is a name itself is passed over.
         assert_eq!(primary_ids(&["x", "x000", "X "]), ["X.;1", "X000.;1", "X_.;1"]);
-        assert_eq!(
-            primary_ids(&["x+", "x-", "x_000"]),
-            ["X_.;1", "X_001.;1", "X_000.;1"]
-        );
+        assert_eq!(primary_ids(&["x+", "x-", "x_000"]), ["X_.;1", "X_001.;1", "X_000.;1"]);
     }
 
     #[test]
@@ -308,32 +257,20 @@ mod tests {
         // A short base before a long extension leaves room for the number.
         let short = [format!("a+.{}", "e".repeat(40)), format!("a-.{}", "e".repeat(40))];
         let ids = primary_ids(&[&short[0], &short[1]]);
-        assert_eq!(
-            ids,
-            [
-                format!("A_.{};1", "E".repeat(28)),
-                format!("000.{};1", "E".repeat(27))
-            ]
-        );
+        assert_eq!(ids, [format!("A_.{};1", "E".repeat(28)), format!("000.{};1", "E".repeat(27))]);
     }
 
     #[test]
     fn every_identifier_is_unique_legal_and_short() {
-        let names: Vec<String> = (0..3000)
-            .map(|n| format!("{}ü{n}.päckchen", "long-".repeat(n % 9)))
-            .collect();
+        let names: Vec<String> =
+            (0..3000).map(|n| format!("{}ü{n}.päckchen", "long-".repeat(n % 9))).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let ids = primary_ids(&names);
         assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), names.len());
         for id in ids {
             let plain = id.strip_suffix(";1").unwrap();
             assert!(plain.len() <= 31 && plain.matches('.').count() == 1, "{id}");
-            assert!(
-                plain
-                    .bytes()
-                    .all(|b| matches!(b, b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'.')),
-                "{id}"
-            );
+            assert!(plain.bytes().all(|b| matches!(b, b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'.')), "{id}");
         }
     }
 
@@ -351,33 +288,17 @@ mod tests {
         let long = format!("{}.squashfs", "n".repeat(100));
         assert_eq!(joliet_names(&[&long]), [format!("{}.squashfs", "n".repeat(55))]);
         let plain = [("n".repeat(65)), ("n".repeat(66))];
-        assert_eq!(
-            joliet_names(&[&plain[0], &plain[1]]),
-            ["n".repeat(64), "n".repeat(61) + "000"]
-        );
+        assert_eq!(joliet_names(&[&plain[0], &plain[1]]), ["n".repeat(64), "n".repeat(61) + "000"]);
     }
 
     #[test]
     fn invalid_utf_8_becomes_underscores() {
-        let raw = [
-            Original {
-                name: b"a\xff.b",
-                directory: false,
-            },
-            Original {
-                name: b"a_.b",
-                directory: false,
-            },
-        ];
-        let ids: Vec<_> = primary(&raw)
-            .iter()
-            .map(|split| split.primary_id(false))
-            .collect();
+        let raw =
+            [Original { name: b"a\xff.b", directory: false }, Original { name: b"a_.b", directory: false }];
+        let ids: Vec<_> = primary(&raw).iter().map(|split| split.primary_id(false)).collect();
         assert_eq!(ids, [b"A_000.B;1".to_vec(), b"A_.B;1".to_vec()]);
-        let units: Vec<_> = joliet(&raw)
-            .iter()
-            .map(|split| String::from_utf16(&split.units()).unwrap())
-            .collect();
+        let units: Vec<_> =
+            joliet(&raw).iter().map(|split| String::from_utf16(&split.units()).unwrap()).collect();
         assert_eq!(units, ["a_000.b", "a_.b"]);
     }
 }

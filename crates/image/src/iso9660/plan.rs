@@ -54,11 +54,7 @@ impl Record {
 
     /// Bytes of the record.
     pub(super) fn length(&self) -> usize {
-        let more = if self.area.more.is_some() {
-            susp::CE_LENGTH
-        } else {
-            0
-        };
+        let more = if self.area.more.is_some() { susp::CE_LENGTH } else { 0 };
         (self.head() + self.area.inline.len() + more).next_multiple_of(2)
     }
 }
@@ -130,16 +126,8 @@ pub(super) fn plan(iso: &Iso<'_>, section: u64) -> Result<Plan, WriteError> {
         section,
     };
     let primary = source.space(Rules::RockRidge)?;
-    let joliet = if iso.joliet {
-        Some(source.space(Rules::Joliet)?)
-    } else {
-        None
-    };
-    Ok(Plan {
-        files,
-        primary,
-        joliet,
-    })
+    let joliet = if iso.joliet { Some(source.space(Rules::Joliet)?) } else { None };
+    Ok(Plan { files, primary, joliet })
 }
 
 type Collected = (Vec<File>, BTreeMap<LeafId, usize>, BTreeMap<LeafId, usize>);
@@ -148,16 +136,9 @@ type Collected = (Vec<File>, BTreeMap<LeafId, usize>, BTreeMap<LeafId, usize>);
 fn collect(iso: &Iso<'_>) -> Result<Collected, WriteError> {
     let leaf_at = |path: &[u8], what| match iso.tree.get(path).map(|entry| entry.item) {
         Some(crate::tree::Item::Leaf(id, Kind::File(content))) => Ok((id, *content)),
-        _ => Err(WriteError::NoFile {
-            what,
-            path: path.to_vec(),
-        }),
+        _ => Err(WriteError::NoFile { what, path: path.to_vec() }),
     };
-    let boot = iso
-        .bios
-        .map(|bios| leaf_at(bios.image, "boot image"))
-        .transpose()?
-        .map(|(id, _)| id);
+    let boot = iso.bios.map(|bios| leaf_at(bios.image, "boot image")).transpose()?.map(|(id, _)| id);
     let last = iso.last.map(|path| leaf_at(path, "last file")).transpose()?;
     let mut files: Vec<File> = Vec::new();
     let mut by_content = BTreeMap::new();
@@ -177,11 +158,7 @@ fn collect(iso: &Iso<'_>) -> Result<Collected, WriteError> {
         {
             let is_boot = boot == Some(id);
             let index = *by_content.entry((*content, is_boot)).or_insert_with(|| {
-                files.push(File {
-                    content: *content,
-                    paths: Vec::new(),
-                    boot: is_boot,
-                });
+                files.push(File { content: *content, paths: Vec::new(), boot: is_boot });
                 files.len() - 1
             });
             files[index].paths.push(path.to_vec());
@@ -247,9 +224,7 @@ impl Source<'_> {
             return Err(WriteError::TooManyDirectories(pending.len()));
         }
         let dirs = (0..pending.len()).map(|place| self.directory(rules, place, &pending));
-        Ok(Space {
-            dirs: dirs.collect::<Result<_, _>>()?,
-        })
+        Ok(Space { dirs: dirs.collect::<Result<_, _>>()? })
     }
 
     fn pending<'a>(&self, rules: Rules, dir: &'a Dir, parent: usize, id: Vec<u8>) -> Pending<'a>
@@ -266,25 +241,15 @@ impl Source<'_> {
             .map(|(name, node)| (name.as_bytes(), node))
             .collect();
         let is_dir = |node: &Node| matches!(node, Node::Dir(_));
-        let originals: Vec<Original<'_>> = entries
-            .iter()
-            .map(|(name, node)| Original {
-                name,
-                directory: is_dir(node),
-            })
-            .collect();
+        let originals: Vec<Original<'_>> =
+            entries.iter().map(|(name, node)| Original { name, directory: is_dir(node) }).collect();
         let entries = match rules {
             Rules::RockRidge => {
                 let mut named: Vec<_> = entries.into_iter().zip(names::primary(&originals)).collect();
                 named.sort_by(|(_, one), (_, other)| one.cmp(other));
                 named
                     .into_iter()
-                    .map(|((name, node), id)| Named {
-                        name,
-                        node,
-                        id: id.primary_id(is_dir(node)),
-                        place: 0,
-                    })
+                    .map(|((name, node), id)| Named { name, node, id: id.primary_id(is_dir(node)), place: 0 })
                     .collect()
             }
             Rules::Joliet => {
@@ -292,30 +257,16 @@ impl Source<'_> {
                 named.sort_by_cached_key(|(_, id)| id.units());
                 named
                     .into_iter()
-                    .map(|((name, node), id)| Named {
-                        name,
-                        node,
-                        id: id.joliet_id(is_dir(node)),
-                        place: 0,
-                    })
+                    .map(|((name, node), id)| Named { name, node, id: id.joliet_id(is_dir(node)), place: 0 })
                     .collect()
             }
         };
-        Pending {
-            dir,
-            parent,
-            id,
-            entries,
-        }
+        Pending { dir, parent, id, entries }
     }
 
     fn directory(&self, rules: Rules, place: usize, all: &[Pending<'_>]) -> Result<SpaceDir, WriteError> {
         let one = &all[place];
-        let mut builder = Builder {
-            rules,
-            records: Vec::new(),
-            continuation: Continuation::default(),
-        };
+        let mut builder = Builder { rules, records: Vec::new(), continuation: Continuation::default() };
         let mtime = |meta: &Meta| self.epoch.clamp(meta.mtime);
         for (id, other) in [(0, place), (1, one.parent)] {
             let dir = all[other].dir;
@@ -329,21 +280,9 @@ impl Source<'_> {
                     entries.push(susp::er());
                 }
             }
-            builder.add(
-                vec![id],
-                Target::Dir(other),
-                FLAG_DIRECTORY,
-                mtime(&dir.meta),
-                &entries,
-            );
+            builder.add(vec![id], Target::Dir(other), FLAG_DIRECTORY, mtime(&dir.meta), &entries);
         }
-        for Named {
-            name,
-            node,
-            id,
-            place,
-        } in &one.entries
-        {
+        for Named { name, node, id, place } in &one.entries {
             match node {
                 Node::Dir(dir) => {
                     let entries = [self.directory_entries(dir, *place)?, susp::nm(name)].concat();
@@ -360,36 +299,17 @@ impl Source<'_> {
             }
         }
         let size = records_size(&builder.records).ok_or(WriteError::TooLarge)?;
-        let Builder {
-            records,
-            continuation,
-            ..
-        } = builder;
-        Ok(SpaceDir {
-            parent: one.parent,
-            id: one.id.clone(),
-            records,
-            size,
-            continuation,
-        })
+        let Builder { records, continuation, .. } = builder;
+        Ok(SpaceDir { parent: one.parent, id: one.id.clone(), records, size, continuation })
     }
 
     /// Serial numbers: directories first, by their place, then leaves.
     fn directory_entries(&self, dir: &Dir, place: usize) -> Result<Vec<Entry>, WriteError> {
-        let below = dir
-            .entries()
-            .filter(|(_, node)| matches!(node, Node::Dir(_)))
-            .count();
+        let below = dir.entries().filter(|(_, node)| matches!(node, Node::Dir(_))).count();
         let links = u32::try_from(below).unwrap_or(u32::MAX).saturating_add(2);
         let meta = &dir.meta;
         let serial = u32::try_from(place + 1).map_err(|_| WriteError::TooLarge)?;
-        let px = susp::px(
-            0o040_000 | u32::from(meta.mode),
-            links,
-            meta.uid,
-            meta.gid,
-            serial,
-        );
+        let px = susp::px(0o040_000 | u32::from(meta.mode), links, meta.uid, meta.gid, serial);
         Ok(vec![px, susp::tf(self.epoch.clamp(meta.mtime))])
     }
 
@@ -438,14 +358,7 @@ impl Source<'_> {
             let take = (size - skip).min(self.section);
             let flags = if skip + take < size { FLAG_CONTINUED } else { 0 };
             let take32 = u32::try_from(take).map_err(|_| WriteError::TooLarge)?;
-            sections.push((
-                Target::Section {
-                    file,
-                    skip,
-                    size: take32,
-                },
-                flags,
-            ));
+            sections.push((Target::Section { file, skip, size: take32 }, flags));
             skip += take;
         }
         Ok(sections)
@@ -460,17 +373,8 @@ struct Builder {
 
 impl Builder {
     fn add(&mut self, id: Vec<u8>, target: Target, flags: u8, mtime: u32, entries: &[Entry]) {
-        let nothing = Area {
-            inline: Vec::new(),
-            more: None,
-        };
-        let mut record = Record {
-            id,
-            target,
-            flags,
-            mtime,
-            area: nothing,
-        };
+        let nothing = Area { inline: Vec::new(), more: None };
+        let mut record = Record { id, target, flags, mtime, area: nothing };
         if self.rules == Rules::RockRidge {
             record.area = self.continuation.place(entries, LONGEST_RECORD - record.head());
         }
@@ -490,9 +394,5 @@ fn records_size(records: &[Record]) -> Option<u32> {
 /// Where a record begins that may not begin before `at`.
 pub(super) fn place_record(at: u64, record: &Record) -> u64 {
     let left = BLOCK - at % BLOCK;
-    if wide(record.length()) > left {
-        at + left
-    } else {
-        at
-    }
+    if wide(record.length()) > left { at + left } else { at }
 }

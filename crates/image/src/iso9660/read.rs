@@ -151,16 +151,8 @@ pub(super) struct Bytes<'a, R: ?Sized> {
 
 impl<'a, R: ReadAt + ?Sized> Bytes<'a, R> {
     pub(super) fn new(source: &'a R) -> Result<Self> {
-        let size = source.size().map_err(|source| ReadError::Io {
-            at: 0,
-            len: 0,
-            source,
-        })?;
-        Ok(Self {
-            source,
-            size,
-            left: Cell::new(size.saturating_mul(4)),
-        })
+        let size = source.size().map_err(|source| ReadError::Io { at: 0, len: 0, source })?;
+        Ok(Self { source, size, left: Cell::new(size.saturating_mul(4)) })
     }
 
     /// Refuses ranges outside of the image; `at` is where the range is asked for.
@@ -168,31 +160,15 @@ impl<'a, R: ReadAt + ?Sized> Bytes<'a, R> {
         if start.checked_add(len).is_some_and(|end| end <= self.size) {
             return Ok(());
         }
-        Err(ReadError::Corrupt {
-            at,
-            kind: Corruption::Outside {
-                start,
-                len,
-                size: self.size,
-            },
-        })
+        Err(ReadError::Corrupt { at, kind: Corruption::Outside { start, len, size: self.size } })
     }
 
     pub(super) fn fill(&self, buffer: &mut [u8], start: u64) -> Result<()> {
         let len = wide(buffer.len());
         self.inside(start, start, len)?;
         let left = self.left.get().checked_sub(len);
-        self.left.set(left.ok_or(ReadError::Corrupt {
-            at: start,
-            kind: Corruption::Flood,
-        })?);
-        self.source
-            .read_exact_at(buffer, start)
-            .map_err(|source| ReadError::Io {
-                at: start,
-                len,
-                source,
-            })
+        self.left.set(left.ok_or(ReadError::Corrupt { at: start, kind: Corruption::Flood })?);
+        self.source.read_exact_at(buffer, start).map_err(|source| ReadError::Io { at: start, len, source })
     }
 
     /// One block.
@@ -239,31 +215,20 @@ pub fn open(source: &(impl ReadAt + ?Sized)) -> Result<Volume> {
             _ => {}
         }
     }
-    let (at, raw) = primary.ok_or(ReadError::Corrupt {
-        at: FIRST_DESCRIPTOR * BLOCK,
-        kind: Corruption::NoPrimary,
-    })?;
+    let (at, raw) =
+        primary.ok_or(ReadError::Corrupt { at: FIRST_DESCRIPTOR * BLOCK, kind: Corruption::NoPrimary })?;
     if raw.block_size.get() != 2048 {
-        return Err(ReadError::Unsupported {
-            at,
-            feature: "logical block size other than 2048",
-        });
+        return Err(ReadError::Unsupported { at, feature: "logical block size other than 2048" });
     }
-    let root = |raw: &RawVolume| RootAt {
-        block: raw.root.record.block.get(),
-        size: raw.root.record.size.get(),
-    };
+    let root =
+        |raw: &RawVolume| RootAt { block: raw.root.record.block.get(), size: raw.root.record.size.get() };
     let supplementary = joliet.as_ref().map(|(_, raw)| root(raw));
     let mut volume = Volume {
         labels: labels(&raw),
         blocks: raw.blocks.get(),
         created: raw.created,
         modified: raw.modified,
-        names: if supplementary.is_some() {
-            Names::Joliet
-        } else {
-            Names::Plain
-        },
+        names: if supplementary.is_some() { Names::Joliet } else { Names::Plain },
         joliet: supplementary.is_some(),
         catalog,
         primary: root(&raw),
@@ -284,11 +249,7 @@ fn is_joliet(raw: &RawVolume) -> bool {
 }
 
 fn labels(raw: &RawVolume) -> super::Labels {
-    let text = |bytes: &[u8]| {
-        String::from_utf8_lossy(bytes)
-            .trim_end_matches([' ', '\0'])
-            .to_owned()
-    };
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end_matches([' ', '\0']).to_owned();
     super::Labels {
         volume: text(&raw.volume),
         system: text(&raw.system),
@@ -338,11 +299,7 @@ impl<'a> Record<'a> {
         let id_length = rest.get(32).copied().unwrap_or(0);
         let wrong = || ReadError::Corrupt {
             at,
-            kind: Corruption::Record {
-                length,
-                id: id_length,
-                left: rest.len(),
-            },
+            kind: Corruption::Record { length, id: id_length, left: rest.len() },
         };
         let whole = rest.get(..usize::from(length)).ok_or_else(wrong)?;
         let (raw, tail) = RawRecord::read_from_prefix(whole).map_err(|_| wrong())?;
@@ -351,17 +308,8 @@ impl<'a> Record<'a> {
             return Err(wrong());
         }
         // The identifier is padded so that what follows starts at an even byte.
-        let system_use = if id.len() % 2 == 0 {
-            tail.get(1..).unwrap_or_default()
-        } else {
-            tail
-        };
-        Ok(Some(Self {
-            at,
-            raw,
-            id,
-            system_use,
-        }))
+        let system_use = if id.len() % 2 == 0 { tail.get(1..).unwrap_or_default() } else { tail };
+        Ok(Some(Self { at, raw, id, system_use }))
     }
 
     pub(super) fn is_dir(&self) -> bool {
@@ -410,14 +358,8 @@ pub fn read_tree(
         _ => volume.primary,
     };
     let tree = Tree::new(Meta::root(0o555, 0));
-    let mut reader = Reader {
-        bytes,
-        names,
-        skip: volume.skip,
-        tree,
-        seen: BTreeSet::new(),
-        links: BTreeMap::new(),
-    };
+    let mut reader =
+        Reader { bytes, names, skip: volume.skip, tree, seen: BTreeSet::new(), links: BTreeMap::new() };
     let mut dir = Dir::new(Meta::root(0o555, 0));
     reader.directory(&mut dir, root, 0, None)?;
     reader.tree.root = dir;
@@ -491,18 +433,13 @@ impl<R: ReadAt + ?Sized> Reader<'_, R> {
             Some(place) => {
                 let mut below = Dir::new(Meta::root(0o555, 0));
                 // What stands in for a relocated directory is a file without attributes of its own.
-                let meta = if item.attributes.child.is_some() {
-                    None
-                } else {
-                    Some(item.meta())
-                };
+                let meta = if item.attributes.child.is_some() { None } else { Some(item.meta()) };
                 self.directory(&mut below, place, depth + 1, meta)?;
                 Node::Dir(below)
             }
             None => Node::Leaf(self.leaf(item)?),
         };
-        dir.insert(name, node)
-            .map_err(|_| corrupt(Corruption::Twice(taken)))
+        dir.insert(name, node).map_err(|_| corrupt(Corruption::Twice(taken)))
     }
 
     /// A directory that lies elsewhere in the hierarchy (RRIP, CL entry); its size stands in its first record.
@@ -518,10 +455,7 @@ impl<R: ReadAt + ?Sized> Reader<'_, R> {
         for extent in &item.extents {
             self.bytes.inside(item.at, extent.at, extent.len)?;
         }
-        let leaf = Leaf {
-            meta: item.meta(),
-            kind: item.kind()?,
-        };
+        let leaf = Leaf { meta: item.meta(), kind: item.kind()? };
         let (serial, links) = (item.attributes.serial, item.attributes.links);
         if serial == 0 || links < 2 {
             return Ok(self.tree.add_leaf(leaf));
@@ -566,10 +500,7 @@ impl Item {
             Names::Plain => Some(plain(record)),
         };
         let has_bytes = size > 0 && !record.is_dir();
-        let extent = Extent {
-            at: u64::from(block) * BLOCK,
-            len: size.into(),
-        };
+        let extent = Extent { at: u64::from(block) * BLOCK, len: size.into() };
         Ok(Self {
             at: record.at,
             id: record.id.to_vec(),
@@ -586,10 +517,7 @@ impl Item {
     fn meta(&self) -> Meta {
         let found = &self.attributes;
         let mode = found.mode.map_or(0o555, |mode| mode & 0o7777);
-        let mut meta = Meta::root(
-            u16::try_from(mode).unwrap_or(0),
-            found.mtime.unwrap_or(self.mtime),
-        );
+        let mut meta = Meta::root(u16::try_from(mode).unwrap_or(0), found.mtime.unwrap_or(self.mtime));
         (meta.uid, meta.gid) = (found.uid, found.gid);
         meta
     }
@@ -624,15 +552,10 @@ fn plain(record: &Record<'_>) -> Vec<u8> {
 }
 
 fn joliet(record: &Record<'_>) -> Result<Vec<u8>> {
-    let units: Vec<u16> = record
-        .id
-        .chunks_exact(2)
-        .map(|pair| u16::from_be_bytes([pair[0], pair[1]]))
-        .collect();
+    let units: Vec<u16> =
+        record.id.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect();
     let text = String::from_utf16(&units);
-    let text = text.map_err(|_| ReadError::Corrupt {
-        at: record.at,
-        kind: Corruption::Name(record.id.to_vec()),
-    })?;
+    let text =
+        text.map_err(|_| ReadError::Corrupt { at: record.at, kind: Corruption::Name(record.id.to_vec()) })?;
     Ok(text.strip_suffix(";1").unwrap_or(&text).as_bytes().to_vec())
 }

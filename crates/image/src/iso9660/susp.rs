@@ -41,10 +41,7 @@ pub(super) fn er() -> Entry {
     let length = |text: &str| u8::try_from(text.len()).expect("the texts are short");
     let [id, description, source] = ER;
     let head = [length(id), length(description), length(source), 1];
-    entry(
-        *b"ER",
-        &[&head, id.as_bytes(), description.as_bytes(), source.as_bytes()].concat(),
-    )
+    entry(*b"ER", &[&head, id.as_bytes(), description.as_bytes(), source.as_bytes()].concat())
 }
 
 /// PX: mode with the file type, number of links, owner, group and serial number.
@@ -109,10 +106,7 @@ pub(super) fn sl(target: &[u8]) -> Vec<Entry> {
     }
     let mut groups: Vec<Vec<u8>> = vec![Vec::new()];
     for component in components {
-        if groups
-            .last()
-            .is_some_and(|group| group.len() + component.len() > LONGEST - 5)
-        {
+        if groups.last().is_some_and(|group| group.len() + component.len() > LONGEST - 5) {
             groups.push(Vec::new());
         }
         if let Some(group) = groups.last_mut() {
@@ -165,10 +159,7 @@ impl Continuation {
     pub(super) fn place(&mut self, entries: &[Entry], room: usize) -> Area {
         let total: usize = entries.iter().map(Vec::len).sum();
         if total <= room {
-            return Area {
-                inline: entries.concat(),
-                more: None,
-            };
+            return Area { inline: entries.concat(), more: None };
         }
         let mut inline = Vec::new();
         let mut rest = entries;
@@ -178,10 +169,7 @@ impl Continuation {
             inline.extend_from_slice(first);
             rest = tail;
         }
-        Area {
-            inline,
-            more: self.append(rest),
-        }
+        Area { inline, more: self.append(rest) }
     }
 
     /// Adds `entries`, and says where they begin.
@@ -254,10 +242,7 @@ mod tests {
         assert_eq!(sp(), b"SP\x07\x01\xbe\xef\x00");
         assert_eq!(nm(b"a.txt"), [b"NM\x0a\x01\x00a.txt".to_vec()]);
         assert_eq!(px(0o100_644, 1, 0, 0, 9).len(), 44);
-        assert_eq!(
-            px(0o100_644, 1, 0, 0, 9)[4..12],
-            [0xa4, 0x81, 0, 0, 0, 0, 0x81, 0xa4]
-        );
+        assert_eq!(px(0o100_644, 1, 0, 0, 9)[4..12], [0xa4, 0x81, 0, 0, 0, 0, 0x81, 0xa4]);
         assert_eq!(er().len(), 8 + 10 + 72 + 94);
         assert_eq!(tf(0), b"TF\x0c\x01\x02\x46\x01\x01\x00\x00\x00\x00");
     }
@@ -277,10 +262,7 @@ mod tests {
         assert_eq!(data(b"../a/./"), [4, 0, 0, 1, b'a', 2, 0, 0, 0]);
         assert_eq!(data(b"a//b"), [0, 1, b'a', 0, 0, 0, 1, b'b']);
         let long = sl(&[b'x'; 600]);
-        assert_eq!(
-            long.iter().map(Vec::len).collect::<Vec<_>>(),
-            [255, 255, 5 + 2 + 104]
-        );
+        assert_eq!(long.iter().map(Vec::len).collect::<Vec<_>>(), [255, 255, 5 + 2 + 104]);
         assert_eq!(
             long.iter().map(|entry| (entry[4], entry[5])).collect::<Vec<_>>(),
             [(1, 1), (1, 1), (0, 0)]
@@ -293,14 +275,7 @@ mod tests {
         let big: Vec<Entry> = (0..40).map(|n| entry(*b"SL", &[n; 200])).collect();
         let first = area.place(&big[..1], 100);
         assert!(first.inline.is_empty());
-        assert_eq!(
-            first.more,
-            Some(Reference {
-                block: 0,
-                offset: 0,
-                length: 204
-            })
-        );
+        assert_eq!(first.more, Some(Reference { block: 0, offset: 0, length: 204 }));
         let second = area.place(&big, 254);
         assert_eq!(second.inline, big[0]);
         let mut next = second.more;
@@ -316,11 +291,7 @@ mod tests {
                 if entry.starts_with(b"CE") {
                     let number = |at: usize| u32::from_le_bytes(entry[at..at + 4].try_into().unwrap());
                     let (block, offset, length) = (number(4) - 1000, number(12), number(20));
-                    next = Some(Reference {
-                        block,
-                        offset,
-                        length,
-                    });
+                    next = Some(Reference { block, offset, length });
                 } else {
                     seen.extend_from_slice(entry);
                 }

@@ -91,10 +91,7 @@ pub(super) fn path_table<R: ReadAt + ?Sized>(
 ) -> Result<Option<Vec<PathEntry>>> {
     bytes.inside(place.at, place.at, place.len)?;
     if place.len > LARGEST_PATH_TABLE {
-        return Err(ReadError::Corrupt {
-            at: place.at,
-            kind: Corruption::PathTable(place.len),
-        });
+        return Err(ReadError::Corrupt { at: place.at, kind: Corruption::PathTable(place.len) });
     }
     let mut table = vec![0; usize::try_from(place.len).unwrap_or(0)];
     bytes.fill(&mut table, place.at)?;
@@ -110,11 +107,7 @@ pub(super) fn path_table<R: ReadAt + ?Sized>(
         } else {
             (u32::from_le_bytes([*a, *b, *c, *d]), u16::from_le_bytes([*e, *f]))
         };
-        entries.push(PathEntry {
-            block,
-            parent,
-            id: id.to_vec(),
-        });
+        entries.push(PathEntry { block, parent, id: id.to_vec() });
     }
     Ok(rest.is_empty().then_some(entries))
 }

@@ -42,21 +42,13 @@ pub(super) fn from_long(bytes: &[u8]) -> Option<i64> {
         *value = number(part)?;
     }
     let [month, day, hour, minute, second] = rest;
-    Some(seconds(
-        [year, month, day],
-        [hour, minute, second],
-        *zone.first()?,
-    ))
+    Some(seconds([year, month, day], [hour, minute, second], *zone.first()?))
 }
 
 fn seconds([year, month, day]: [i64; 3], [hour, minute, second]: [i64; 3], zone: u8) -> i64 {
     // Days from civil date after Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
     let month = month.clamp(1, 12);
-    let (year, month) = if month > 2 {
-        (year, month - 3)
-    } else {
-        (year - 1, month + 9)
-    };
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
     let of_year = (153 * month + 2) / 5 + day - 1;
     let days = era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468;
@@ -70,10 +62,7 @@ mod tests {
 
     #[test]
     fn short_form_round_trips_over_the_whole_range() {
-        for seconds in (0..u32::MAX - 8_000_011)
-            .step_by(8_000_011)
-            .chain([951_782_400, u32::MAX])
-        {
+        for seconds in (0..u32::MAX - 8_000_011).step_by(8_000_011).chain([951_782_400, u32::MAX]) {
             assert_eq!(from_short(short(seconds)), i64::from(seconds));
         }
     }

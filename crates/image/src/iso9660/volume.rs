@@ -94,11 +94,7 @@ pub(super) fn descriptor(
 
 /// Printable ASCII padded by spaces; in Joliet big-endian UCS-2, cut to what fits.
 fn text<const N: usize>(field: &'static str, value: &str, joliet: bool) -> Result<[u8; N], WriteError> {
-    let wrong = || WriteError::Label {
-        field,
-        value: value.to_owned(),
-        most: N,
-    };
+    let wrong = || WriteError::Label { field, value: value.to_owned(), most: N };
     if value.len() > N || !value.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         return Err(wrong());
     }
@@ -127,11 +123,7 @@ pub(super) fn terminator() -> Vec<u8> {
 
 /// Bytes of a path table.
 pub(super) fn path_table_size(space: &Space) -> u64 {
-    space
-        .dirs
-        .iter()
-        .map(|dir| wide(8 + dir.id.len().next_multiple_of(2)))
-        .sum()
+    space.dirs.iter().map(|dir| wide(8 + dir.id.len().next_multiple_of(2))).sum()
 }
 
 /// The path table of `space`, little- or big-endian, padded to whole blocks.

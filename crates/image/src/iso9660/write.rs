@@ -98,19 +98,13 @@ pub(super) fn write_sections(
     emit(&mut writer, iso, &plan)?;
     let files = plan.files.iter().enumerate().map(|(index, file)| Placed {
         paths: file.paths.clone(),
-        extent: Extent {
-            at: marks.file(index),
-            len: file.content.size,
-        },
+        extent: Extent { at: marks.file(index), len: file.content.size },
         patched: file.boot && iso.bios.is_some_and(|bios| bios.info_table),
     });
     Ok(Written {
         size: marks.size(),
         files: files.collect(),
-        esp: iso.esp.map(|esp| Extent {
-            at: marks.esp(),
-            len: esp.size,
-        }),
+        esp: iso.esp.map(|esp| Extent { at: marks.esp(), len: esp.size }),
         catalog: marks.catalog().map(|at| Extent { at, len: 2048 }),
     })
 }

@@ -38,10 +38,7 @@ impl Contents for Memory {
     fn open(&self, content: &Content) -> io::Result<Arc<dyn ReadAt + Send>> {
         match self.0.get(&content.digest) {
             Some(bytes) => Ok(Arc::clone(bytes) as Arc<dyn ReadAt + Send>),
-            None => Err(io::Error::new(
-                io::ErrorKind::NotFound,
-                format!("no content {}", content.digest),
-            )),
+            None => Err(io::Error::new(io::ErrorKind::NotFound, format!("no content {}", content.digest))),
         }
     }
 }

@@ -37,13 +37,7 @@ pub struct Meta {
 impl Meta {
     /// Owned by root, without extended attributes.
     pub fn root(mode: u16, mtime: i64) -> Self {
-        Self {
-            mode,
-            uid: 0,
-            gid: 0,
-            mtime,
-            xattrs: BTreeMap::new(),
-        }
+        Self { mode, uid: 0, gid: 0, mtime, xattrs: BTreeMap::new() }
     }
 }
 
@@ -59,10 +53,7 @@ pub struct Content {
 impl Content {
     /// The content that is exactly `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
-        Self {
-            size: bytes.len() as u64,
-            digest: Digest::of(bytes),
-        }
+        Self { size: bytes.len() as u64, digest: Digest::of(bytes) }
     }
 }
 
@@ -158,10 +149,7 @@ pub enum TreeError {
 impl Dir {
     /// An empty directory.
     pub fn new(meta: Meta) -> Self {
-        Self {
-            meta,
-            entries: BTreeMap::new(),
-        }
+        Self { meta, entries: BTreeMap::new() }
     }
 
     /// Entries in byte order of name: the order of every writer.
@@ -234,10 +222,7 @@ pub enum Item<'a, C = Content> {
 impl<C> Tree<C> {
     /// A tree with nothing but its root.
     pub fn new(root: Meta) -> Self {
-        Self {
-            root: Dir::new(root),
-            leaves: Vec::new(),
-        }
+        Self { root: Dir::new(root), leaves: Vec::new() }
     }
 
     /// All leaves by [`LeafId`], including any that no name refers to any more.
@@ -289,18 +274,12 @@ impl<C> Tree<C> {
                 Node::Leaf(_) => return None,
             }
         }
-        Some(Entry {
-            meta: &dir.meta,
-            item: Item::Dir(dir),
-        })
+        Some(Entry { meta: &dir.meta, item: Item::Dir(dir) })
     }
 
     fn entry(&self, id: LeafId) -> Entry<'_, C> {
         let leaf = self.leaf(id);
-        Entry {
-            meta: &leaf.meta,
-            item: Item::Leaf(id, &leaf.kind),
-        }
+        Entry { meta: &leaf.meta, item: Item::Leaf(id, &leaf.kind) }
     }
 
     /// Adds a leaf under `path`, whose directory must exist.
@@ -318,17 +297,14 @@ impl<C> Tree<C> {
     /// Gives the leaf `id` one more name.
     pub fn link(&mut self, path: &[u8], id: LeafId) -> Result<(), TreeError> {
         let (parent, name) = split(path);
-        self.dir_mut(parent)?
-            .insert(Name::new(name)?, Node::Leaf(id))
-            .map_err(|e| at_path(e, path))
+        self.dir_mut(parent)?.insert(Name::new(name)?, Node::Leaf(id)).map_err(|e| at_path(e, path))
     }
 
     /// Adds an empty directory at `path`, whose parent must exist.
     pub fn insert_dir(&mut self, path: &[u8], meta: Meta) -> Result<(), TreeError> {
         let (parent, name) = split(path);
         let dir = self.dir_mut(parent)?;
-        dir.insert(Name::new(name)?, Node::Dir(Dir::new(meta)))
-            .map_err(|e| at_path(e, path))
+        dir.insert(Name::new(name)?, Node::Dir(Dir::new(meta))).map_err(|e| at_path(e, path))
     }
 
     /// Takes out what is at `path`, with everything below it; `None` if nothing is there.
@@ -349,13 +325,7 @@ impl<C> Tree<C> {
             path: &mut Vec<u8>,
             visit: &mut impl FnMut(&[u8], Entry<'a, C>) -> Result<(), E>,
         ) -> Result<(), E> {
-            visit(
-                path,
-                Entry {
-                    meta: &dir.meta,
-                    item: Item::Dir(dir),
-                },
-            )?;
+            visit(path, Entry { meta: &dir.meta, item: Item::Dir(dir) })?;
             for (name, node) in &dir.entries {
                 let length = path.len();
                 if length > 0 {
@@ -401,10 +371,7 @@ impl<C> Tree<C> {
             };
             Ok(Leaf { meta, kind })
         });
-        Ok(Tree {
-            root: self.root,
-            leaves: leaves.collect::<Result<_, E>>()?,
-        })
+        Ok(Tree { root: self.root, leaves: leaves.collect::<Result<_, E>>()? })
     }
 }
 
@@ -432,10 +399,7 @@ mod tests {
     use super::*;
 
     fn file(bytes: &[u8]) -> Leaf {
-        Leaf {
-            meta: Meta::root(0o644, 0),
-            kind: Kind::File(Content::of(bytes)),
-        }
+        Leaf { meta: Meta::root(0o644, 0), kind: Kind::File(Content::of(bytes)) }
     }
 
     #[test]
@@ -459,18 +423,9 @@ mod tests {
     fn names_are_never_replaced() {
         let mut tree = Tree::new(Meta::root(0o755, 0));
         tree.insert(b"a", file(b"1")).unwrap();
-        assert_eq!(
-            tree.insert(b"a", file(b"2")),
-            Err(TreeError::Exists(b"a".to_vec()))
-        );
-        assert_eq!(
-            tree.insert(b"a/b", file(b"2")),
-            Err(TreeError::NotADirectory(b"a".to_vec()))
-        );
-        assert_eq!(
-            tree.insert(b"c/b", file(b"2")),
-            Err(TreeError::Missing(b"c".to_vec()))
-        );
+        assert_eq!(tree.insert(b"a", file(b"2")), Err(TreeError::Exists(b"a".to_vec())));
+        assert_eq!(tree.insert(b"a/b", file(b"2")), Err(TreeError::NotADirectory(b"a".to_vec())));
+        assert_eq!(tree.insert(b"c/b", file(b"2")), Err(TreeError::Missing(b"c".to_vec())));
         assert_eq!(tree.leaves().len(), 1);
     }
 }

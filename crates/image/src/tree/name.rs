@@ -18,11 +18,7 @@ impl Name {
         let bad = matches!(bytes, b"" | b"." | b"..")
             || bytes.len() > 255
             || bytes.iter().any(|byte| matches!(byte, b'/' | 0));
-        if bad {
-            Err(NotAName(bytes.iter().copied().take(300).collect()))
-        } else {
-            Ok(Self(bytes.into()))
-        }
+        if bad { Err(NotAName(bytes.iter().copied().take(300).collect())) } else { Ok(Self(bytes.into())) }
     }
 
     /// The bytes of the name.

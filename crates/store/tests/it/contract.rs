@@ -35,26 +35,15 @@ fn what_was_put_comes_back_under_its_digest() {
         assert_eq!(store.read(&content.digest).unwrap().as_deref(), Some(bytes));
         assert_eq!(store.size(&content.digest), Some(content.size));
         let mut read = Vec::new();
-        store
-            .open_verified(&content.digest)
-            .unwrap()
-            .unwrap()
-            .read_to_end(&mut read)
-            .unwrap();
+        store.open_verified(&content.digest).unwrap().unwrap().read_to_end(&mut read).unwrap();
         assert_eq!(read, bytes);
         assert_eq!(everything(&*Contents::open(&store, &content).unwrap()), bytes);
-        let mode = std::fs::metadata(store.path(&content.digest))
-            .unwrap()
-            .permissions()
-            .mode();
+        let mode = std::fs::metadata(store.path(&content.digest)).unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o444);
     }
     let hello = store.path(&Digest::of(b"hello"));
     let below = hello.strip_prefix(store.root()).unwrap().to_str().unwrap();
-    assert_eq!(
-        below,
-        "blobs/2c/f24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
-    );
+    assert_eq!(below, "blobs/2c/f24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824");
     assert_eq!(store.stat().unwrap().blobs, 3);
     assert_clean(&store);
 }
@@ -86,9 +75,7 @@ fn contents_that_are_not_there_are_not_found_and_wrong_sizes_are_refused() {
     let error = Contents::open(&store, &content).err().unwrap();
     assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
     store.put(b"x").unwrap();
-    let error = Contents::open(&store, &Content { size: 2, ..content })
-        .err()
-        .unwrap();
+    let error = Contents::open(&store, &Content { size: 2, ..content }).err().unwrap();
     assert_eq!(error.kind(), std::io::ErrorKind::InvalidData);
 }
 
@@ -143,14 +130,8 @@ fn records_are_found_by_kind_and_key_and_replaced_whole() {
     keys.sort();
     assert_eq!(store.record_keys("stage").unwrap(), keys);
     for bad in ["", "../x", "A", "a/b"] {
-        assert!(matches!(
-            store.record_put(bad, &a, b""),
-            Err(StoreError::BadName { .. })
-        ));
-        assert!(matches!(
-            store.record_get(bad, &a),
-            Err(StoreError::BadName { .. })
-        ));
+        assert!(matches!(store.record_put(bad, &a, b""), Err(StoreError::BadName { .. })));
+        assert!(matches!(store.record_get(bad, &a), Err(StoreError::BadName { .. })));
     }
     assert_eq!(store.stat().unwrap().records, 3);
     assert_clean(&store);
@@ -170,17 +151,11 @@ fn a_partial_goes_on_where_it_was_left() {
     let again = Store::open(dir.path()).unwrap();
     let mut partial = again.partial(&content).unwrap().unwrap();
     assert_eq!(partial.have(), 40_000);
-    assert!(matches!(
-        partial.append(&bytes[..60_001]),
-        Err(StoreError::TooLong { .. })
-    ));
+    assert!(matches!(partial.append(&bytes[..60_001]), Err(StoreError::TooLong { .. })));
     partial.append(&bytes[40_000..]).unwrap();
     assert_eq!(partial.finish().unwrap(), content);
     assert_eq!(store.read(&content.digest).unwrap().unwrap(), bytes);
-    let mode = std::fs::metadata(store.path(&content.digest))
-        .unwrap()
-        .permissions()
-        .mode();
+    let mode = std::fs::metadata(store.path(&content.digest)).unwrap().permissions().mode();
     assert_eq!((mode & 0o7777, store.stat().unwrap().partials), (0o444, 0));
 }
 
@@ -196,11 +171,8 @@ fn a_wrong_partial_is_thrown_away_at_the_end() {
     let stat = store.stat().unwrap();
     assert_eq!((stat.blobs, stat.partials), (0, 0));
 
-    std::fs::write(
-        store.root().join(format!("partial/{}", content.digest)),
-        "longer than it may be",
-    )
-    .unwrap();
+    std::fs::write(store.root().join(format!("partial/{}", content.digest)), "longer than it may be")
+        .unwrap();
     let partial = store.partial(&content).unwrap().unwrap();
     assert_eq!(partial.have(), 0);
     drop(partial);
@@ -211,12 +183,7 @@ fn a_wrong_partial_is_thrown_away_at_the_end() {
 fn a_partial_whose_owner_died_just_before_the_rename_goes_on() {
     let (_dir, store) = store();
     let content = Content::of(b"whole");
-    store
-        .partial(&content)
-        .unwrap()
-        .unwrap()
-        .append(b"whole")
-        .unwrap();
+    store.partial(&content).unwrap().unwrap().append(b"whole").unwrap();
     let path = store.root().join(format!("partial/{}", content.digest));
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o444)).unwrap();
     let partial = store.partial(&content).unwrap().unwrap();
@@ -227,12 +194,7 @@ fn a_partial_whose_owner_died_just_before_the_rename_goes_on() {
 fn partials_of_whole_blobs_are_swept_at_open() {
     let (dir, store) = store();
     for bytes in [&b"whole"[..], b"half"] {
-        store
-            .partial(&Content::of(bytes))
-            .unwrap()
-            .unwrap()
-            .append(&bytes[..2])
-            .unwrap();
+        store.partial(&Content::of(bytes)).unwrap().unwrap().append(&bytes[..2]).unwrap();
     }
     store.put(b"whole").unwrap();
     let again = Store::open(dir.path()).unwrap();

@@ -38,11 +38,7 @@ fn scenario(store: &Store, rounds: u64) -> Result<(), StoreError> {
         }
         let all = [single, streamed, batched, batched_too, content.digest];
         let text: Vec<String> = all.iter().map(Digest::to_string).collect();
-        store.record_put(
-            "round",
-            &Digest::of(&round.to_le_bytes()),
-            text.join(" ").as_bytes(),
-        )?;
+        store.record_put("round", &Digest::of(&round.to_le_bytes()), text.join(" ").as_bytes())?;
     }
     Ok(())
 }
@@ -54,10 +50,7 @@ fn assert_sound(store: &Store) -> usize {
     for key in &keys {
         let text = String::from_utf8(store.record_get("round", key).unwrap().unwrap()).unwrap();
         for digest in text.split(' ') {
-            assert!(
-                store.read(&digest.parse().unwrap()).unwrap().is_some(),
-                "{digest} is named and missing"
-            );
+            assert!(store.read(&digest.parse().unwrap()).unwrap().is_some(), "{digest} is named and missing");
         }
     }
     keys.len()
@@ -82,13 +75,7 @@ fn killed_at_any_moment_the_store_is_clean_and_the_next_run_ends_alike() {
     let reference = scratch();
     let started = Instant::now();
     let name = "crash::killed_at_any_moment_the_store_is_clean_and_the_next_run_ends_alike";
-    assert!(
-        as_child(name, reference.path(), &[])
-            .stdout(Stdio::null())
-            .status()
-            .unwrap()
-            .success()
-    );
+    assert!(as_child(name, reference.path(), &[]).stdout(Stdio::null()).status().unwrap().success());
     let mut whole = started.elapsed();
     let expected = Store::open(reference.path()).unwrap().stat().unwrap();
 
@@ -98,10 +85,7 @@ fn killed_at_any_moment_the_store_is_clean_and_the_next_run_ends_alike() {
     for _ in 0..1000 {
         let dir = scratch();
         let started = Instant::now();
-        let mut process = as_child(name, dir.path(), &[])
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut process = as_child(name, dir.path(), &[]).stdout(Stdio::null()).spawn().unwrap();
         std::thread::sleep(whole * u32::try_from(numbers.below(1100)).unwrap() / 1000);
         process.kill().unwrap();
         if process.wait().unwrap().signal() == Some(9) {
@@ -139,11 +123,7 @@ fn a_refused_system_call_is_an_error_and_leaves_a_clean_store() {
         // A sandbox that forbids ptrace.
         return;
     }
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 
     let mut refused = 0;
     for (calls, error) in [
@@ -158,17 +138,7 @@ fn a_refused_system_call_is_an_error_and_leaves_a_clean_store() {
             let dir = scratch();
             let inject = format!("inject={calls}:error={error}:when={nth}");
             let trace = format!("trace={calls}");
-            let wrapper = [
-                "strace",
-                "-f",
-                "-qq",
-                "-o",
-                "/dev/null",
-                "-e",
-                &trace,
-                "-e",
-                &inject,
-            ];
+            let wrapper = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject];
             let output = quiet(&wrapper, dir.path()).unwrap();
             if output.status.success() {
                 break;
@@ -176,11 +146,7 @@ fn a_refused_system_call_is_an_error_and_leaves_a_clean_store() {
             refused += 1;
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
             assert_eq!(output.status.code(), Some(7), "{inject}: {said}");
-            let words = if error == "ENOSPC" {
-                "no space left to write "
-            } else {
-                "cannot "
-            };
+            let words = if error == "ENOSPC" { "no space left to write " } else { "cannot " };
             assert!(said.contains(words), "{inject}: {said}");
             let store = Store::open(dir.path()).unwrap();
             assert_eq!(store.stat().unwrap().tmp, 0, "{inject}");
@@ -206,17 +172,9 @@ struct Books {
 impl Books {
     /// One line of `strace -y`, such as `fsync(5</store/tmp/1-0/3>) = 0`.
     fn enter(&mut self, line: &str) {
-        let call = line
-            .split('(')
-            .next()
-            .unwrap_or_default()
-            .rsplit(' ')
-            .next()
-            .unwrap_or_default();
-        let in_angles = line
-            .split_once('<')
-            .and_then(|(_, rest)| rest.split_once('>'))
-            .map(|(path, _)| path.to_owned());
+        let call = line.split('(').next().unwrap_or_default().rsplit(' ').next().unwrap_or_default();
+        let in_angles =
+            line.split_once('<').and_then(|(_, rest)| rest.split_once('>')).map(|(path, _)| path.to_owned());
         match (call, in_angles) {
             ("write" | "pwrite64" | "writev", Some(path)) => drop(self.unsynced.insert(path)),
             ("fsync", Some(path)) => {
@@ -230,20 +188,10 @@ impl Books {
             ("rename", _) => {
                 let names: Vec<&str> = line.split('"').skip(1).step_by(2).collect();
                 let [from, to] = names[..] else { panic!("{line}") };
-                assert!(
-                    !self.unsynced.contains(from),
-                    "got its name before its bytes were safe: {line}"
-                );
+                assert!(!self.unsynced.contains(from), "got its name before its bytes were safe: {line}");
                 if to.contains("/records/") {
-                    let blobs: Vec<_> = self
-                        .unsettled
-                        .iter()
-                        .filter(|dir| dir.contains("/blobs"))
-                        .collect();
-                    assert!(
-                        blobs.is_empty(),
-                        "{to} may name what is not safe yet in {blobs:?}"
-                    );
+                    let blobs: Vec<_> = self.unsettled.iter().filter(|dir| dir.contains("/blobs")).collect();
+                    assert!(blobs.is_empty(), "{to} may name what is not safe yet in {blobs:?}");
                 }
                 self.unsettled.insert(to.rsplit_once('/').unwrap().0.to_owned());
                 self.placed += 1;
@@ -268,41 +216,19 @@ fn bytes_are_safe_before_names_and_names_before_the_call_returns() {
     let store = dir.path().join("store");
     let log = dir.path().join("log");
     let calls = "trace=write,pwrite64,writev,fsync,syncfs,rename,mkdir";
-    let wrapper = [
-        "strace",
-        "-f",
-        "-y",
-        "-qq",
-        "-z",
-        "-o",
-        log.to_str().unwrap(),
-        "-e",
-        calls,
-    ];
+    let wrapper = ["strace", "-f", "-y", "-qq", "-z", "-o", log.to_str().unwrap(), "-e", calls];
     let Some(output) = oracle(&mut as_child(name, &store, &wrapper)) else {
         return;
     };
     if !output.status.success() && std::env::var_os("CI").is_none() {
         return;
     }
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let mut books = Books::default();
     for line in std::fs::read_to_string(log).unwrap().lines() {
         books.enter(line);
     }
-    assert_eq!(
-        books.placed,
-        1 + 3 * 6,
-        "the layout, and five blobs and a record a round"
-    );
-    let lost: Vec<_> = books
-        .unsettled
-        .iter()
-        .filter(|path| path.contains("/store"))
-        .collect();
+    assert_eq!(books.placed, 1 + 3 * 6, "the layout, and five blobs and a record a round");
+    let lost: Vec<_> = books.unsettled.iter().filter(|path| path.contains("/store")).collect();
     assert!(lost.is_empty(), "a power cut would take names in {lost:?}");
 }

@@ -25,9 +25,7 @@ fn flip(path: &Path, numbers: &mut Numbers) {
 
 fn record_path(store: &Store, kind: &str, key: &Digest) -> PathBuf {
     let hex = key.to_string();
-    store
-        .root()
-        .join(format!("records/{kind}/{}/{}", &hex[..2], &hex[2..]))
+    store.root().join(format!("records/{kind}/{}/{}", &hex[..2], &hex[2..]))
 }
 
 #[test]
@@ -50,20 +48,11 @@ fn every_flipped_bit_of_a_blob_is_refused_named_and_repaired_by_a_put() {
                 *error.into_inner().unwrap().downcast::<StoreError>().unwrap()
             }
         };
-        let StoreError::Damaged {
-            item: Item::Blob(named),
-            moved_to: Some(aside),
-            ..
-        } = &error
-        else {
+        let StoreError::Damaged { item: Item::Blob(named), moved_to: Some(aside), .. } = &error else {
             panic!("{error}")
         };
         assert_eq!(*named, digest);
-        assert!(
-            error
-                .to_string()
-                .starts_with(&format!("blob {digest} is damaged: its bytes have SHA-256 "))
-        );
+        assert!(error.to_string().starts_with(&format!("blob {digest} is damaged: its bytes have SHA-256 ")));
         assert!(aside.exists() && !store.contains(&digest));
         store.put(&bytes).unwrap();
         assert_eq!(store.read(&digest).unwrap().unwrap(), bytes);
@@ -84,17 +73,8 @@ fn every_flipped_bit_of_a_record_is_refused_and_named() {
         let path = record_path(&store, "stage", &key);
         flip(&path, &mut numbers);
         let error = store.record_get("stage", &key).unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .starts_with(&format!("stage record {key} is damaged: ")),
-            "{error}"
-        );
-        assert_eq!(
-            store.record_get("stage", &key).unwrap(),
-            None,
-            "missing from now on"
-        );
+        assert!(error.to_string().starts_with(&format!("stage record {key} is damaged: ")), "{error}");
+        assert_eq!(store.record_get("stage", &key).unwrap(), None, "missing from now on");
     }
     assert_clean(&store);
 }
@@ -107,16 +87,8 @@ fn a_flipped_bit_of_a_partial_never_becomes_a_blob() {
     for _ in 0..100 {
         let bytes = numbers.bytes(200);
         let content = Content::of(&bytes);
-        store
-            .partial(&content)
-            .unwrap()
-            .unwrap()
-            .append(&bytes[..150])
-            .unwrap();
-        flip(
-            &store.root().join(format!("partial/{}", content.digest)),
-            &mut numbers,
-        );
+        store.partial(&content).unwrap().unwrap().append(&bytes[..150]).unwrap();
+        flip(&store.root().join(format!("partial/{}", content.digest)), &mut numbers);
         let mut partial = store.partial(&content).unwrap().unwrap();
         partial.append(&bytes[150..]).unwrap();
         assert!(matches!(partial.finish(), Err(StoreError::Mismatch { .. })));
@@ -145,16 +117,9 @@ fn a_check_finds_and_moves_all_that_is_damaged() {
     expected.sort();
     assert_eq!(store.check(Depth::Names).unwrap(), []);
     let problems = store.check(Depth::Bytes).unwrap();
-    let found: Vec<_> = problems
-        .iter()
-        .map(|problem| store.root().join(&problem.path))
-        .collect();
+    let found: Vec<_> = problems.iter().map(|problem| store.root().join(&problem.path)).collect();
     assert_eq!(found, expected);
-    assert!(
-        problems
-            .iter()
-            .all(|problem| problem.moved_to.as_ref().is_some_and(|path| path.exists()))
-    );
+    assert!(problems.iter().all(|problem| problem.moved_to.as_ref().is_some_and(|path| path.exists())));
     assert_clean(&store);
     assert_eq!(store.stat().unwrap().damaged, 32);
 }
@@ -191,9 +156,7 @@ fn meddling_is_refused_on_use_and_found_by_a_check() {
             if by_check {
                 let problems = store.check(Depth::Bytes).unwrap();
                 assert!(
-                    problems
-                        .iter()
-                        .any(|found| store.root().join(&found.path) == store.path(&first)),
+                    problems.iter().any(|found| store.root().join(&found.path) == store.path(&first)),
                     "{how}"
                 );
             } else {
@@ -219,18 +182,9 @@ fn a_record_under_another_name_is_refused() {
     store.record_put("stage", &b, b"b").unwrap();
     store.record_put("deb", &a, b"a").unwrap();
     fs::rename(record_path(&store, "stage", &a), record_path(&store, "stage", &b)).unwrap();
-    assert!(matches!(
-        store.record_get("stage", &b),
-        Err(StoreError::Damaged {
-            fault: Fault::Record,
-            ..
-        })
-    ));
+    assert!(matches!(store.record_get("stage", &b), Err(StoreError::Damaged { fault: Fault::Record, .. })));
     fs::rename(record_path(&store, "deb", &a), record_path(&store, "stage", &a)).unwrap();
-    assert!(matches!(
-        store.record_get("stage", &a),
-        Err(StoreError::Damaged { .. })
-    ));
+    assert!(matches!(store.record_get("stage", &a), Err(StoreError::Damaged { .. })));
 }
 
 #[test]
@@ -251,10 +205,6 @@ fn strangers_are_reported_and_left_alone() {
     }
     let problems = store.check(Depth::Names).unwrap();
     assert_eq!(problems.len(), names.len());
-    assert!(
-        problems
-            .iter()
-            .all(|problem| problem.fault == Fault::Stranger && problem.moved_to.is_none())
-    );
+    assert!(problems.iter().all(|problem| problem.fault == Fault::Stranger && problem.moved_to.is_none()));
     assert!(names.iter().all(|name| name.exists()));
 }

@@ -23,13 +23,7 @@ fn child() -> Option<PathBuf> {
 /// A command that runs `test` of this binary as a child on `dir`, behind the words of `wrapper`.
 fn as_child(test: &str, dir: &Path, wrapper: &[&str]) -> Command {
     let exe = std::env::current_exe().unwrap().into_os_string();
-    let own = [
-        exe,
-        "--exact".into(),
-        test.into(),
-        "--nocapture".into(),
-        "--test-threads=1".into(),
-    ];
+    let own = [exe, "--exact".into(), test.into(), "--nocapture".into(), "--test-threads=1".into()];
     let mut words = wrapper.iter().map(OsString::from).chain(own);
     let mut command = Command::new(words.next().unwrap());
     command.args(words).env(CHILD, dir);
@@ -49,9 +43,7 @@ fn oracle(command: &mut Command) -> Option<Output> {
 
 /// A directory in memory where there is one: what these tests try does not depend on the disk, and syncs are quick there.
 fn scratch() -> tempfile::TempDir {
-    tempfile::tempdir_in("/dev/shm")
-        .or_else(|_| tempfile::tempdir())
-        .unwrap()
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
 /// The same numbers in every run.
@@ -59,17 +51,12 @@ struct Numbers(u64);
 
 impl Numbers {
     fn below(&mut self, end: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         usize::try_from(self.0 >> 33).unwrap() % end
     }
 
     fn bytes(&mut self, length: usize) -> Vec<u8> {
-        (0..length)
-            .map(|_| u8::try_from(self.below(256)).unwrap())
-            .collect()
+        (0..length).map(|_| u8::try_from(self.below(256)).unwrap()).collect()
     }
 }
 

@@ -25,11 +25,7 @@ fn work(dir: &std::path::Path, seed: u64) {
                 0 => drop(store.put(&bytes).unwrap()),
                 1 => drop(batch.put(&bytes).unwrap()),
                 2 => store
-                    .record_put(
-                        "n",
-                        &Digest::of(&n.to_le_bytes()),
-                        content.digest.to_string().as_bytes(),
-                    )
+                    .record_put("n", &Digest::of(&n.to_le_bytes()), content.digest.to_string().as_bytes())
                     .unwrap(),
                 _ => {
                     // As a download does it: take the partial, then look again whether somebody was faster.
@@ -63,14 +59,8 @@ fn processes_and_threads_do_not_disturb_each_other() {
     }
     let dir = scratch();
     let name = "processes::processes_and_threads_do_not_disturb_each_other";
-    let children: Vec<_> = (0..8)
-        .map(|_| {
-            as_child(name, dir.path(), &[])
-                .stdout(Stdio::null())
-                .spawn()
-                .unwrap()
-        })
-        .collect();
+    let children: Vec<_> =
+        (0..8).map(|_| as_child(name, dir.path(), &[]).stdout(Stdio::null()).spawn().unwrap()).collect();
     for mut process in children {
         assert!(process.wait().unwrap().success());
     }

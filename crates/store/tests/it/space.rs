@@ -12,28 +12,14 @@ use crate::{Numbers, as_child, assert_clean, child, oracle};
 /// does not let us.
 fn on_small_disk(test: &str, options: &str) -> bool {
     let dir = tempfile::tempdir().unwrap();
-    let mount = format!(
-        "mount -t tmpfs -o {options} tmpfs '{}' && exec \"$0\" \"$@\"",
-        dir.path().display()
-    );
+    let mount = format!("mount -t tmpfs -o {options} tmpfs '{}' && exec \"$0\" \"$@\"", dir.path().display());
     for how in [&["-m"][..], &["-U", "-r", "-m"]] {
-        let probe = std::process::Command::new("unshare")
-            .args(how)
-            .arg("true")
-            .output();
+        let probe = std::process::Command::new("unshare").args(how).arg("true").output();
         if probe.is_ok_and(|output| output.status.success()) {
-            let wrapper: Vec<&str> = ["unshare"]
-                .iter()
-                .chain(how)
-                .chain(&["sh", "-c", &mount])
-                .copied()
-                .collect();
+            let wrapper: Vec<&str> =
+                ["unshare"].iter().chain(how).chain(&["sh", "-c", &mount]).copied().collect();
             let output = oracle(&mut as_child(test, dir.path(), &wrapper)).unwrap();
-            assert!(
-                output.status.success(),
-                "{}",
-                String::from_utf8_lossy(&output.stderr)
-            );
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
             return true;
         }
     }
@@ -48,10 +34,7 @@ fn is_full(error: &StoreError, at_least: u64) -> bool {
 #[test]
 fn a_full_disk_is_said_with_figures_and_leaves_the_store_readable() {
     let Some(dir) = child() else {
-        on_small_disk(
-            "space::a_full_disk_is_said_with_figures_and_leaves_the_store_readable",
-            "size=1m",
-        );
+        on_small_disk("space::a_full_disk_is_said_with_figures_and_leaves_the_store_readable", "size=1m");
         return;
     };
     let store = Store::open(&dir).unwrap();
@@ -67,26 +50,18 @@ fn a_full_disk_is_said_with_figures_and_leaves_the_store_readable() {
     let mut writer = store.writer().unwrap().announce(3_000_000);
     let error = (0..300).find_map(|_| writer.append(&[1; 10_000]).err()).unwrap();
     assert!(is_full(&error, 2_000_000), "{error}");
-    assert!(
-        matches!(writer.finish(None), Err(StoreError::Full { .. })),
-        "a failed writer cannot finish"
-    );
+    assert!(matches!(writer.finish(None), Err(StoreError::Full { .. })), "a failed writer cannot finish");
     let mut writer = store.writer().unwrap();
     let error = std::io::copy(&mut std::io::repeat(3).take(3_000_000), &mut writer).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
     drop(writer);
 
     let batch = store.batch();
-    let error = (0..100)
-        .find_map(|_| batch.put(&numbers.bytes(50_000)).err())
-        .unwrap();
+    let error = (0..100).find_map(|_| batch.put(&numbers.bytes(50_000)).err()).unwrap();
     assert!(is_full(&error, 1), "{error}");
     drop(batch);
 
-    let large = Content {
-        size: 4_000_000,
-        digest: Digest::of(b"never whole"),
-    };
+    let large = Content { size: 4_000_000, digest: Digest::of(b"never whole") };
     let mut partial = store.partial(&large).unwrap().unwrap();
     let error = (0..500).find_map(|_| partial.append(&[2; 10_000]).err()).unwrap();
     assert!(is_full(&error, 3_000_000), "{error}");

@@ -4,11 +4,7 @@ use selfsame_image::codec::Codec;
 
 use super::NOW;
 
-const XZ: Codec = Codec::Xz {
-    preset: 0,
-    x86: false,
-    dict_size: 1 << 16,
-};
+const XZ: Codec = Codec::Xz { preset: 0, x86: false, dict_size: 1 << 16 };
 
 /// A package that is to be built.
 #[derive(Clone, Debug)]
@@ -29,14 +25,8 @@ impl Deb {
             ("Maintainer", "Fixture <fixture@example.org>"),
             ("Description", "fixture package\n Nothing to see."),
         ];
-        let fields = fields
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .to_vec();
-        Self {
-            fields,
-            control: Vec::new(),
-            data: Vec::new(),
-        }
+        let fields = fields.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        Self { fields, control: Vec::new(), data: Vec::new() }
     }
 
     /// Sets a control field.
@@ -56,36 +46,25 @@ impl Deb {
 
     /// Adds a maintainer script such as `postinst`, or another control file.
     pub fn script(mut self, name: &str, text: &str) -> Self {
-        self.control
-            .push((name.to_owned(), 0o755, text.as_bytes().to_vec()));
+        self.control.push((name.to_owned(), 0o755, text.as_bytes().to_vec()));
         self
     }
 
     /// The value of a control field; empty if it is not set.
     pub fn get(&self, name: &str) -> &str {
-        self.fields
-            .iter()
-            .find(|(known, _)| known == name)
-            .map_or("", |(_, value)| value)
+        self.fields.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
     }
 
     /// `name_version_architecture.deb`, without the epoch.
     pub fn file_name(&self) -> String {
         let version = self.get("Version");
         let version = version.split_once(':').map_or(version, |(_, rest)| rest);
-        format!(
-            "{}_{version}_{}.deb",
-            self.get("Package"),
-            self.get("Architecture")
-        )
+        format!("{}_{version}_{}.deb", self.get("Package"), self.get("Architecture"))
     }
 
     /// The control file.
     pub fn control(&self) -> String {
-        self.fields
-            .iter()
-            .map(|(name, value)| format!("{name}: {value}\n"))
-            .collect()
+        self.fields.iter().map(|(name, value)| format!("{name}: {value}\n")).collect()
     }
 
     /// The `.deb` file. The same package gives the same bytes.
@@ -101,16 +80,7 @@ impl Deb {
 }
 
 fn member(out: &mut Vec<u8>, name: &str, bytes: &[u8]) {
-    out.extend(
-        format!(
-            "{name:<16}{NOW:<12}{:<6}{:<6}{:<8}{:<10}`\n",
-            0,
-            0,
-            100_644,
-            bytes.len()
-        )
-        .bytes(),
-    );
+    out.extend(format!("{name:<16}{NOW:<12}{:<6}{:<6}{:<8}{:<10}`\n", 0, 0, 100_644, bytes.len()).bytes());
     out.extend_from_slice(bytes);
     if bytes.len() % 2 == 1 {
         out.push(b'\n');
@@ -189,10 +159,7 @@ mod tests {
         let Some(control) = run(&["--field"]) else { return };
         assert_eq!(control, deb.control());
         let list = run(&["--contents"]).unwrap();
-        assert!(
-            list.contains("-rwxr-xr-x root/root        21 2026-01-15 12:00 ./usr/bin/hello"),
-            "{list}"
-        );
+        assert!(list.contains("-rwxr-xr-x root/root        21 2026-01-15 12:00 ./usr/bin/hello"), "{list}");
         assert!(run(&["--ctrl-tarfile"]).unwrap().contains("./postinst"));
     }
 }

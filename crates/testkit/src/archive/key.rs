@@ -129,42 +129,23 @@ pub struct Sign<'a> {
 impl<'a> Sign<'a> {
     /// A text signature by the subkey, if there is one, at `created`.
     pub fn new(key: &'a Key, created: i64) -> Self {
-        Self {
-            key,
-            created,
-            lifetime: None,
-            by_primary: false,
-            binary: false,
-            critical: false,
-        }
+        Self { key, created, lifetime: None, by_primary: false, binary: false, critical: false }
     }
 
     /// The signature packet over `text`, whose lines end with LF.
     pub fn packet(&self, text: &str) -> Signature {
-        let typ = if self.binary {
-            SignatureType::Binary
-        } else {
-            SignatureType::Text
-        };
+        let typ = if self.binary { SignatureType::Binary } else { SignatureType::Text };
         let mut data = Vec::new();
         if let Some(lifetime) = self.lifetime {
-            data.push(SubpacketData::SignatureExpirationTime(Duration::from_secs(
-                lifetime,
-            )));
+            data.push(SubpacketData::SignatureExpirationTime(Duration::from_secs(lifetime)));
         }
         let mut config = match (&self.key.subkey, self.by_primary) {
             (Some(subkey), false) => config(typ, subkey, self.created, data),
             _ => config(typ, &self.key.primary, self.created, data),
         };
         if self.critical {
-            let notation = Notation {
-                readable: true,
-                name: "unknown@example.org".into(),
-                value: "x".into(),
-            };
-            config
-                .hashed_subpackets
-                .push(Subpacket::critical(SubpacketData::Notation(notation)).unwrap());
+            let notation = Notation { readable: true, name: "unknown@example.org".into(), value: "x".into() };
+            config.hashed_subpackets.push(Subpacket::critical(SubpacketData::Notation(notation)).unwrap());
         }
         let canonical = text.replace('\n', "\r\n");
         match (&self.key.subkey, self.by_primary) {
@@ -179,35 +160,20 @@ impl<'a> Sign<'a> {
 /// not signed.
 pub fn clearsign(text: &str, signatures: &[Sign<'_>]) -> String {
     let text = text.strip_suffix('\n').unwrap_or(text);
-    let lines: Vec<&str> = text
-        .split('\n')
-        .map(|line| line.trim_end_matches([' ', '\t']))
-        .collect();
+    let lines: Vec<&str> = text.split('\n').map(|line| line.trim_end_matches([' ', '\t'])).collect();
     let text = &lines.join("\n");
     let packets: Vec<Packet> = signatures.iter().map(|sign| sign.packet(text).into()).collect();
     let escaped: Vec<String> = text
         .split('\n')
-        .map(|line| {
-            if line.starts_with('-') {
-                format!("- {line}")
-            } else {
-                line.to_owned()
-            }
-        })
+        .map(|line| if line.starts_with('-') { format!("- {line}") } else { line.to_owned() })
         .collect();
     let block = armored(&packets, BlockType::Signature);
-    format!(
-        "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\n{}\n{block}",
-        escaped.join("\n")
-    )
+    format!("-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\n{}\n{block}", escaped.join("\n"))
 }
 
 /// The armored certificates of several keys in one block.
 pub fn certificate(keys: &[&Key]) -> String {
-    let packets: Vec<Packet> = keys
-        .iter()
-        .flat_map(|key| key.certificate.iter().cloned())
-        .collect();
+    let packets: Vec<Packet> = keys.iter().flat_map(|key| key.certificate.iter().cloned()).collect();
     armored(&packets, BlockType::PublicKey)
 }
 
@@ -221,9 +187,7 @@ struct Packets<'a>(&'a [Packet]);
 
 impl pgp::ser::Serialize for Packets<'_> {
     fn to_writer<W: std::io::Write>(&self, writer: &mut W) -> pgp::errors::Result<()> {
-        self.0
-            .iter()
-            .try_for_each(|packet| pgp::ser::Serialize::to_writer(packet, writer))
+        self.0.iter().try_for_each(|packet| pgp::ser::Serialize::to_writer(packet, writer))
     }
 
     fn write_len(&self) -> usize {
@@ -258,25 +222,14 @@ impl Key {
                 .into_iter()
                 .chain(spec.extended.map(|(at, lifetime)| (at, Some(lifetime))))
             {
-                let config = config(
-                    SignatureType::CertPositive,
-                    &primary,
-                    at,
-                    statement(lifetime, true, true),
-                );
+                let config =
+                    config(SignatureType::CertPositive, &primary, at, statement(lifetime, true, true));
                 let signature = config.sign_certification(&primary, &public, &password, Tag::UserId, &id);
                 certificate.push(signature.unwrap().into());
             }
         }
-        let subkey = spec
-            .subkey
-            .as_ref()
-            .map(|sub| bind(&spec.name, sub, &primary, &mut certificate));
-        Self {
-            primary,
-            subkey,
-            certificate,
-        }
+        let subkey = spec.subkey.as_ref().map(|sub| bind(&spec.name, sub, &primary, &mut certificate));
+        Self { primary, subkey, certificate }
     }
 
     /// Fingerprint of the primary key, in upper-case hexadecimal digits.
@@ -325,9 +278,7 @@ fn bind(name: &str, sub: &SubkeySpec, primary: &SecretKey, certificate: &mut Vec
         BackSignature::Unhashed | BackSignature::Forged => binding.unhashed_subpackets.push(back()),
         BackSignature::None => {}
     }
-    let binding = binding
-        .sign_subkey_binding(primary, public, &password, subkey.public_key())
-        .unwrap();
+    let binding = binding.sign_subkey_binding(primary, public, &password, subkey.public_key()).unwrap();
     certificate.push(binding.into());
     if let Some(Revocation { reason, at }) = sub.revoked {
         let config = config(SignatureType::SubkeyRevocation, primary, at, revocation(reason));
@@ -341,14 +292,9 @@ fn material(name: &str, part: &str, created: i64) -> (PubKeyInner, SecretParams)
     let seed = Digest::of(format!("selfsame fixture {name} {part}").as_bytes()).0;
     let secret = ed25519::SecretKey::try_from_bytes(seed, ed25519::Mode::EdDSALegacy).unwrap();
     let params = PublicParams::EdDSALegacy((&secret).into());
-    let inner = PubKeyInner::new(
-        KeyVersion::V4,
-        PublicKeyAlgorithm::EdDSALegacy,
-        time(created),
-        None,
-        params,
-    )
-    .unwrap();
+    let inner =
+        PubKeyInner::new(KeyVersion::V4, PublicKeyAlgorithm::EdDSALegacy, time(created), None, params)
+            .unwrap();
     let secret = PlainSecretParams::EdDSALegacy(eddsa_legacy::SecretKey::Ed25519(secret));
     (inner, SecretParams::Plain(secret))
 }
@@ -378,18 +324,12 @@ fn statement(lifetime: Option<u32>, sign: bool, certify: bool) -> Vec<SubpacketD
     flags.set_sign(sign);
     flags.set_certify(certify);
     let lifetime = lifetime.map(|lifetime| SubpacketData::KeyExpirationTime(Duration::from_secs(lifetime)));
-    [SubpacketData::KeyFlags(flags)]
-        .into_iter()
-        .chain(lifetime)
-        .collect()
+    [SubpacketData::KeyFlags(flags)].into_iter().chain(lifetime).collect()
 }
 
 fn revocation(reason: Option<u8>) -> Vec<SubpacketData> {
     let reason = reason.map(RevocationCode::from);
-    reason
-        .map(|code| SubpacketData::RevocationReason(code, "fixture".into()))
-        .into_iter()
-        .collect()
+    reason.map(|code| SubpacketData::RevocationReason(code, "fixture".into())).into_iter().collect()
 }
 
 fn time(seconds: i64) -> Timestamp {

@@ -81,12 +81,7 @@ pub fn serve(root: &Path) -> Server {
             }
         }
     });
-    Server {
-        address,
-        state,
-        stop,
-        thread: Some(thread),
-    }
+    Server { address, state, stop, thread: Some(thread) }
 }
 
 impl Server {
@@ -97,20 +92,12 @@ impl Server {
 
     /// Makes the server misbehave for a path such as `/dists/sid/InRelease`, for good.
     pub fn set(&self, path: &str, behaviour: Behaviour) {
-        self.state
-            .lock()
-            .unwrap()
-            .special
-            .insert(path.to_owned(), (behaviour, None));
+        self.state.lock().unwrap().special.insert(path.to_owned(), (behaviour, None));
     }
 
     /// Makes the server misbehave for the next `times` requests of a path.
     pub fn set_times(&self, path: &str, times: usize, behaviour: Behaviour) {
-        self.state
-            .lock()
-            .unwrap()
-            .special
-            .insert(path.to_owned(), (behaviour, Some(times)));
+        self.state.lock().unwrap().special.insert(path.to_owned(), (behaviour, Some(times)));
     }
 
     /// The requests so far: `GET /path`, with ` bytes=N-` after it for a part.
@@ -144,13 +131,8 @@ fn connection(stream: TcpStream, root: &Path, state: &Mutex<State>, stop: &Atomi
     while let Some(request) = read_request(&mut reader)? {
         let special = {
             let mut state = state.lock().unwrap();
-            let range = request
-                .from
-                .map(|from| format!(" bytes={from}-"))
-                .unwrap_or_default();
-            state
-                .requests
-                .push(format!("{} {}{range}", request.method, request.path));
+            let range = request.from.map(|from| format!(" bytes={from}-")).unwrap_or_default();
+            state.requests.push(format!("{} {}{range}", request.method, request.path));
             match state.special.get_mut(&request.path) {
                 Some((_, Some(0))) | None => None,
                 Some((behaviour, times)) => {
@@ -172,10 +154,8 @@ fn read_request(reader: &mut impl BufRead) -> io::Result<Option<Request>> {
         return Ok(None);
     }
     let mut words = line.split_whitespace();
-    let (method, path) = (
-        words.next().unwrap_or_default().to_owned(),
-        words.next().unwrap_or_default().to_owned(),
-    );
+    let (method, path) =
+        (words.next().unwrap_or_default().to_owned(), words.next().unwrap_or_default().to_owned());
     let mut from = None;
     loop {
         let mut header = String::new();
@@ -185,10 +165,8 @@ fn read_request(reader: &mut impl BufRead) -> io::Result<Option<Request>> {
         if let Some((name, value)) = header.split_once(':')
             && name.eq_ignore_ascii_case("range")
         {
-            from = value
-                .trim()
-                .strip_prefix("bytes=")
-                .and_then(|range| range.split('-').next()?.parse().ok());
+            from =
+                value.trim().strip_prefix("bytes=").and_then(|range| range.split('-').next()?.parse().ok());
         }
     }
 }
@@ -203,9 +181,7 @@ fn answer(
 ) -> io::Result<bool> {
     match special {
         Some(Behaviour::Status { code, retry_after }) => {
-            let retry = retry_after
-                .map(|wait| format!("Retry-After: {wait}\r\n"))
-                .unwrap_or_default();
+            let retry = retry_after.map(|wait| format!("Retry-After: {wait}\r\n")).unwrap_or_default();
             empty(out, &format!("{code} Special\r\n{retry}"))
         }
         Some(Behaviour::Redirect(to)) => empty(out, &format!("302 Found\r\nLocation: {to}\r\n")),
@@ -240,19 +216,13 @@ fn send(
     stop: &AtomicBool,
 ) -> io::Result<bool> {
     let all = body.len();
-    let part = match request
-        .from
-        .filter(|_| !matches!(special, Some(Behaviour::NoRange)))
-    {
+    let part = match request.from.filter(|_| !matches!(special, Some(Behaviour::NoRange))) {
         Some(from) if from >= all => {
             return empty(out, &format!("416 Range\r\nContent-Range: bytes */{all}\r\n"));
         }
         Some(from) => {
             let last = all - 1;
-            write!(
-                out,
-                "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes {from}-{last}/{all}\r\n"
-            )?;
+            write!(out, "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes {from}-{last}/{all}\r\n")?;
             &body[from..]
         }
         None => {
@@ -260,11 +230,7 @@ fn send(
             body
         }
     };
-    write!(
-        out,
-        "Accept-Ranges: bytes\r\nContent-Length: {}\r\n\r\n",
-        part.len()
-    )?;
+    write!(out, "Accept-Ranges: bytes\r\nContent-Length: {}\r\n\r\n", part.len())?;
     if request.method == "HEAD" {
         return Ok(true);
     }
@@ -290,9 +256,7 @@ fn send(
 /// The file for a URL path; `None` for one that would lead outside.
 fn local(root: &Path, path: &str) -> Option<PathBuf> {
     let path = path.strip_prefix('/')?;
-    let safe = path
-        .split('/')
-        .all(|component| !matches!(component, "" | "." | ".."));
+    let safe = path.split('/').all(|component| !matches!(component, "" | "." | ".."));
     safe.then(|| root.join(path))
 }
 
@@ -324,27 +288,14 @@ mod tests {
         assert!(get(&server, "/a", "Range: bytes=5-\r\n").starts_with("HTTP/1.1 416"));
         assert!(get(&server, "/b", "").starts_with("HTTP/1.1 404"));
         assert!(get(&server, "/../a", "").starts_with("HTTP/1.1 404"));
-        server.set_times(
-            "/a",
-            1,
-            Behaviour::Status {
-                code: 503,
-                retry_after: Some(3),
-            },
-        );
+        server.set_times("/a", 1, Behaviour::Status { code: 503, retry_after: Some(3) });
         assert!(get(&server, "/a", "").contains("503 Special\r\nRetry-After: 3\r\n"));
         assert!(get(&server, "/a", "").ends_with("hello"));
         server.set("/a", Behaviour::Truncate(2));
         assert!(get(&server, "/a", "").ends_with("Content-Length: 5\r\n\r\nhe"));
         server.set("/a", Behaviour::Lie(b"other".to_vec()));
         assert!(get(&server, "/a", "").ends_with("other"));
-        server.set(
-            "/a",
-            Behaviour::Slow {
-                piece: 2,
-                pause: Duration::from_millis(1),
-            },
-        );
+        server.set("/a", Behaviour::Slow { piece: 2, pause: Duration::from_millis(1) });
         assert!(get(&server, "/a", "").ends_with("hello"));
         server.set("/a", Behaviour::Redirect("http://elsewhere/".into()));
         assert!(get(&server, "/a", "").contains("Location: http://elsewhere/"));

@@ -35,13 +35,7 @@ pub struct Index {
 impl Index {
     /// Compresses the plain bytes.
     pub fn of(plain: Vec<u8>) -> Self {
-        let xz = Codec::Xz {
-            preset: 0,
-            x86: false,
-            dict_size: 1 << 20,
-        }
-        .compress(&plain)
-        .unwrap();
+        let xz = Codec::Xz { preset: 0, x86: false, dict_size: 1 << 20 }.compress(&plain).unwrap();
         let gz = gzip(&plain);
         Self { plain, xz, gz }
     }
@@ -52,9 +46,7 @@ impl Index {
 fn gzip(plain: &[u8]) -> Vec<u8> {
     let zlib = Codec::Gzip { level: 1 }.compress(plain).unwrap();
     let crc = plain.iter().fold(u32::MAX, |crc, &byte| {
-        (0..8).fold(crc ^ u32::from(byte), |crc, _| {
-            crc >> 1 ^ if crc & 1 == 1 { 0xedb8_8320 } else { 0 }
-        })
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| crc >> 1 ^ if crc & 1 == 1 { 0xedb8_8320 } else { 0 })
     });
     let size = u32::try_from(plain.len()).expect("fixtures are small");
     let header = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
@@ -125,19 +117,13 @@ impl<'a> Suite<'a> {
         for (component, debs) in &self.packages {
             for architecture in self.architectures.split_whitespace() {
                 let mut plain = String::new();
-                for deb in debs
-                    .iter()
-                    .filter(|deb| [architecture, "all"].contains(&deb.get("Architecture")))
+                for deb in debs.iter().filter(|deb| [architecture, "all"].contains(&deb.get("Architecture")))
                 {
                     let bytes = deb.bytes();
                     let (size, sha256) = (bytes.len(), Digest::of(&bytes));
                     let file = pool_path(component, deb);
-                    write!(
-                        plain,
-                        "{}Filename: {file}\nSize: {size}\nSHA256: {sha256}\n\n",
-                        deb.control()
-                    )
-                    .unwrap();
+                    write!(plain, "{}Filename: {file}\nSize: {size}\nSHA256: {sha256}\n\n", deb.control())
+                        .unwrap();
                 }
                 let path = format!("{component}/binary-{architecture}/Packages");
                 all.insert(path, Index::of(plain.into_bytes()));
@@ -162,19 +148,10 @@ impl<'a> Suite<'a> {
         if self.by_hash {
             out.push_str("Acquire-By-Hash: yes\n");
         }
-        let components = self
-            .packages
-            .keys()
-            .map(String::as_str)
-            .collect::<Vec<_>>()
-            .join(" ");
+        let components = self.packages.keys().map(String::as_str).collect::<Vec<_>>().join(" ");
         let components = self.components.as_ref().unwrap_or(&components);
-        write!(
-            out,
-            "Architectures: {}\nComponents: {components}\n{}",
-            self.architectures, self.extra
-        )
-        .unwrap();
+        write!(out, "Architectures: {}\nComponents: {components}\n{}", self.architectures, self.extra)
+            .unwrap();
         match self.digests {
             Digests::Sha256 => out.push_str("SHA256:\n"),
             Digests::WeakOnly => out.push_str("MD5Sum:\n"),
@@ -183,11 +160,7 @@ impl<'a> Suite<'a> {
         for (path, index) in self.indexes() {
             for (form, bytes) in self.written(&index) {
                 let digest = Digest::of(bytes).to_string();
-                let digest = if self.digests == Digests::WeakOnly {
-                    &digest[..32]
-                } else {
-                    &digest
-                };
+                let digest = if self.digests == Digests::WeakOnly { &digest[..32] } else { &digest };
                 writeln!(out, " {digest} {:>8} {path}{form}", bytes.len()).unwrap();
             }
         }
@@ -200,14 +173,8 @@ impl<'a> Suite<'a> {
     }
 
     fn written<'i>(&self, index: &'i Index) -> Vec<(&'static str, &'i [u8])> {
-        let all = [
-            ("", &index.plain[..]),
-            (".xz", &index.xz[..]),
-            (".gz", &index.gz[..]),
-        ];
-        all.into_iter()
-            .filter(|(form, _)| self.forms.contains(form))
-            .collect()
+        let all = [("", &index.plain[..]), (".xz", &index.xz[..]), (".gz", &index.gz[..])];
+        all.into_iter().filter(|(form, _)| self.forms.contains(form)).collect()
     }
 
     /// Writes `dists/PATH` and the pool below `root`.
@@ -220,12 +187,7 @@ impl<'a> Suite<'a> {
                 let file = dists.join(format!("{path}{form}"));
                 put(&file, bytes);
                 if self.by_hash {
-                    put(
-                        &file
-                            .with_file_name("by-hash/SHA256")
-                            .join(Digest::of(bytes).to_string()),
-                        bytes,
-                    );
+                    put(&file.with_file_name("by-hash/SHA256").join(Digest::of(bytes).to_string()), bytes);
                 }
             }
         }
@@ -264,15 +226,11 @@ fn put(path: &Path, bytes: &[u8]) {
 /// A date as HTTP and `Release` files write it: `Thu, 15 Jan 2026 12:00:00 GMT`.
 pub fn http_date(seconds: i64) -> String {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-    const MONTHS: [&str; 12] = [
-        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-    ];
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let seconds = u32::try_from(seconds).expect("fixture times are between 1970 and 2106");
     let date = civil(seconds);
-    let (day, month) = (
-        DAYS[(seconds / 86_400 % 7) as usize],
-        MONTHS[usize::from(date.month) - 1],
-    );
+    let (day, month) = (DAYS[(seconds / 86_400 % 7) as usize], MONTHS[usize::from(date.month) - 1]);
     format!(
         "{day}, {:02} {month} {} {:02}:{:02}:{:02} GMT",
         date.day, date.year, date.hour, date.minute, date.second

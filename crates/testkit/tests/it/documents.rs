@@ -21,35 +21,19 @@ const SCRIPTS: [&str; 6] = [
 #[test]
 fn readme_has_two_commands() {
     let readme = fs::read_to_string(workspace().join("README.md")).unwrap();
-    assert_eq!(
-        commands(&readme),
-        [
-            "cargo run --release --locked -- build examples/live",
-            "scripts/test.sh"
-        ]
-    );
+    assert_eq!(commands(&readme), ["cargo run --release --locked -- build examples/live", "scripts/test.sh"]);
 }
 
 #[test]
 fn links_between_documents_lead_somewhere() {
-    let documents = [
-        "README.md",
-        "ARCHITECTURE.md",
-        "CONTRIBUTING.md",
-        "SHORTCOMINGS.md",
-        "CHANGELOG.md",
-        "docs/cli.md",
-    ];
+    let documents =
+        ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SHORTCOMINGS.md", "CHANGELOG.md", "docs/cli.md"];
     for document in documents.map(PathBuf::from) {
         let text = fs::read_to_string(workspace().join(&document)).unwrap();
         for (_, rest) in text.match_indices("](").map(|(at, _)| text.split_at(at + 2)) {
             let target = rest.split([')', '#']).next().unwrap();
             let path = workspace().join(document.parent().unwrap()).join(target);
-            assert!(
-                target.contains("://") || path.exists(),
-                "{}: {target}",
-                document.display()
-            );
+            assert!(target.contains("://") || path.exists(), "{}: {target}", document.display());
         }
     }
 }
@@ -58,10 +42,8 @@ fn links_between_documents_lead_somewhere() {
 fn scripts_can_be_run_and_parsed() {
     for script in SCRIPTS {
         let path = workspace().join(script);
-        let mode = fs::metadata(&path)
-            .unwrap_or_else(|error| panic!("{script}: {error}"))
-            .permissions()
-            .mode();
+        let mode =
+            fs::metadata(&path).unwrap_or_else(|error| panic!("{script}: {error}")).permissions().mode();
         assert_eq!(mode & 0o111, 0o111, "{script} is executable");
         let shell = if script == ".ci/run" { "sh" } else { "bash" };
         let _parsed = oracle_text(Command::new(shell).arg("-n").arg(&path));
@@ -70,17 +52,10 @@ fn scripts_can_be_run_and_parsed() {
 
 #[test]
 fn architecture_fits_two_pages_and_contributing_has_twenty_rules() {
-    let lines = |name: &str| {
-        fs::read_to_string(workspace().join(name))
-            .unwrap()
-            .lines()
-            .count()
-    };
+    let lines = |name: &str| fs::read_to_string(workspace().join(name)).unwrap().lines().count();
     assert!(lines("ARCHITECTURE.md") <= 120, "two pages of 60 lines");
     let rules = fs::read_to_string(workspace().join("CONTRIBUTING.md")).unwrap();
-    let numbered = |line: &&str| {
-        line.split_once(". ")
-            .is_some_and(|(number, _)| number.parse::<u32>().is_ok())
-    };
+    let numbered =
+        |line: &&str| line.split_once(". ").is_some_and(|(number, _)| number.parse::<u32>().is_ok());
     assert_eq!(rules.lines().filter(numbered).count(), 20);
 }

@@ -11,19 +11,8 @@ const EDGES: [(&str, &[&str]); 6] = [
     ("selfsame-image", &[]),
     ("selfsame-store", &["selfsame-image"]),
     ("selfsame-apt", &["selfsame-image", "selfsame-store"]),
-    (
-        "selfsame-build",
-        &["selfsame-apt", "selfsame-image", "selfsame-store"],
-    ),
-    (
-        "selfsame-cli",
-        &[
-            "selfsame-apt",
-            "selfsame-build",
-            "selfsame-image",
-            "selfsame-store",
-        ],
-    ),
+    ("selfsame-build", &["selfsame-apt", "selfsame-image", "selfsame-store"]),
+    ("selfsame-cli", &["selfsame-apt", "selfsame-build", "selfsame-image", "selfsame-store"]),
     ("selfsame-testkit", &["selfsame-image"]),
 ];
 
@@ -37,10 +26,7 @@ const RESERVED: [(&str, &[&str]); 12] = [
     ("pgp", &["selfsame-apt", "selfsame-testkit"]),
     ("rpgpie", &["selfsame-apt"]),
     ("toml", &["selfsame-build"]),
-    (
-        "serde_json",
-        &["selfsame-build", "selfsame-cli", "selfsame-testkit"],
-    ),
+    ("serde_json", &["selfsame-build", "selfsame-cli", "selfsame-testkit"]),
     ("zstd", &["selfsame-image"]),
     ("liblzma", &["selfsame-image"]),
     ("flate2", &["selfsame-image"]),
@@ -50,61 +36,30 @@ const RESERVED: [(&str, &[&str]); 12] = [
 /// For each crate of the workspace what it depends on, tests left out.
 fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
     let metadata = Command::new(env!("CARGO"))
-        .args([
-            "metadata",
-            "--format-version=1",
-            "--no-deps",
-            "--offline",
-            "--locked",
-        ])
+        .args(["metadata", "--format-version=1", "--no-deps", "--offline", "--locked"])
         .current_dir(workspace())
         .output()
         .expect("the cargo that runs this test can run again");
-    assert!(
-        metadata.status.success(),
-        "{}",
-        String::from_utf8_lossy(&metadata.stderr)
-    );
+    assert!(metadata.status.success(), "{}", String::from_utf8_lossy(&metadata.stderr));
     let metadata: Value = serde_json::from_slice(&metadata.stdout).expect("cargo writes JSON");
     let text = |value: &Value| value.as_str().expect("names are strings").to_owned();
     let normal = |dependency: &&Value| dependency["kind"] != "dev";
     let package = |package: &Value| {
-        let dependencies = package["dependencies"]
-            .as_array()
-            .expect("dependencies are a list");
-        (
-            text(&package["name"]),
-            dependencies
-                .iter()
-                .filter(normal)
-                .map(|one| text(&one["name"]))
-                .collect(),
-        )
+        let dependencies = package["dependencies"].as_array().expect("dependencies are a list");
+        (text(&package["name"]), dependencies.iter().filter(normal).map(|one| text(&one["name"])).collect())
     };
-    metadata["packages"]
-        .as_array()
-        .expect("packages are a list")
-        .iter()
-        .map(package)
-        .collect()
+    metadata["packages"].as_array().expect("packages are a list").iter().map(package).collect()
 }
 
 #[test]
 fn dependencies_point_down_only() {
     let found = dependencies();
     let known: BTreeSet<&str> = EDGES.iter().map(|(name, _)| *name).collect();
-    assert_eq!(
-        found.keys().map(String::as_str).collect::<BTreeSet<_>>(),
-        known,
-        "every crate has its row"
-    );
+    assert_eq!(found.keys().map(String::as_str).collect::<BTreeSet<_>>(), known, "every crate has its row");
     for (name, allowed) in EDGES {
         for dependency in &found[name] {
             let foreign = !known.contains(dependency.as_str());
-            assert!(
-                foreign || allowed.contains(&dependency.as_str()),
-                "{name} must not use {dependency}"
-            );
+            assert!(foreign || allowed.contains(&dependency.as_str()), "{name} must not use {dependency}");
         }
     }
 }
@@ -122,17 +77,11 @@ fn reserved_crates_stay_where_they_belong() {
 #[test]
 fn the_budget_of_crates_and_the_absence_of_async() {
     let lock = std::fs::read_to_string(workspace().join("Cargo.lock")).unwrap();
-    let names: Vec<&str> = lock
-        .lines()
-        .filter_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"'))
-        .collect();
+    let names: Vec<&str> =
+        lock.lines().filter_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"')).collect();
     // Every crate is code that somebody must trust. Raising this is a decision: say why in the commit.
     const BUDGET: usize = 290;
-    assert!(
-        names.len() <= BUDGET,
-        "Cargo.lock has {} crates, the budget is {BUDGET}",
-        names.len()
-    );
+    assert!(names.len() <= BUDGET, "Cargo.lock has {} crates, the budget is {BUDGET}", names.len());
     for banned in ["tokio", "async-std", "openssl-sys", "anyhow", "chrono-tz"] {
         assert!(!names.contains(&banned), "{banned} got in");
     }

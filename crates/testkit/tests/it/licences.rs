@@ -24,10 +24,7 @@ const ALLOWED: [&str; 13] = [
 
 /// Whether one may choose allowed licences only. `expression` is SPDX, or the older form with `/` for OR.
 fn allowed(expression: &str) -> bool {
-    let spaced = expression
-        .replace('/', " OR ")
-        .replace('(', " ( ")
-        .replace(')', " ) ");
+    let spaced = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
     let words: Vec<&str> = spaced.split_whitespace().collect();
     let mut at = 0;
     let result = either(&words, &mut at);
@@ -76,11 +73,7 @@ fn every_dependency_may_be_given_away() {
         .current_dir(workspace())
         .output()
         .expect("the cargo that runs this test can run again");
-    assert!(
-        metadata.status.success(),
-        "{}",
-        String::from_utf8_lossy(&metadata.stderr)
-    );
+    assert!(metadata.status.success(), "{}", String::from_utf8_lossy(&metadata.stderr));
     let metadata: Value = serde_json::from_slice(&metadata.stdout).expect("cargo writes JSON");
     let packages = metadata["packages"].as_array().expect("packages are a list");
     assert!(packages.len() > 6, "only {} packages", packages.len());

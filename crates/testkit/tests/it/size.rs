@@ -11,16 +11,8 @@ const LONGEST_FUNCTION: usize = 70;
 /// Functions (or files) that may be longer: path from the root, name (empty for the file), reason.
 const EXCEPTIONS: [(&str, &str, &str); 3] = [
     ("crates/apt/src/release/tests.rs", "one_change_one_refusal", CASES),
-    (
-        "crates/image/src/cpio/tests.rs",
-        "every_broken_rule_is_named",
-        CASES,
-    ),
-    (
-        "crates/image/src/tar/tests.rs",
-        "every_broken_rule_is_named",
-        CASES,
-    ),
+    ("crates/image/src/cpio/tests.rs", "every_broken_rule_is_named", CASES),
+    ("crates/image/src/tar/tests.rs", "every_broken_rule_is_named", CASES),
 ];
 const CASES: &str = "a table with a case for each rule of the format";
 
@@ -76,9 +68,7 @@ fn function_name(line: &str) -> Option<&str> {
 }
 
 fn is_excepted(path: &Path, name: &str) -> bool {
-    EXCEPTIONS
-        .iter()
-        .any(|(file, function, _)| Path::new(file) == path && *function == name)
+    EXCEPTIONS.iter().any(|(file, function, _)| Path::new(file) == path && *function == name)
 }
 
 #[test]
@@ -107,9 +97,7 @@ fn every_exception_is_still_needed() {
         let code = fs::read_to_string(workspace().join(file)).unwrap();
         let needed = match name {
             "" => code.lines().count() > LONGEST_FILE,
-            _ => functions(&code)
-                .iter()
-                .any(|(found, lines)| found == name && *lines > LONGEST_FUNCTION),
+            _ => functions(&code).iter().any(|(found, lines)| found == name && *lines > LONGEST_FUNCTION),
         };
         assert!(needed, "{file} {name} ({reason}) is short enough now");
     }
@@ -131,8 +119,5 @@ impl X {
 }
 ";
     let expected = [("one", 1), ("declared", 1), ("long", 6)];
-    assert_eq!(
-        functions(code),
-        expected.map(|(name, lines)| (name.to_owned(), lines))
-    );
+    assert_eq!(functions(code), expected.map(|(name, lines)| (name.to_owned(), lines)));
 }
