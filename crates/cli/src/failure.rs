@@ -107,6 +107,7 @@ impl Failure {
     }
 
     /// Whose fault it is.
+    #[cfg(test)]
     pub fn kind(&self) -> Kind {
         self.kind
     }

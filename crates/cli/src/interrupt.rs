@@ -36,11 +36,6 @@ impl Interrupt {
     pub fn check(&self) -> Result<(), Failure> {
         if self.is_raised() { Err(Failure::interrupted()) } else { Ok(()) }
     }
-
-    /// The flag itself, for libraries that want to look at it without knowing this type.
-    pub fn flag(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.0)
-    }
 }
 
 #[cfg(test)]
@@ -51,7 +46,7 @@ mod tests {
     fn a_raised_flag_is_a_failure_of_its_own_kind() {
         let interrupt = Interrupt::default();
         interrupt.check().unwrap();
-        interrupt.flag().store(true, Ordering::Relaxed);
+        interrupt.0.store(true, Ordering::Relaxed);
         assert_eq!(interrupt.check().unwrap_err().kind(), Kind::Interrupted);
     }
 }

@@ -197,7 +197,12 @@ fn an_index_of_its_own_for_all_is_used_where_there_is_one() {
 
 /// A change to a suite, and the end of the message that refuses it.
 #[rustfmt::skip]
-const WRONG: &[(fn(&mut Suite<'_>), &str)] = &[
+/// A way to spoil something, and the words it is refused with.
+type Spoiled<T> = (fn(&mut T), &'static str);
+/// The same for a suite.
+type SpoiledSuite = (fn(&mut Suite<'_>), &'static str);
+
+const WRONG: &[SpoiledSuite] = &[
     (|suite| suite.codename = "sid".to_owned(), "; mirror 0: it is the file of codename sid and suite stable"),
     (|suite| suite.date = None, "its text is refused: Release file has no field Date"),
     (|suite| suite.date = Some(NOW + 3600), "it is not current: Release file is dated 20260115T130000Z, which is after 20260115T120005Z"),
@@ -418,7 +423,7 @@ fn an_archive_that_changes_is_read_anew() {
 
 /// A change to a lock, and the start of the message that refuses it.
 #[rustfmt::skip]
-const CHANGED: &[(fn(&mut Snapshot), &str)] = &[
+const CHANGED: &[Spoiled<Snapshot>] = &[
     (|lock| lock.archive.push('x'), "recorded archive of fixture is fixturex, the signed files say fixture"),
     (|lock| lock.serial.replace_range(14..15, "1"), "recorded serial of fixture is 20260115T115901Z, the signed files say 20260115T115900Z"),
     (|lock| lock.at -= 3600, "InRelease of trixie as of 20260115T110005Z: its signatures are refused: "),

@@ -181,7 +181,7 @@ fn an_altered_in_release_is_refused() {
     assert_ne!(good, altered);
     for (body, word) in [
         (altered.clone().into_bytes(), "signature"),
-        (good[..good.len() / 2].as_bytes().to_vec(), "sign"),
+        (good.as_bytes()[..good.len() / 2].to_vec(), "sign"),
         (b"<html>please log in</html>".to_vec(), "sign"),
         (Vec::new(), "sign"),
     ] {
