@@ -188,14 +188,14 @@ fn run(request: &Request<'_>) -> Result<Built, BuildError> {
         return Err(BuildError::Stale { changes });
     }
     let builder = Builder::new(request)?;
-    let recipe = builder.recipe_digest();
-    let key = builder.image_key(recipe);
+    let plan = builder.plan_digest();
+    let key = builder.image_key(plan);
     let files = match output::find(request.store, key)? {
         Some(files) => {
             builder.report_cached();
             files
         }
-        None => builder.run(request.source, recipe, key)?,
+        None => builder.run(request.source, plan, key)?,
     };
     let outputs = output::publish(request.store, &files, request.out)?;
     let mut stages = builder.reports.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -235,8 +235,8 @@ impl<'a> Builder<'a> {
         })
     }
 
-    /// Digest of all the recipe's files that matter, and of nothing else that lies beside them.
-    fn recipe_digest(&self) -> Digest {
+    /// Digest of everything that shapes the outputs.
+    fn plan_digest(&self) -> Digest {
         let mut text = format!("{}\n", self.plan.tree);
         for (output, key) in &self.plan.outputs {
             text.push_str(&format!("{} {key}\n", output.name()));
@@ -244,11 +244,11 @@ impl<'a> Builder<'a> {
         Digest::of(text.as_bytes())
     }
 
-    fn image_key(&self, recipe: Digest) -> Digest {
-        Digest::of(format!("image {} {recipe} {}", self.recipe.name, self.lock.digest()).as_bytes())
+    fn image_key(&self, plan: Digest) -> Digest {
+        Digest::of(format!("image {} {plan} {}", self.recipe.name, self.lock.digest()).as_bytes())
     }
 
-    fn run(&self, source: &dyn Source, recipe: Digest, key: Digest) -> Result<Vec<output::File>, BuildError> {
+    fn run(&self, source: &dyn Source, plan: Digest, key: Digest) -> Result<Vec<output::File>, BuildError> {
         self.stage(Stage::Fetch, self.lock.digest(), || {
             crate::fetch::packages(self.lock, self.store, source, self.observer)?;
             Ok(((), false))
@@ -276,14 +276,14 @@ impl<'a> Builder<'a> {
             let layer = result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
             stages::assemble::run(self, &mut packed, &stages::initramfs::load(&layer)?)?;
         }
-        self.conclude(packed, recipe, key)
+        self.conclude(packed, plan, key)
     }
 
     /// Writes manifest, package list and record, and remembers the whole set under `key`.
     fn conclude(
         &self,
         packed: stages::pack::Packed,
-        recipe: Digest,
+        plan: Digest,
         key: Digest,
     ) -> Result<Vec<output::File>, BuildError> {
         let name = &self.recipe.name;
@@ -309,7 +309,7 @@ impl<'a> Builder<'a> {
             subjects: &subjects,
             components: &packed.components,
             tree: tree::merkle::digest(&packed.tree),
-            recipe,
+            plan,
             lock: self.lock,
             epoch: self.plan.epoch,
         };

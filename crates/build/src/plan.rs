@@ -7,6 +7,7 @@ use selfsame_image::{Digest, Epoch, codec};
 
 use crate::lock::{FORMAT, Lock, Package, Role, Step};
 use crate::recipe::{Output, Recipe};
+use crate::stages::{EMPTIED, REMOVED, script};
 
 /// Digests of the recipe's files that reach the image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,18 +47,17 @@ pub fn plan(recipe: &Recipe, lock: &Lock, inputs: &Inputs, epoch: Epoch) -> Resu
     let named = |name: &str| lock.image_package(name).ok_or_else(|| name.to_owned());
     let mut key = Key::new("bootstrap", &[]);
     key.add("epoch", epoch.0);
+    key.add("script", script::bootstrap(&lock.install.base));
     for name in &lock.install.base {
         key.package(named(name)?);
     }
     let bootstrap = key.finish();
 
     let mut key = Key::new("install", &[bootstrap]);
-    for step in lock.install.steps().ok_or("install.steps")? {
-        let (verb, names) = match &step {
-            Step::Unpack(names) => ("unpack", names),
-            Step::Configure(names) => ("configure", names),
-        };
-        key.add("step", verb);
+    let steps = lock.install.steps().ok_or("install.steps")?;
+    key.add("script", script::install(&steps));
+    for step in &steps {
+        let (Step::Unpack(names) | Step::Configure(names)) = step;
         for name in names {
             key.package(named(name)?);
         }
@@ -65,7 +65,7 @@ pub fn plan(recipe: &Recipe, lock: &Lock, inputs: &Inputs, epoch: Epoch) -> Resu
     let install = key.finish();
 
     let mut key = Key::new("customise", &[install]);
-    key.add("system", format_args!("{:?}", recipe.system));
+    key.add("script", script::customise(&recipe.system));
     key.add("automatic", lock.install.automatic.join(" "));
     key.add("overlay", format_args!("{:?}", inputs.overlay));
     for (path, digest) in recipe.hooks.iter().zip(&inputs.hooks) {
@@ -75,10 +75,13 @@ pub fn plan(recipe: &Recipe, lock: &Lock, inputs: &Inputs, epoch: Epoch) -> Resu
 
     let initramfs = recipe.bootable().then(|| {
         let mut key = Key::new("initramfs", &[customise]);
+        key.add("script", script::initramfs());
         key.codec(recipe.initramfs_codec);
         key.finish()
     });
     let mut key = Key::new("tree", &[customise]);
+    REMOVED.iter().for_each(|(glob, _)| key.add("removed", glob));
+    EMPTIED.iter().for_each(|path| key.add("emptied", path));
     recipe.exclude.iter().for_each(|pattern| key.add("exclude", pattern));
     let tree = key.finish();
 

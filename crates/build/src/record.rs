@@ -65,7 +65,7 @@ struct Predicate<'a> {
     image_format: u32,
     codecs: BTreeMap<&'static str, &'static str>,
     epoch: Moment,
-    recipe: &'a str,
+    plan: &'a str,
     lock: Locked<'a>,
     tree: String,
     components: &'a [Component],
@@ -101,8 +101,8 @@ pub struct Facts<'a> {
     pub components: &'a [Component],
     /// Merkle digest of the final tree.
     pub tree: Digest,
-    /// Digest of the recipe's files.
-    pub recipe: Digest,
+    /// Digest of the plan: of everything in the recipe, the lock and this program that shapes the outputs.
+    pub plan: Digest,
     /// The lock that was used.
     pub lock: &'a Lock,
     /// The moment of the image.
@@ -116,7 +116,7 @@ pub fn render(facts: &Facts<'_>) -> String {
         serial: &archive.serial,
         in_release: archive.suites.iter().map(|suite| suite.in_release.sha256.to_string()).collect(),
     });
-    let recipe = facts.recipe.to_string();
+    let plan = facts.plan.to_string();
     let statement = Statement {
         kind: "https://in-toto.io/Statement/v1",
         subject: facts.subjects,
@@ -125,7 +125,7 @@ pub fn render(facts: &Facts<'_>) -> String {
             image_format: FORMAT,
             codecs: codec::LIBRARIES.iter().copied().collect(),
             epoch: Moment { seconds: facts.epoch.0, date: facts.epoch.civil().to_string() },
-            recipe: &recipe,
+            plan: &plan,
             lock: Locked {
                 sha256: facts.lock.digest().to_string(),
                 archives: archives.collect(),
@@ -162,13 +162,13 @@ mod tests {
             subjects: &[Subject::new("x.iso".into(), 5, Digest::of(b"iso"))],
             components: &[Component::new("squashfs", 3, Digest::of(b"sq"))],
             tree: Digest::of(b"tree"),
-            recipe: Digest::of(b"recipe"),
+            plan: Digest::of(b"plan"),
             lock: &lock,
             epoch: Epoch(1_747_474_992),
         };
         let text = render(&facts);
         assert_eq!(text, render(&facts));
-        for digest in [Digest::of(b"iso"), Digest::of(b"sq"), Digest::of(b"recipe"), lock.digest()] {
+        for digest in [Digest::of(b"iso"), Digest::of(b"sq"), Digest::of(b"plan"), lock.digest()] {
             assert!(text.contains(&digest.to_string()));
         }
         assert!(text.contains("\"2025-05-17T09:43:12Z\"") && text.contains("20250517T094312Z"));

@@ -203,20 +203,47 @@ type Spoiled<T> = (fn(&mut T), &'static str);
 type SpoiledSuite = (fn(&mut Suite<'_>), &'static str);
 
 const WRONG: &[SpoiledSuite] = &[
-    (|suite| suite.codename = "sid".to_owned(), "; mirror 0: it is the file of codename sid and suite stable"),
+    (
+        |suite| suite.codename = "sid".to_owned(),
+        "; mirror 0: it is the file of codename sid and suite stable",
+    ),
     (|suite| suite.date = None, "its text is refused: Release file has no field Date"),
-    (|suite| suite.date = Some(NOW + 3600), "it is not current: Release file is dated 20260115T130000Z, which is after 20260115T120005Z"),
-    (|suite| suite.valid_until = Some(NOW + 4), "it is not current: Release file was valid until 20260115T120004Z, which is before 20260115T120005Z"),
-    (|suite| suite.digests = Digests::WeakOnly, "Release file has only weak digests (MD5Sum); SHA256 is needed"),
+    (
+        |suite| suite.date = Some(NOW + 3600),
+        "it is not current: Release file is dated 20260115T130000Z, which is after 20260115T120005Z",
+    ),
+    (
+        |suite| suite.valid_until = Some(NOW + 4),
+        "it is not current: Release file was valid until 20260115T120004Z, which is before 20260115T120005Z",
+    ),
+    (
+        |suite| suite.digests = Digests::WeakOnly,
+        "Release file has only weak digests (MD5Sum); SHA256 is needed",
+    ),
     (|suite| suite.digests = Digests::None, "its text is refused: Release file has no field SHA256"),
-    (|suite| suite.extra = "Codename: trixie\n".to_owned(), "Release file is malformed: line 9 (byte 157): field Codename is given twice"),
-    (|suite| suite.extra = "\nOrigin: Other\n".to_owned(), "its text is refused: Release file is not one paragraph"),
-    (|suite| suite.signatures.clear(), ": not a cleartext-signed file as archives publish them: line 19: base64 is malformed"),
+    (
+        |suite| suite.extra = "Codename: trixie\n".to_owned(),
+        "Release file is malformed: line 9 (byte 157): field Codename is given twice",
+    ),
+    (
+        |suite| suite.extra = "\nOrigin: Other\n".to_owned(),
+        "its text is refused: Release file is not one paragraph",
+    ),
+    (
+        |suite| suite.signatures.clear(),
+        ": not a cleartext-signed file as archives publish them: line 19: base64 is malformed",
+    ),
     (|suite| suite.components = Some("contrib".to_owned()), "trixie has no component main; it has contrib"),
-    (|suite| suite.architectures = "arm64 i386".to_owned(), "trixie has no architecture amd64; it has arm64, i386"),
+    (
+        |suite| suite.architectures = "arm64 i386".to_owned(),
+        "trixie has no architecture amd64; it has arm64, i386",
+    ),
     (|suite| suite.forms = vec![], "trixie lists no index main/binary-amd64/Packages in a known form"),
     (|suite| suite.packages.clear(), "trixie has no component main; it has "),
-    (|suite| suite.packages.get_mut("main").unwrap()[0] = Deb::new("hello", "x"), "index main/binary-amd64/Packages.xz of trixie: byte 15: field Version: \"x\" is not a version: upstream part does not start with a digit"),
+    (
+        |suite| suite.packages.get_mut("main").unwrap()[0] = Deb::new("hello", "x"),
+        "index main/binary-amd64/Packages.xz of trixie: byte 15: field Version: \"x\" is not a version: upstream part does not start with a digit",
+    ),
 ];
 
 #[test]

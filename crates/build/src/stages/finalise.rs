@@ -22,7 +22,7 @@ pub const REMOVED: &[(&str, &str)] = &[
     ("var/lib/dpkg/available", "apt does not use it"),
     ("var/lib/dpkg/lock*", "lock"),
     ("var/lib/dpkg/triggers/Lock", "lock"),
-    ("var/lib/apt/lists/**", "indexes of the build's own mirror"),
+    ("var/lib/apt/lists/*_*", "indexes of the build's own mirror"),
     ("var/cache/apt/**/*.deb", "packages of the build"),
     ("var/cache/apt/*.bin", "cache, made again by apt"),
     ("var/cache/debconf/*-old", "backups of the debconf database"),

@@ -62,16 +62,21 @@ fn assert_promised(example: &str, built: &BTreeMap<PathBuf, String>) {
         .map(|((_, output), digest)| (output, digest))
         .collect();
     let output = |path: &Path| path.extension().unwrap_or_default().to_string_lossy().into_owned();
-    let built: BTreeMap<String, String> =
-        built.iter().map(|(path, digest)| (output(path), digest.clone())).collect();
+    // Manifest, package list and record follow from the image; README promises the images.
+    let built: BTreeMap<String, String> = built
+        .iter()
+        .map(|(path, digest)| (output(path), digest.clone()))
+        .filter(|(output, _)| ["iso", "squashfs", "tar"].contains(&output.as_str()))
+        .collect();
     assert_eq!(built, promised, "README's table does not say what {example} gives");
 }
 
 static LIVE: LazyLock<BTreeMap<PathBuf, String>> = LazyLock::new(|| build("live"));
+static TINY: LazyLock<BTreeMap<PathBuf, String>> = LazyLock::new(|| build("tiny"));
 
 #[test]
 fn tiny_gives_the_promised_bytes() {
-    assert_promised("tiny", &build("tiny"));
+    assert_promised("tiny", &TINY);
 }
 
 #[test]
