@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::SystemTime;
 
 use selfsame_build::lock::{self, Lock};
 use selfsame_build::{execute, recipe};
@@ -155,6 +156,8 @@ impl Present for Report {
 
 /// Runs the command.
 pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
+    // A wrong environment is told before anything is read.
+    cx.settings.source_date_epoch(SystemTime::now())?;
     let (directory, _) = recipe_dir::find(&args.recipe)?;
     let recipe = recipe::load(&directory)?;
     let lock = read_lock(&directory)?.ok_or_else(|| {

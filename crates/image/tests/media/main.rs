@@ -1,6 +1,5 @@
 //! Partition tables, boot file systems and hybrid images, held against the reference programs for each.
 
-mod boot;
 mod fat;
 mod gpt;
 mod iso;
