@@ -10,7 +10,11 @@ const LONGEST_FUNCTION: usize = 70;
 
 /// Functions (or files) that may be longer: path from the root, name (empty for the file), reason.
 const EXCEPTIONS: [(&str, &str, &str); 3] = [
-    ("crates/apt/src/release/tests.rs", "one_change_one_refusal", CASES),
+    (
+        "crates/cli/tests/it/inspect.rs",
+        "a_hybrid_iso_shows_its_tables_boot_images_and_what_is_inside",
+        "one image, made and then read from its first table to its last file",
+    ),
     ("crates/image/src/cpio/tests.rs", "every_broken_rule_is_named", CASES),
     ("crates/image/src/tar/tests.rs", "every_broken_rule_is_named", CASES),
 ];
