@@ -40,7 +40,7 @@ pub enum WriteError {
     Output(#[source] io::Error),
 }
 
-/// The length in bytes of the archive that [`write`] makes of `tree`, without reading any content.
+/// The length in bytes of the archive that [`write()`] makes of `tree`, without reading any content.
 pub fn length(tree: &Tree) -> Result<u64, WriteError> {
     let mut names = Names::new(tree);
     let mut total = entry_length(TRAILER, 0);

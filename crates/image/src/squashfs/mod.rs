@@ -1,6 +1,6 @@
 //! SquashFS 4.0: a compressed, read-only file system for Linux.
 //!
-//! [`write`] makes an image from a tree, [`Image`] reads one, [`dump`] shows every field, [`check`] looks for what
+//! [`write()`] makes an image from a tree, [`Image`] reads one, [`dump`] shows every field, [`check`] looks for what
 //! readers do not notice. The choices that the format leaves to its writers are in `docs/formats/squashfs.md`.
 
 mod check;
