@@ -7,6 +7,7 @@ set -euo pipefail
 needed='
 apt-get apt
 cc gcc
+/bin/busybox busybox-static
 cpio cpio
 dpkg-deb dpkg
 fdisk fdisk
@@ -21,6 +22,9 @@ mksquashfs squashfs-tools
 mmdebstrap mmdebstrap
 mount mount
 newuidmap uidmap
+openssl openssl
+perl perl
+/usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring
 python3 python3
 qemu-system-x86_64 qemu-system-x86
 sgdisk gdisk
