@@ -22,7 +22,7 @@ use crate::recipe::{FilesError, Output, Recipe, Tracked, read_tracked};
 use crate::record;
 use crate::sandbox::Sandbox;
 use crate::stages::job::{JobDir, Runner};
-use crate::stages::layers::{Layer, NewLayer};
+use crate::stages::layers::{self, Layer, NewLayer};
 use crate::stages::{self, JobError, LayerError};
 
 /// Everything a build needs from outside.
@@ -348,9 +348,13 @@ impl<'a> Builder<'a> {
         key: Digest,
         make: impl FnOnce(NewLayer) -> Result<Layer, BuildError>,
     ) -> Result<Layer, BuildError> {
-        self.stage(stage, key, || match Layer::find(self.store, stage, key) {
-            Some(layer) => Ok((layer, true)),
-            None => Ok((make(NewLayer::create(self.store, stage, key, self.shift())?)?, false)),
+        self.stage(stage, key, || {
+            // Another build that makes the same layer is waited for, and its result used.
+            let _turn = layers::turn(self.store, stage, key)?;
+            match Layer::find(self.store, stage, key) {
+                Some(layer) => Ok((layer, true)),
+                None => Ok((make(NewLayer::create(self.store, stage, key, self.shift())?)?, false)),
+            }
         })
     }
 

@@ -1,8 +1,11 @@
 //! Results of stages on disk: one directory a stage and key, whole or not there.
 
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use selfsame_image::Digest;
 use selfsame_store::Store;
 
@@ -49,6 +52,23 @@ impl Layer {
     pub(crate) fn note(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
+}
+
+/// Waits until no other build works on the layer of `stage` and `key`. The turn lasts until the file is dropped, and
+/// ends with the process, however that ends.
+pub(crate) fn turn(store: &Store, stage: Stage, key: Digest) -> Result<File, LayerError> {
+    let path = place(store, stage, key).with_extension("lock");
+    let take = || {
+        let file = File::options().create(true).append(true).open(&path)?;
+        loop {
+            match flock(&file, FlockOperation::LockExclusive) {
+                // A signal that does not ask to stop.
+                Err(Errno::INTR) if !host::interrupted() => {}
+                taken => return Ok(taken.map(|()| file)?),
+            }
+        }
+    };
+    take().map_err(|source| LayerError { path: path.clone(), source })
 }
 
 impl NewLayer {
@@ -126,4 +146,28 @@ fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
 
 fn remove_if_there(path: &Path) -> io::Result<()> {
     if path.symlink_metadata().is_err() { Ok(()) } else { host::remove_tree(path) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn two_builds_of_one_layer_take_turns() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let (key, other) = (Digest::of(b"key"), Digest::of(b"other"));
+        let first = turn(&store, Stage::Install, key).unwrap();
+        turn(&store, Stage::Install, other).unwrap();
+        let (send, receive) = mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| send.send(turn(&store, Stage::Install, key).is_ok()).unwrap());
+            assert!(receive.recv_timeout(Duration::from_millis(100)).is_err(), "the second one waits");
+            drop(first);
+            assert!(receive.recv().unwrap());
+        });
+    }
 }
