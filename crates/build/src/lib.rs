@@ -1,5 +1,6 @@
 //! From recipe and lock to an image: plan, sandbox, stages, record.
 
+mod blocks;
 pub mod event;
 pub mod execute;
 pub mod fetch;

@@ -74,6 +74,10 @@ pub struct Stat {
     pub records: u64,
     /// Length of all records with their headers.
     pub record_bytes: u64,
+    /// Number of cache entries of all kinds.
+    pub cached: u64,
+    /// Length of all cache entries.
+    pub cached_bytes: u64,
     /// Number of downloads that are not finished.
     pub partials: u64,
     /// Length of what is there of them.
@@ -96,6 +100,7 @@ impl Store {
         let mut stat = Stat::default();
         (stat.blobs, stat.blob_bytes) = count(&self.dir("blobs"))?;
         (stat.records, stat.record_bytes) = count(&self.dir("records"))?;
+        (stat.cached, stat.cached_bytes) = count(&self.dir("cache"))?;
         (stat.partials, stat.partial_bytes) = count(&self.dir("partial"))?;
         (stat.damaged, stat.damaged_bytes) = count(&self.dir("damaged"))?;
         for name in fs::sorted_names(&self.dir("tmp"))? {
@@ -109,8 +114,8 @@ impl Store {
         Ok(stat)
     }
 
-    /// Looks at all blobs and records, in the order of their paths. A damaged one is moved to `damaged/`, as it would
-    /// be at its next use; strangers stay where they are.
+    /// Looks at all blobs, records and cache entries, in the order of their paths. A damaged one is moved to `damaged/`, as it would
+    /// be at its next use (a cache entry is removed); strangers stay where they are.
     ///
     /// # Errors
     /// Only if a directory cannot be listed. What is wrong with the contents is the result.
@@ -120,18 +125,33 @@ impl Store {
             Depth::Names => Ok(()),
             Depth::Bytes => self.open_verified(digest).map(drop),
         })?;
-        for kind in fs::sorted_names(&self.dir("records"))? {
-            let below = Path::new("records").join(&kind);
-            if fs::check_name("record kind", &kind).is_err() || !self.root().join(&below).is_dir() {
-                problems.push(Problem { path: below, fault: Fault::Stranger, moved_to: None });
+        self.check_kinds("records", &mut problems, &mut |kind, key| match depth {
+            Depth::Names => Ok(()),
+            Depth::Bytes => self.record_get(kind, key).map(drop),
+        })?;
+        self.check_kinds("cache", &mut problems, &mut |kind, key| match depth {
+            Depth::Names => Ok(()),
+            Depth::Bytes => self.cache_check(kind, key),
+        })?;
+        Ok(problems)
+    }
+
+    /// Walks the kinds in a directory of the store.
+    fn check_kinds(
+        &self,
+        below: &str,
+        problems: &mut Vec<Problem>,
+        look: &mut dyn FnMut(&str, &Digest) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        for kind in fs::sorted_names(&self.dir(below))? {
+            let dir = Path::new(below).join(&kind);
+            if fs::check_name("kind", &kind).is_err() || !self.root().join(&dir).is_dir() {
+                problems.push(Problem { path: dir, fault: Fault::Stranger, moved_to: None });
                 continue;
             }
-            self.check_names(&below, &mut problems, &mut |key| match depth {
-                Depth::Names => Ok(()),
-                Depth::Bytes => self.record_get(&kind, key).map(drop),
-            })?;
+            self.check_names(&dir, problems, &mut |key| look(&kind, key))?;
         }
-        Ok(problems)
+        Ok(())
     }
 
     /// Walks two levels of names that together are digests, and has `look` look at each.

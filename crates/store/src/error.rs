@@ -19,6 +19,13 @@ pub enum Item {
         /// Its key.
         key: Digest,
     },
+    /// A cache entry.
+    Cached {
+        /// Its kind.
+        kind: String,
+        /// Its key.
+        key: Digest,
+    },
 }
 
 impl fmt::Display for Item {
@@ -26,6 +33,7 @@ impl fmt::Display for Item {
         match self {
             Self::Blob(digest) => write!(f, "blob {digest}"),
             Self::Record { kind, key } => write!(f, "{kind} record {key}"),
+            Self::Cached { kind, key } => write!(f, "{kind} cache entry {key}"),
         }
     }
 }

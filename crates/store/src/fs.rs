@@ -91,6 +91,11 @@ pub(crate) fn sync_file_system(dir: &Path) -> Result<(), StoreError> {
     rustix::fs::syncfs(&open).map_err(|errno| failed("sync", dir)(errno.into()))
 }
 
+/// What another process removed meanwhile need not be removed.
+pub(crate) fn missing_is_fine(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
+}
+
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
     fs::rename(from, to).map_err(failed("rename to", to))
 }

@@ -4,6 +4,7 @@
 //! STORE/layout               "selfsame store layout 1\n"
 //!       blobs/ab/<62 hex>    files 0444, named by the SHA-256 of their bytes
 //!       records/<kind>/ab/<62 hex>
+//!       cache/<kind>/ab/<62 hex>   what can be made again; the oldest go when there are too many
 //!       partial/<64 hex>     downloads that go on at the next run
 //!       tmp/<owner>/         unfinished writes; <owner>.lock is held as long as the owner lives
 //!       work/<name>/         plain directories for whoever builds
@@ -22,6 +23,7 @@
 
 mod batch;
 mod blob;
+mod cache;
 mod check;
 mod error;
 mod fs;
@@ -39,6 +41,7 @@ use selfsame_image::digest::Digest;
 
 pub use batch::Batch;
 pub use blob::BlobWriter;
+pub use cache::Trimmed;
 pub use check::{Depth, Fault, Problem, Stat};
 pub use error::{Item, StoreError};
 pub use partial::Partial;
@@ -48,7 +51,7 @@ use session::Sessions;
 /// Newest layout this program reads and writes. Increment when an older program would misread the directory.
 const LAYOUT: u32 = 1;
 const LAYOUT_WORDS: &str = "selfsame store layout ";
-const DIRS: [&str; 6] = ["blobs", "damaged", "partial", "records", "tmp", "work"];
+const DIRS: [&str; 7] = ["blobs", "cache", "damaged", "partial", "records", "tmp", "work"];
 
 /// A directory of blobs and records. Clones are cheap and refer to the same directory.
 #[derive(Clone, Debug)]

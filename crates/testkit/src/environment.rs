@@ -63,9 +63,17 @@ impl TestEnvironment {
 
     /// A command that runs the program in this world.
     pub fn command<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
-        // Only a shell sets the umask of one child without changing that of all the threads of this process.
-        let mut command = Command::new("/bin/sh");
-        command.args(["-c", "umask \"$0\" && exec \"$@\"", self.umask]).arg(&self.program).args(arguments);
+        // Only a shell sets the umask of one child without changing that of all the threads of this process. What runs
+        // in the background of a shell ignores signals, which its children would inherit.
+        let mut command = Command::new("/usr/bin/env");
+        command.args([
+            "--default-signal=INT,TERM,HUP",
+            "/bin/sh",
+            "-c",
+            "umask \"$0\" && exec \"$@\"",
+            self.umask,
+        ]);
+        command.arg(&self.program).args(arguments);
         command.env_clear().current_dir(self.root());
         let at = |name: &str| self.root().join(name);
         command.env("HOME", at("home")).env("TMPDIR", at("tmp"));

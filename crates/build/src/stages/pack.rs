@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use selfsame_image::tree::{Content, Layered, Memory};
 use selfsame_image::{Tree, squashfs, tar};
 
+use crate::blocks::Blocks;
 use crate::event::{Event, Stage};
 use crate::execute::{BuildError, Builder};
 use crate::host::{self, CaptureLimits, DirContents};
@@ -117,11 +118,13 @@ fn squash(builder: &Builder<'_>, packed: &mut Packed) -> Result<Content, BuildEr
         builder.observer.on(Event::Advanced { stage, amount: done - told.get() });
         told.set(done);
     };
+    let blocks = Blocks(builder.store);
     let options = squashfs::Options {
         block_size: builder.recipe.squashfs.block_size,
         codec: builder.recipe.squashfs.codec,
         epoch: builder.epoch(),
         export_table: false,
+        cache: Some(&blocks),
         progress: Some(&progress),
     };
     let mut out = BufWriter::with_capacity(1 << 20, Interruptible(&mut file));

@@ -47,7 +47,10 @@ struct Running {
 fn start(world: &World, layer: &Layer, number: u32) -> Running {
     let marker = format!("{}{number}", std::process::id());
     let script = format!("setsid sleep {marker} </dev/null >/dev/null 2>&1 & echo started; sleep {marker}");
-    let mut runner = Command::new(std::env::current_exe().unwrap())
+    // A background job of a shell ignores the signals that are sent here, and so would its children.
+    let mut runner = Command::new("env")
+        .arg("--default-signal=INT,TERM,HUP")
+        .arg(std::env::current_exe().unwrap())
         .arg(RUNNER)
         .args([&world.base, &layer.upper, &layer.work])
         .arg(script)

@@ -49,8 +49,14 @@ fn small_squashfs() -> Vec<u8> {
                    Package: gone\nStatus: deinstall ok config-files\nArchitecture: all\nVersion: 1\n\n";
     let (tree, contents) = tree(&[("etc/hostname", b"selfsame\n"), ("var/lib/dpkg/status", status)]);
     let codec = "zstd:15".parse::<Codec>().unwrap();
-    let options =
-        squashfs::Options { block_size: 1 << 17, codec, epoch: EPOCH, export_table: false, progress: None };
+    let options = squashfs::Options {
+        block_size: 1 << 17,
+        codec,
+        epoch: EPOCH,
+        export_table: false,
+        cache: None,
+        progress: None,
+    };
     let mut out = Cursor::new(Vec::new());
     squashfs::write(&tree, &contents, &options, NonZero::<usize>::MIN, &mut out).unwrap();
     out.into_inner()

@@ -1,5 +1,6 @@
 //! What a store promises, tried from the outside.
 
+mod cache;
 mod contract;
 mod crash;
 mod damage;

@@ -1,6 +1,7 @@
 //! What the writer and the reader are held to.
 #![allow(clippy::disallowed_methods, reason = "oracles are programs and their files, and tests read CI")]
 
+mod cache;
 mod host;
 mod kernel;
 mod mksquashfs;
@@ -29,7 +30,7 @@ fn jobs(jobs: usize) -> NonZero<usize> {
 
 fn options(codec: &str, block_size: u32) -> Options<'static> {
     let codec = codec.parse().unwrap();
-    Options { block_size, codec, epoch: EPOCH, export_table: true, progress: None }
+    Options { block_size, codec, epoch: EPOCH, export_table: true, cache: None, progress: None }
 }
 
 /// The codecs, with an xz that fits the block size.

@@ -1,17 +1,18 @@
-//! The contents of files: cut into blocks, their ends gathered in fragments, compressed side by side, written in order.
+//! The contents of files: units are compressed side by side, or found in a cache, and written in order.
 
 use std::num::NonZero;
-use std::slice;
-use std::sync::Arc;
+use std::sync::{Mutex, PoisonError};
 
 use super::Output;
-use super::pack::{Packed, is_code, pack};
+use super::cache::{self, BlockCache, Stored as StoredUnit};
+use super::cut::{Cutter, Unit, tail};
+use super::pack::{is_code, pack};
 use super::plan::Wanted;
 use crate::codec::Codec;
 use crate::digest::Hasher;
 use crate::io::ReadAt;
 use crate::par;
-use crate::squashfs::error::{Path, WriteError};
+use crate::squashfs::error::WriteError;
 use crate::squashfs::layout::{DATA_RAW, Fragment, narrow, wide};
 use crate::tree::Contents;
 
@@ -44,238 +45,195 @@ pub(super) fn write(
     jobs: NonZero<usize>,
     output: &mut Output<'_>,
 ) -> Result<Data, WriteError> {
-    let codec = options.codec;
-    let mut cutter = Cutter::new(wanted, contents, narrow(options.block_size));
     let mut stored = vec![Stored::default(); wanted.len()];
     let mut fragments = Vec::new();
     let total = wanted.iter().map(|file| file.content.size).sum();
     let mut done = 0u64;
+    let mut cutter = Cutter::new(wanted, options.block_size);
+    let packer = Packer {
+        wanted,
+        contents,
+        codec: options.codec,
+        block_size: options.block_size,
+        cache: options.cache,
+        verified: wanted.iter().map(|_| Mutex::new(false)).collect(),
+    };
     par::map_ordered(
         jobs,
         cutter.by_ref(),
-        |piece| piece.and_then(|piece| pack_piece(codec, piece)),
-        |piece| {
-            let (plain, piece) = piece?;
-            match piece {
-                Piece::Hole { file } => {
-                    stored[file].blocks.push(0);
-                    stored[file].sparse += plain;
-                }
-                Piece::Block { file, block } => {
-                    if stored[file].start == 0 {
-                        stored[file].start = output.at();
+        |unit| {
+            let unit = unit?;
+            let packed = packer.unit(&unit)?;
+            Ok::<_, WriteError>((unit, packed))
+        },
+        |packed| {
+            let (unit, StoredUnit { words, bytes }) = packed?;
+            match &unit {
+                Unit::Run { file, .. } => {
+                    let stored = &mut stored[*file];
+                    if stored.start == 0 && !bytes.is_empty() {
+                        stored.start = output.at();
                     }
-                    stored[file].blocks.push(size_word(&block));
-                    output.put(&block.bytes)?;
+                    let holes = words.iter().filter(|word| **word == 0).count();
+                    stored.sparse += wide(holes) * u64::from(options.block_size);
+                    stored.blocks.extend(&words);
                 }
-                Piece::Fragment { block } => {
-                    fragments.push(Fragment {
-                        start: output.at().into(),
-                        size: size_word(&block).into(),
-                        unused: 0.into(),
-                    });
-                    output.put(&block.bytes)?;
+                Unit::Fragment { .. } => {
+                    let size = words.first().copied().unwrap_or(0).into();
+                    fragments.push(Fragment { start: output.at().into(), size, unused: 0.into() });
                 }
             }
-            done += plain;
+            // Block by block, so that an error says in which.
+            let mut rest = &bytes[..];
+            for word in &words {
+                let block = rest.split_off(..narrow(word & !DATA_RAW)).unwrap_or_default();
+                output.put(block)?;
+            }
+            done += unit.length(wanted, options.block_size);
             if let Some(progress) = options.progress {
                 progress(done, total);
             }
             Ok::<(), WriteError>(())
         },
     )?;
-    for (stored, tail) in stored.iter_mut().zip(cutter.tails) {
+    for (stored, tail) in stored.iter_mut().zip(cutter.into_tails()) {
         stored.tail = tail;
     }
     Ok(Data { stored, fragments })
 }
 
-/// A piece on its way to the image: `B` is what a block is, plain or packed.
-#[derive(Debug)]
-enum Piece<B> {
-    /// A block of zeros.
-    Hole {
-        file: usize,
-    },
-    Block {
-        file: usize,
-        block: B,
-    },
-    Fragment {
-        block: B,
-    },
-}
-
-/// Bytes to compress, and whether they come from a program.
-#[derive(Debug)]
-struct Plain {
-    bytes: Vec<u8>,
-    code: bool,
-}
-
-/// The length of the plain bytes, and the piece as it is stored.
-fn pack_piece(codec: Codec, (plain, piece): (u64, Piece<Plain>)) -> Result<(u64, Piece<Packed>), WriteError> {
-    let packed =
-        |block: Plain| pack(codec, block.bytes, block.code).map_err(|source| WriteError::Compress { source });
-    let piece = match piece {
-        Piece::Hole { file } => Piece::Hole { file },
-        Piece::Block { file, block } => Piece::Block { file, block: packed(block)? },
-        Piece::Fragment { block } => Piece::Fragment { block: packed(block)? },
-    };
-    Ok((plain, piece))
-}
-
-fn size_word(block: &Packed) -> u32 {
-    let length = u32::try_from(block.bytes.len()).expect("a block has at most 1 MiB");
-    if block.raw { length | DATA_RAW } else { length }
-}
-
-/// Reads every content once, in order, and cuts it into pieces. What it yields depends on the contents alone.
-struct Cutter<'a> {
-    files: std::iter::Enumerate<slice::Iter<'a, Wanted>>,
+/// Turns units into their stored form.
+struct Packer<'a> {
+    wanted: &'a [Wanted],
     contents: &'a dyn Contents,
-    block_size: usize,
-    open: Option<Open<'a>>,
-    /// Ends of files that wait for their fragment to be full.
-    fragment: Plain,
-    fragments: u32,
-    /// The fragment is complete and comes next.
-    cut: bool,
-    /// An end for which there was no more room.
-    tail: Option<(usize, Plain)>,
-    /// Place of the end of each content: number of the fragment, offset in it.
-    tails: Vec<Option<(u32, u32)>>,
-    failed: bool,
+    codec: Codec,
+    block_size: u32,
+    cache: Option<&'a dyn BlockCache>,
+    /// Contents of several units whose digest was compared.
+    verified: Vec<Mutex<bool>>,
 }
 
-struct Open<'a> {
-    file: usize,
-    wanted: &'a Wanted,
-    reader: Arc<dyn ReadAt + Send>,
-    at: u64,
-    hasher: Hasher,
-    code: bool,
-}
+type Reader = std::sync::Arc<dyn ReadAt + Send>;
 
-impl<'a> Cutter<'a> {
-    fn new(wanted: &'a [Wanted], contents: &'a dyn Contents, block_size: usize) -> Self {
-        Self {
-            files: wanted.iter().enumerate(),
-            contents,
-            block_size,
-            open: None,
-            fragment: Plain { bytes: Vec::with_capacity(block_size), code: false },
-            fragments: 0,
-            cut: false,
-            tail: None,
-            tails: vec![None; wanted.len()],
-            failed: false,
+impl Packer<'_> {
+    /// The stored form of `unit`, out of the cache if it is there. Then no content is read.
+    fn unit(&self, unit: &Unit) -> Result<StoredUnit, WriteError> {
+        let Some(cache) = self.cache else { return self.compress(unit) };
+        let key = cache::key(unit, self.wanted, self.codec, self.block_size);
+        let found =
+            cache.get(&key).and_then(|entry| StoredUnit::from_entry(entry, unit.blocks(self.block_size)));
+        if let Some(stored) = found {
+            return Ok(stored);
         }
+        let stored = self.compress(unit)?;
+        cache.put(&key, &stored.to_entry());
+        Ok(stored)
     }
 
-    fn piece(&mut self) -> Result<Option<(u64, Piece<Plain>)>, WriteError> {
-        loop {
-            if std::mem::take(&mut self.cut) {
-                return self.take_fragment().map(Some);
+    fn compress(&self, unit: &Unit) -> Result<StoredUnit, WriteError> {
+        let mut stored = StoredUnit { words: Vec::new(), bytes: Vec::new() };
+        match unit {
+            Unit::Run { file, at, length } => {
+                let reader = self.verified(*file)?;
+                let code = self.is_code(*file, &reader)?;
+                let mut done = 0;
+                while done < *length {
+                    let mut block = vec![0; narrow(self.block_size)];
+                    self.read(*file, &reader, &mut block, at + done)?;
+                    done += wide(block.len());
+                    if is_zero(&block) { stored.words.push(0) } else { self.add(&mut stored, block, code)? }
+                }
             }
-            if let Some((file, tail)) = self.tail.take() {
-                self.keep_tail(file, &tail);
-                continue;
+            Unit::Fragment { files } => {
+                let (mut plain, mut code) = (Vec::with_capacity(narrow(self.block_size)), false);
+                for file in files {
+                    code |= self.tail(*file, &mut plain)?;
+                }
+                self.add(&mut stored, plain, code)?;
             }
-            let Some(mut open) = self.open.take().map_or_else(|| self.next_file(), |open| Ok(Some(open)))?
-            else {
-                let rest = !self.fragment.bytes.is_empty();
-                return rest.then(|| self.take_fragment()).transpose();
-            };
-            let (file, bytes) = (open.file, open.read(self.block_size)?);
-            let block = Plain { code: open.code, bytes };
-            if open.at < open.wanted.content.size {
-                self.open = Some(open);
-            } else {
-                open.finish()?;
+        }
+        Ok(stored)
+    }
+
+    fn add(&self, stored: &mut StoredUnit, plain: Vec<u8>, code: bool) -> Result<(), WriteError> {
+        let packed = pack(self.codec, plain, code).map_err(|source| WriteError::Compress { source })?;
+        let length = u32::try_from(packed.bytes.len()).expect("a block has at most 1 MiB");
+        stored.words.push(if packed.raw { length | DATA_RAW } else { length });
+        stored.bytes.extend_from_slice(&packed.bytes);
+        Ok(())
+    }
+
+    /// Appends the end of a content to `plain`. True if it is the end of a program.
+    fn tail(&self, file: usize, plain: &mut Vec<u8>) -> Result<bool, WriteError> {
+        let size = self.wanted[file].content.size;
+        let length = tail(size, self.block_size.into());
+        let start = plain.len();
+        plain.resize(start + usize::try_from(length).expect("less than a block"), 0);
+        if length < size {
+            let reader = self.verified(file)?;
+            self.read(file, &reader, &mut plain[start..], size - length)?;
+            return self.is_code(file, &reader);
+        }
+        // The end is all there is, so what is read here is what is compared.
+        let reader = self.open(file)?;
+        self.read(file, &reader, &mut plain[start..], 0)?;
+        let mut hasher = Hasher::new();
+        hasher.update(&plain[start..]);
+        self.compare(file, hasher)?;
+        Ok(is_code(&plain[start..]))
+    }
+
+    fn open(&self, file: usize) -> Result<Reader, WriteError> {
+        let Wanted { content, path } = &self.wanted[file];
+        let failed = |source| WriteError::Read { path: path.clone(), source };
+        let reader = self.contents.open(content).map_err(failed)?;
+        let (expected, found) = (content.size, reader.size().map_err(failed)?);
+        if found == expected {
+            Ok(reader)
+        } else {
+            Err(WriteError::Size { path: path.clone(), expected, found })
+        }
+    }
+
+    /// Opens a content of several units. All its bytes are compared with its digest first, once: one core hashes more
+    /// than 1 GB/s and compresses a hundredth of that, so that a second reading costs little.
+    fn verified(&self, file: usize) -> Result<Reader, WriteError> {
+        let reader = self.open(file)?;
+        let mut verified = self.verified[file].lock().unwrap_or_else(PoisonError::into_inner);
+        if !*verified {
+            let size = self.wanted[file].content.size;
+            let mut hasher = Hasher::new();
+            let mut buffer = vec![0; narrow(self.block_size)];
+            let mut at = 0;
+            while at < size {
+                let length = usize::try_from(size - at).map_or(buffer.len(), |left| left.min(buffer.len()));
+                self.read(file, &reader, &mut buffer[..length], at)?;
+                hasher.update(&buffer[..length]);
+                at += wide(length);
             }
-            let length = wide(block.bytes.len());
-            if is_zero(&block.bytes) {
-                return Ok(Some((length, Piece::Hole { file })));
-            } else if block.bytes.len() == self.block_size {
-                return Ok(Some((length, Piece::Block { file, block })));
-            }
-            self.cut = self.fragment.bytes.len() + block.bytes.len() > self.block_size;
-            self.tail = Some((file, block));
+            self.compare(file, hasher)?;
+            *verified = true;
         }
+        Ok(reader)
     }
 
-    fn next_file(&mut self) -> Result<Option<Open<'a>>, WriteError> {
-        let Some((file, wanted)) = self.files.next() else {
-            return Ok(None);
-        };
-        let failed = |source| WriteError::Read { path: wanted.path.clone(), source };
-        let reader = self.contents.open(&wanted.content).map_err(failed)?;
-        let (expected, found) = (wanted.content.size, reader.size().map_err(failed)?);
-        if found != expected {
-            return Err(WriteError::Size { path: wanted.path.clone(), expected, found });
-        }
-        Ok(Some(Open { file, wanted, reader, at: 0, hasher: Hasher::new(), code: false }))
-    }
-
-    fn keep_tail(&mut self, file: usize, tail: &Plain) {
-        let offset = u32::try_from(self.fragment.bytes.len()).expect("a fragment has at most 1 MiB");
-        self.tails[file] = Some((self.fragments, offset));
-        self.fragment.bytes.extend_from_slice(&tail.bytes);
-        self.fragment.code |= tail.code;
-    }
-
-    fn take_fragment(&mut self) -> Result<(u64, Piece<Plain>), WriteError> {
-        let limit = u64::from(u32::MAX) - 1;
-        self.fragments = self
-            .fragments
-            .checked_add(1)
-            .filter(|count| u64::from(*count) <= limit)
-            .ok_or(WriteError::TooLarge { table: "fragment", need: limit + 1, limit })?;
-        let empty = Plain { bytes: Vec::with_capacity(self.block_size), code: false };
-        let block = std::mem::replace(&mut self.fragment, empty);
-        Ok((wide(block.bytes.len()), Piece::Fragment { block }))
-    }
-}
-
-impl Iterator for Cutter<'_> {
-    type Item = Result<(u64, Piece<Plain>), WriteError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.failed {
-            return None;
-        }
-        let piece = self.piece();
-        self.failed = piece.is_err();
-        piece.transpose()
-    }
-}
-
-impl Open<'_> {
-    /// The next block, or what is left.
-    fn read(&mut self, block_size: usize) -> Result<Vec<u8>, WriteError> {
-        let left = usize::try_from(self.wanted.content.size - self.at).unwrap_or(usize::MAX);
-        let mut bytes = vec![0; left.min(block_size)];
-        self.reader
-            .read_exact_at(&mut bytes, self.at)
-            .map_err(|source| WriteError::Read { path: self.path(), source })?;
-        self.hasher.update(&bytes);
-        if self.at == 0 {
-            self.code = is_code(&bytes);
-        }
-        self.at += wide(bytes.len());
-        Ok(bytes)
-    }
-
-    /// Compares what was read with what was asked for. One core hashes more than 1 GB/s and compresses a hundredth
-    /// of that.
-    fn finish(self) -> Result<(), WriteError> {
-        let (path, expected, found) = (self.path(), self.wanted.content.digest, self.hasher.finish());
+    fn compare(&self, file: usize, hasher: Hasher) -> Result<(), WriteError> {
+        let Wanted { content, path } = &self.wanted[file];
+        let (path, expected, found) = (path.clone(), content.digest, hasher.finish());
         if found == expected { Ok(()) } else { Err(WriteError::Digest { path, expected, found }) }
     }
 
-    fn path(&self) -> Path {
-        self.wanted.path.clone()
+    fn is_code(&self, file: usize, reader: &Reader) -> Result<bool, WriteError> {
+        let size = usize::try_from(self.wanted[file].content.size).unwrap_or(usize::MAX);
+        let mut start = [0; 64];
+        let start = &mut start[..size.min(64)];
+        self.read(file, reader, start, 0)?;
+        Ok(is_code(start))
+    }
+
+    fn read(&self, file: usize, reader: &Reader, into: &mut [u8], at: u64) -> Result<(), WriteError> {
+        let failed = |source| WriteError::Read { path: self.wanted[file].path.clone(), source };
+        reader.read_exact_at(into, at).map_err(failed)
     }
 }
 

@@ -1,5 +1,7 @@
 //! From a tree to an image, in one pass over the contents.
 
+mod cache;
+mod cut;
 mod data;
 mod dir;
 mod inode;
@@ -14,6 +16,7 @@ use std::num::NonZero;
 
 use zerocopy::IntoBytes;
 
+pub use self::cache::BlockCache;
 use self::inode::Inodes;
 use self::meta::{Meta, MetaWriter};
 use self::plan::Plan;
@@ -38,13 +41,15 @@ pub struct Options<'a> {
     pub epoch: Epoch,
     /// Whether NFS can export the file system: a table from inode numbers to inodes.
     pub export_table: bool,
+    /// Where compressed blocks are looked for and kept. They are the same with and without.
+    pub cache: Option<&'a dyn BlockCache>,
     /// Called with the bytes of content that are written, and their total, after each block.
     pub progress: Option<&'a dyn Fn(u64, u64)>,
 }
 
 impl fmt::Debug for Options<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { block_size, codec, epoch, export_table, progress: _ } = self;
+        let Self { block_size, codec, epoch, export_table, cache: _, progress: _ } = self;
         write!(f, "Options {{ {block_size}, {codec}, {epoch:?}, export_table: {export_table} }}")
     }
 }
@@ -66,9 +71,10 @@ pub struct Written {
 
 /// Writes `tree` as an image that begins at the present position of `out`, and leaves `out` at its end.
 ///
-/// Reads every content once and checks its size and digest. Compresses on `jobs` threads; the bytes do not depend on
-/// their number. Holds at most `4 * jobs` blocks of content, and the compressed metadata. The first 96 bytes are
-/// zeros until all else is written, so what an interrupted call leaves is no image.
+/// Checks size and digest of every content it compresses; what is found in the cache of the options is not read at
+/// all. Contents may not change meanwhile. Compresses on `jobs` threads; the bytes do not depend on their number. Holds
+/// at most `4 * jobs` MiB of content, and the compressed metadata. The first 96 bytes are zeros until all else is
+/// written, so what an interrupted call leaves is no image.
 ///
 /// # Errors
 /// [`WriteError`] names the file or option at fault. Then the state of `out` is undefined.
@@ -125,6 +131,23 @@ pub fn write(
         inodes: plan.inode_count,
         fragments: head.fragment_count.get(),
     })
+}
+
+/// Compresses the contents of `tree` into the cache of `options` and writes no image: for a tree that is known before
+/// the one that will be packed, and much like it.
+///
+/// # Errors
+/// As [`write()`].
+pub fn warm(
+    tree: &Tree,
+    contents: &dyn Contents,
+    options: &Options<'_>,
+    jobs: NonZero<usize>,
+) -> Result<(), WriteError> {
+    check_options(options)?;
+    let plan = Plan::new(tree)?;
+    let mut output = Output { out: &mut std::io::sink(), at: 0 };
+    data::write(&plan.wanted, contents, options, jobs, &mut output).map(drop)
 }
 
 /// Counts what goes out.

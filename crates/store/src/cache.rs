@@ -1,0 +1,152 @@
+//! The cache: what can be made again, kept under a kind and a key as long as there is room.
+//!
+//! ```text
+//! selfsame cache 1 <kind> <key> <SHA-256 of the payload> <length of the payload>\n
+//! <payload>
+//! ```
+//! As with records, a reader makes the header from what it asked for and what it found, so a flipped bit, a cut file or
+//! an entry under another entry's name is noticed before a byte is used. Unlike records, entries are not synced, a
+//! damaged one counts as missing and is removed, and the oldest go when there are too many.
+
+use std::fs::{File, FileTimes};
+use std::io::{Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use selfsame_image::digest::Digest;
+
+use crate::Store;
+use crate::check::Fault;
+use crate::error::{Item, StoreError};
+use crate::fs::{self, Opened, Unfinished, failed, failed_writing};
+
+/// An entry whose time of last use is older than this gets a new one when it is used.
+const TOUCHED_AFTER: Duration = Duration::from_secs(3600);
+
+/// What [`Store::cache_trim`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Trimmed {
+    /// Entries that were removed.
+    pub removed: u64,
+    /// Their length in bytes.
+    pub removed_bytes: u64,
+    /// Length in bytes of the entries that stay.
+    pub kept_bytes: u64,
+}
+
+impl Store {
+    /// Keeps `bytes` as the cache entry of `kind` for `key`. An entry that is there already is replaced as a whole.
+    ///
+    /// # Errors
+    /// [`StoreError::BadName`] as for records, and what the system says, a full disk included.
+    pub fn cache_put(&self, kind: &str, key: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
+        let path = self.cache_path(kind, key)?;
+        let header = header(kind, key, bytes);
+        let size = (header.len() + bytes.len()) as u64;
+        let unfinished = Unfinished::new(self.inner.sessions.path(Some(size))?);
+        let mut file = fs::create_new(unfinished.path(), Some(size))?;
+        let written = file.write_all(header.as_bytes()).and_then(|()| file.write_all(bytes));
+        written.map_err(failed_writing("write", unfinished.path(), Some(size)))?;
+        fs::make_dir(&self.dir("cache").join(kind))?;
+        unfinished.place(&path)
+    }
+
+    /// The cache entry of `kind` for `key`; `None` if there is none, or a damaged one, which is removed.
+    pub fn cache_get(&self, kind: &str, key: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
+        let path = self.cache_path(kind, key)?;
+        let mut file = match fs::open_regular(&path)? {
+            Opened::File(file) => file,
+            Opened::Missing | Opened::NotAFile => return Ok(None),
+        };
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(failed("read", &path))?;
+        let Some(start) = payload(kind, key, &bytes) else {
+            if fs::is_same_file(&file, &path) {
+                // If it cannot be removed, the next one to look at it does not use it either.
+                let _ = std::fs::remove_file(&path);
+            }
+            return Ok(None);
+        };
+        touch(&file);
+        bytes.drain(..start);
+        Ok(Some(bytes))
+    }
+
+    /// Whether there is a cache entry of `kind` for `key`. Its bytes are not looked at.
+    pub fn cache_contains(&self, kind: &str, key: &Digest) -> bool {
+        self.cache_path(kind, key).is_ok_and(|path| path.is_file())
+    }
+
+    /// Removes the entries of all kinds that were not used for the longest time, until at most `limit` bytes are left.
+    pub fn cache_trim(&self, limit: u64) -> Result<Trimmed, StoreError> {
+        let mut entries = Vec::new();
+        for kind in fs::sorted_names(&self.dir("cache"))? {
+            self.cache_entries(&kind, &mut |path| {
+                // Gone meanwhile is as good as never there.
+                if let Ok(found) = std::fs::symlink_metadata(&path) {
+                    entries.push(((found.mtime(), found.mtime_nsec()), found.size(), path));
+                }
+            })?;
+        }
+        entries.sort();
+        let mut trimmed =
+            Trimmed { kept_bytes: entries.iter().map(|(_, size, _)| size).sum(), ..Trimmed::default() };
+        for (_, size, path) in entries {
+            if trimmed.kept_bytes <= limit {
+                break;
+            }
+            std::fs::remove_file(&path).or_else(fs::missing_is_fine).map_err(failed("remove", &path))?;
+            trimmed.removed += 1;
+            trimmed.removed_bytes += size;
+            trimmed.kept_bytes -= size;
+        }
+        Ok(trimmed)
+    }
+
+    /// Looks at one entry for [`Store::check`]. A damaged one is removed.
+    pub(crate) fn cache_check(&self, kind: &str, key: &Digest) -> Result<(), StoreError> {
+        let path = self.cache_path(kind, key)?;
+        match self.cache_get(kind, key)? {
+            Some(_) => Ok(()),
+            None if path.symlink_metadata().is_err() => {
+                let item = Item::Cached { kind: kind.to_owned(), key: *key };
+                Err(StoreError::Damaged { item, fault: Fault::Record, moved_to: None })
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn cache_entries(&self, kind: &str, each: &mut dyn FnMut(PathBuf)) -> Result<(), StoreError> {
+        let dir = self.dir("cache").join(kind);
+        for outer in fs::sorted_names(&dir)? {
+            let dir = dir.join(outer);
+            fs::sorted_names(&dir)?.into_iter().for_each(|inner| each(dir.join(inner)));
+        }
+        Ok(())
+    }
+
+    /// Where an entry is, or would be.
+    fn cache_path(&self, kind: &str, key: &Digest) -> Result<PathBuf, StoreError> {
+        fs::check_name("cache kind", kind)?;
+        Ok(self.dir("cache").join(kind).join(fs::fan_out(key)))
+    }
+}
+
+/// Marks an entry as used now. The mark only says what to remove first, so that it may fail.
+fn touch(file: &File) {
+    let old = |time: SystemTime| time.elapsed().is_ok_and(|age| age > TOUCHED_AFTER);
+    if file.metadata().and_then(|found| found.modified()).is_ok_and(old) {
+        let _ = file.set_times(FileTimes::new().set_modified(SystemTime::now()));
+    }
+}
+
+fn header(kind: &str, key: &Digest, payload: &[u8]) -> String {
+    format!("selfsame cache 1 {kind} {key} {} {}\n", Digest::of(payload), payload.len())
+}
+
+/// Where the payload of a cache file begins, if the file is the entry of `kind` for `key` and whole.
+fn payload(kind: &str, key: &Digest, file: &[u8]) -> Option<usize> {
+    let start = file.iter().take(400).position(|byte| *byte == b'\n')? + 1;
+    (file[..start] == *header(kind, key, &file[start..]).as_bytes()).then_some(start)
+}
