@@ -4,23 +4,25 @@
 use std::io;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use selfsame_apt::fetch::FetchError;
 use selfsame_image::tree::{self, Content};
-use selfsame_image::{Digest, Epoch};
+use selfsame_image::{Digest, Epoch, squashfs};
 use selfsame_store::{Store, StoreError};
 
-use crate::event::{Event, Observer, Stage};
+use crate::event::{Event, Observer, Stage, Warning};
 use crate::fetch::Source;
 use crate::host::{Host, IdShift, MountError};
-use crate::lock::Lock;
+use crate::lock::{Lock, Package, Step};
 use crate::output::{self, OutputError};
 use crate::plan::{self, Plan};
 use crate::recipe::{FilesError, Output, Recipe, Tracked, read_tracked};
 use crate::record;
 use crate::sandbox::Sandbox;
+use crate::stages::debs::PlainDebs;
 use crate::stages::job::{JobDir, Runner};
 use crate::stages::layers::{self, Layer, NewLayer};
 use crate::stages::{self, JobError, LayerError};
@@ -127,6 +129,18 @@ pub enum BuildError {
         /// What the system said.
         source: io::Error,
     },
+    /// Another process removed the result of a stage meanwhile.
+    #[error("stage {stage}: its result was removed from the store while the build ran; run it again")]
+    Gone {
+        /// The stage.
+        stage: Stage,
+    },
+    /// A bootable image without a kernel.
+    #[error("no kernel is installed: add the package linux-image-amd64")]
+    NoKernel,
+    /// A bootable image without a way to make an initramfs.
+    #[error("no mkinitramfs is installed: add the package live-boot or initramfs-tools")]
+    NoGenerator,
     /// A package could not be unpacked.
     #[error(transparent)]
     Unpack(#[from] stages::UnpackError),
@@ -190,14 +204,20 @@ fn run(request: &Request<'_>) -> Result<Built, BuildError> {
     let builder = Builder::new(request)?;
     let plan = builder.plan_digest();
     let key = builder.image_key(plan);
-    let files = match output::find(request.store, key)? {
-        Some(files) => {
+    let kept = output::find(request.store, key)?;
+    let kept = kept.and_then(|files| output::publish(request.store, &files, request.out, false).transpose());
+    let outputs = match kept.transpose()? {
+        Some(outputs) => {
             builder.report_cached();
-            files
+            outputs
         }
-        None => builder.run(request.source, plan, key)?,
+        // Nothing is kept, or what was kept is damaged and was put aside.
+        None => {
+            let files = builder.run(request.source, plan, key)?;
+            let lost = || OutputError::Gone { dir: request.out.to_owned() };
+            output::publish(request.store, &files, request.out, true)?.ok_or_else(lost)?
+        }
     };
-    let outputs = output::publish(request.store, &files, request.out)?;
     let mut stages = builder.reports.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
     stages.sort_by_key(|report| Stage::ALL.iter().position(|stage| stage.name() == report.name));
     Ok(Built { outputs, stages })
@@ -253,30 +273,120 @@ impl<'a> Builder<'a> {
             crate::fetch::packages(self.lock, self.store, source, self.observer)?;
             Ok(((), false))
         })?;
-        let bootstrap =
-            self.layer(Stage::Bootstrap, self.plan.bootstrap, |new| stages::bootstrap::run(self, new))?;
-        let install =
-            self.layer(Stage::Install, self.plan.install, |new| stages::install::run(self, &bootstrap, new))?;
-        let below = [&install, &bootstrap];
-        let customise = self
-            .layer(Stage::Customise, self.plan.customise, |new| stages::customise::run(self, &below, new))?;
-        let layers = [&customise, &install, &bootstrap];
-        // mkinitramfs is one long chain of short processes: it runs beside the packing, not before it.
-        let (initramfs, packed) = std::thread::scope(|scope| {
-            let initramfs = self.plan.initramfs.map(|key| {
-                scope.spawn(move || {
-                    self.layer(Stage::Initramfs, key, |new| stages::initramfs::run(self, &layers, new))
-                })
-            });
-            let packed = stages::pack::run(self, &layers);
-            (initramfs.map(|thread| thread.join()), packed)
-        });
-        let mut packed = packed?;
-        if let Some(result) = initramfs {
-            let layer = result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-            stages::assemble::run(self, &mut packed, &stages::initramfs::load(&layer)?)?;
+        let packages = self.installed()?;
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            // However this ends, nothing is compressed beforehand any more.
+            let _stop = StopOnDrop(&stop);
+            let debs = match self.has_layer(Stage::Bootstrap, self.plan.bootstrap)
+                && self.has_layer(Stage::Install, self.plan.install)
+            {
+                true => None,
+                false => Some(Arc::new(self.stage(Stage::Unpack, self.plan.install, || {
+                    Ok((PlainDebs::make(self, &packages)?, false))
+                })?)),
+            };
+            if let Some(debs) = debs.clone()
+                && self.plan.outputs.iter().any(|(output, _)| *output != Output::Tar)
+            {
+                let (packages, stop) = (&packages, &stop);
+                scope.spawn(move || stages::warm::run(self, &debs, packages, stop));
+            }
+            let collected = self.stages_in_sandbox(debs.as_deref(), scope)?;
+            // From here on the real tree is compressed, which finds what was done beforehand.
+            stop.store(true, Ordering::Relaxed);
+            let packed = self.pack(collected, scope)?;
+            self.conclude(packed, plan, key)
+        })
+    }
+
+    /// All stages that run programs of packages but the last one, and what they made.
+    fn stages_in_sandbox<'scope>(
+        &'scope self,
+        debs: Option<&PlainDebs>,
+        scope: &'scope std::thread::Scope<'scope, '_>,
+    ) -> Result<(stages::collect::Collected, [Layer; 4]), BuildError> {
+        // Layers that were there a moment ago may be gone now; only then is there nothing to make them of.
+        let debs = |stage| debs.ok_or(BuildError::Gone { stage });
+        let bootstrap = self.layer(Stage::Bootstrap, self.plan.bootstrap, |new| {
+            stages::bootstrap::run(self, debs(Stage::Bootstrap)?, new)
+        })?;
+        let install = self.layer(Stage::Install, self.plan.install, |new| {
+            stages::install::run(self, debs(Stage::Install)?, &bootstrap, new)
+        })?;
+        let settings = self.layer(Stage::Settings, self.plan.settings, |new| {
+            stages::settings::run(self, &[&install, &bootstrap], new)
+        })?;
+        let lower = [settings.clone(), install.clone(), bootstrap.clone()];
+        let base = scope.spawn(move || stages::collect::base(self, &lower.each_ref()));
+        let customise = self.layer(Stage::Customise, self.plan.customise, |new| {
+            stages::customise::run(self, &[&settings, &install, &bootstrap], new)
+        })?;
+        let collected = self.stage(Stage::Finalise, self.plan.tree, || {
+            let base = base.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            Ok((stages::collect::collect(self, base, &customise)?, false))
+        })?;
+        Ok((collected, [customise, install, settings, bootstrap]))
+    }
+
+    /// Packs what was collected, and makes the rest of a bootable image beside it.
+    fn pack<'scope>(
+        &'scope self,
+        (collected, [customise, install, settings, bootstrap]): (stages::collect::Collected, [Layer; 4]),
+        scope: &'scope std::thread::Scope<'scope, '_>,
+    ) -> Result<stages::pack::Packed, BuildError> {
+        if !self.recipe.bootable() {
+            return stages::pack::run(self, collected);
         }
-        self.conclude(packed, plan, key)
+        self.can_boot(&collected)?;
+        let key = stages::initramfs::key(self, &collected);
+        let find = || stages::initramfs::find(self, key);
+        let found = self.stage_if_kept(Stage::Initramfs, key, find)?;
+        let (initramfs, mut packed) = match found {
+            Some(initramfs) => (initramfs, stages::pack::run(self, collected)?),
+            None => {
+                // mkinitramfs is one long chain of short processes: it runs beside the packing, which makes way.
+                let hidden = collected.hidden.clone();
+                let packed = scope.spawn(move || {
+                    stages::warm::be_nice();
+                    stages::pack::run(self, collected)
+                });
+                let lowers = [&customise, &settings, &install, &bootstrap];
+                let initramfs = self.stage(Stage::Initramfs, key, || {
+                    let _turn = self.turn(Stage::Initramfs, key)?;
+                    if let Some(found) = find()? {
+                        return Ok((found, true));
+                    }
+                    let new = NewLayer::create(self.store, Stage::Initramfs, key, self.host)?;
+                    Ok((stages::initramfs::run(self, &lowers, &hidden, key, new)?, false))
+                });
+                let packed = packed.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                (initramfs?, packed?)
+            }
+        };
+        stages::assemble::run(self, &mut packed, &initramfs)?;
+        Ok(packed)
+    }
+
+    /// Refuses what would only fail after all the work.
+    fn can_boot(&self, collected: &stages::collect::Collected) -> Result<(), BuildError> {
+        if collected.kernels.is_empty() {
+            return Err(BuildError::NoKernel);
+        }
+        if collected.generators == 0 { Err(BuildError::NoGenerator) } else { Ok(()) }
+    }
+
+    /// The packages of the image in the order in which they are unpacked.
+    fn installed(&self) -> Result<Vec<&'a Package>, BuildError> {
+        let steps = self.lock.install.steps().unwrap_or_default();
+        let unpacked = steps.iter().flat_map(|step| match step {
+            Step::Unpack(names) => names.as_slice(),
+            Step::Configure(_) => &[],
+        });
+        let names = self.lock.install.base.iter().map(String::as_str).chain(unpacked.copied());
+        let package =
+            |name: &str| self.lock.image_package(name).ok_or_else(|| BuildError::Lock(name.to_owned()));
+        names.map(package).collect()
     }
 
     /// Writes manifest, package list and record, and remembers the whole set under `key`.
@@ -299,7 +409,7 @@ impl<'a> Builder<'a> {
             files.push(output::File { name: format!("{name}.{extension}"), content });
             Ok(())
         };
-        add("manifest", tree::text::to_string(&packed.tree))?;
+        add("manifest", tree::text::to_string(&packed.collected.tree))?;
         add("packages", record::package_list(self.lock))?;
         let subjects: Vec<_> = files
             .iter()
@@ -308,7 +418,7 @@ impl<'a> Builder<'a> {
         let facts = record::Facts {
             subjects: &subjects,
             components: &packed.components,
-            tree: tree::merkle::digest(&packed.tree),
+            tree: tree::merkle::digest(&packed.collected.tree),
             plan,
             lock: self.lock,
             epoch: self.plan.epoch,
@@ -342,6 +452,19 @@ impl<'a> Builder<'a> {
         Ok(value)
     }
 
+    /// As [`Builder::stage`], if `find` finds an earlier result.
+    fn stage_if_kept<T>(
+        &self,
+        stage: Stage,
+        key: Digest,
+        find: impl FnOnce() -> Result<Option<T>, BuildError>,
+    ) -> Result<Option<T>, BuildError> {
+        match find()? {
+            Some(value) => self.stage(stage, key, || Ok((Some(value), true))),
+            None => Ok(None),
+        }
+    }
+
     fn layer(
         &self,
         stage: Stage,
@@ -350,23 +473,34 @@ impl<'a> Builder<'a> {
     ) -> Result<Layer, BuildError> {
         self.stage(stage, key, || {
             // Another build that makes the same layer is waited for, and its result used.
-            let _turn = layers::turn(self.store, stage, key)?;
-            match Layer::find(self.store, stage, key) {
+            let _turn = self.turn(stage, key)?;
+            match Layer::find(self.store, stage, key, self.host) {
                 Some(layer) => Ok((layer, true)),
-                None => Ok((make(NewLayer::create(self.store, stage, key, self.shift())?)?, false)),
+                None => Ok((make(NewLayer::create(self.store, stage, key, self.host)?)?, false)),
             }
         })
     }
 
+    fn has_layer(&self, stage: Stage, key: Digest) -> bool {
+        Layer::find(self.store, stage, key, self.host).is_some()
+    }
+
+    fn turn(&self, stage: Stage, key: Digest) -> Result<std::fs::File, BuildError> {
+        let waits = || self.observer.on(Event::Warning { warning: Warning::Waits { stage } });
+        Ok(layers::turn(self.store, stage, key, self.host, waits)?)
+    }
+
     fn report_cached(&self) {
+        let iso = self.plan.outputs.iter().find(|(output, _)| *output == Output::Iso).map(|(_, key)| *key);
         let stages = [
+            (Stage::Fetch, Some(self.lock.digest())),
             (Stage::Bootstrap, Some(self.plan.bootstrap)),
             (Stage::Install, Some(self.plan.install)),
+            (Stage::Settings, Some(self.plan.settings)),
             (Stage::Customise, Some(self.plan.customise)),
-            (Stage::Initramfs, self.plan.initramfs),
             (Stage::Finalise, Some(self.plan.tree)),
             (Stage::Pack, Some(self.plan.squashfs)),
-            (Stage::Assemble, self.plan.outputs.iter().find(|(o, _)| *o == Output::Iso).map(|(_, key)| *key)),
+            (Stage::Assemble, iso),
         ];
         let mut reports = self.reports.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         for (stage, key) in stages.into_iter().filter_map(|(stage, key)| Some((stage, key?))) {
@@ -401,20 +535,47 @@ impl<'a> Builder<'a> {
         self.scratch(stage, layer, "overlay")
     }
 
+    /// A job directory.
+    pub(crate) fn job(&self, stage: Stage, layer: &NewLayer) -> Result<JobDir, BuildError> {
+        let path = layer.scratch().join("job");
+        JobDir::create(path.clone()).map_err(|source| BuildError::Prepare { stage, path, source })
+    }
+
     /// A job directory with the packages `names` in it.
     pub(crate) fn job_with_debs<'n>(
         &self,
         stage: Stage,
         layer: &NewLayer,
+        debs: &PlainDebs,
         names: impl Iterator<Item = &'n str>,
     ) -> Result<JobDir, BuildError> {
-        let path = layer.scratch().join("job");
-        let prepare = |source| BuildError::Prepare { stage, path: path.clone(), source };
-        let job = JobDir::create(path.clone()).map_err(prepare)?;
+        let job = self.job(stage, layer)?;
         for name in names {
             let package = self.lock.image_package(name).ok_or_else(|| BuildError::Lock(name.to_owned()))?;
-            job.add_deb(name, &self.store.path(&package.file.sha256)).map_err(prepare)?;
+            let path = debs.path(package);
+            job.add_deb(name, &path).map_err(|source| BuildError::Prepare { stage, path, source })?;
         }
         Ok(job)
+    }
+
+    /// How a SquashFS is packed.
+    pub(crate) fn squashfs(&self) -> squashfs::Options<'static> {
+        squashfs::Options {
+            block_size: self.recipe.squashfs.block_size,
+            codec: self.recipe.squashfs.codec,
+            epoch: self.epoch(),
+            export_table: false,
+            cache: None,
+            progress: None,
+        }
+    }
+}
+
+/// Sets its flag when dropped.
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }

@@ -36,13 +36,11 @@ pub enum OutputError {
         /// What the system said.
         source: io::Error,
     },
-    /// The store lost a file between two steps.
-    #[error("the store no longer has {name} ({digest})")]
+    /// The store lost a file that it had a moment before.
+    #[error("the store lost an output before it was in {}; run the build again", dir.display())]
     Gone {
-        /// The file.
-        name: String,
-        /// Its digest.
-        digest: Digest,
+        /// The directory of the outputs.
+        dir: PathBuf,
     },
     /// The store failed.
     #[error(transparent)]
@@ -72,8 +70,16 @@ pub(crate) fn find(store: &Store, key: Digest) -> Result<Option<Vec<File>>, Stor
     Ok(files.iter().all(|file| store.contains(&file.content.digest)).then_some(files))
 }
 
-/// Puts `files` into `out`. All are written under other names first, so a failure leaves what was there.
-pub(crate) fn publish(store: &Store, files: &[File], out: &Path) -> Result<Vec<BuiltFile>, OutputError> {
+/// Puts `files` into `out`; `None` if the store does not have them all any more. All are written under other names
+/// first, so a failure leaves what was there.
+///
+/// `fresh` says that this process just wrote and hashed the files, so that they are not hashed once more.
+pub(crate) fn publish(
+    store: &Store,
+    files: &[File],
+    out: &Path,
+    fresh: bool,
+) -> Result<Option<Vec<BuiltFile>>, OutputError> {
     let write = |path: &Path| {
         let path = path.to_owned();
         move |source| OutputError::Write { path, source }
@@ -86,9 +92,15 @@ pub(crate) fn publish(store: &Store, files: &[File], out: &Path) -> Result<Vec<B
             continue;
         }
         let next = out.join(format!(".{}.{}.new", file.name, std::process::id()));
+        let digest = &file.content.digest;
+        let from = if fresh { store.open_unverified(digest) } else { store.open_verified(digest) };
+        let mut from = match from {
+            Ok(Some(from)) => from,
+            // It was put aside, and can be made again.
+            Ok(None) | Err(StoreError::Damaged { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
         staged.0.push((next.clone(), last));
-        let gone = || OutputError::Gone { name: file.name.clone(), digest: file.content.digest };
-        let mut from = store.open_verified(&file.content.digest)?.ok_or_else(gone)?;
         let mut to = OsFile::create(&next).map_err(write(&next))?;
         io::copy(&mut from, &mut to).map_err(write(&next))?;
     }
@@ -97,7 +109,7 @@ pub(crate) fn publish(store: &Store, files: &[File], out: &Path) -> Result<Vec<B
         staged.0.pop();
     }
     let built = |file: &File| BuiltFile { path: out.join(&file.name), content: file.content };
-    Ok(files.iter().map(built).collect())
+    Ok(Some(files.iter().map(built).collect()))
 }
 
 /// Files that are not in place yet; removed when putting them there fails.

@@ -7,6 +7,8 @@ use selfsame_image::{Digest, Epoch, codec};
 
 use crate::lock::{FORMAT, Lock, Package, Role, Step};
 use crate::recipe::{Output, Recipe};
+use crate::stages::bootstrap::POLICY_RC_D;
+use crate::stages::job::{LOCALE, SHIMS, environment};
 use crate::stages::{EMPTIED, REMOVED, script};
 
 /// Digests of the recipe's files that reach the image.
@@ -27,10 +29,10 @@ pub struct Plan {
     pub bootstrap: Digest,
     /// All packages installed.
     pub install: Digest,
-    /// Overlay, system settings and hooks applied.
+    /// Host name, locale and time zone set.
+    pub settings: Digest,
+    /// Overlay, users and hooks applied.
     pub customise: Digest,
-    /// The initramfs, for bootable images.
-    pub initramfs: Option<Digest>,
     /// The final tree.
     pub tree: Digest,
     /// Every output, in the recipe's order.
@@ -46,7 +48,8 @@ pub struct Plan {
 pub fn plan(recipe: &Recipe, lock: &Lock, inputs: &Inputs, epoch: Epoch) -> Result<Plan, String> {
     let named = |name: &str| lock.image_package(name).ok_or_else(|| name.to_owned());
     let mut key = Key::new("bootstrap", &[]);
-    key.add("epoch", epoch.0);
+    key.environment(epoch, LOCALE);
+    key.add("policy-rc.d", String::from_utf8_lossy(POLICY_RC_D));
     key.add("script", script::bootstrap(&lock.install.base));
     for name in &lock.install.base {
         key.package(named(name)?);
@@ -64,8 +67,12 @@ pub fn plan(recipe: &Recipe, lock: &Lock, inputs: &Inputs, epoch: Epoch) -> Resu
     }
     let install = key.finish();
 
-    let mut key = Key::new("customise", &[install]);
-    key.add("script", script::customise(&recipe.system));
+    let mut key = Key::new("settings", &[install]);
+    key.add("script", script::settings(&recipe.system));
+    let settings = key.finish();
+
+    let mut key = Key::new("customise", &[settings]);
+    key.add("script", script::users(&recipe.system));
     key.add("automatic", lock.install.automatic.join(" "));
     key.add("overlay", format_args!("{:?}", inputs.overlay));
     for (path, digest) in recipe.hooks.iter().zip(&inputs.hooks) {
@@ -73,12 +80,6 @@ pub fn plan(recipe: &Recipe, lock: &Lock, inputs: &Inputs, epoch: Epoch) -> Resu
     }
     let customise = key.finish();
 
-    let initramfs = recipe.bootable().then(|| {
-        let mut key = Key::new("initramfs", &[customise]);
-        key.add("script", script::initramfs());
-        key.codec(recipe.initramfs_codec);
-        key.finish()
-    });
     let mut key = Key::new("tree", &[customise]);
     REMOVED.iter().for_each(|(glob, _)| key.add("removed", glob));
     EMPTIED.iter().for_each(|path| key.add("emptied", path));
@@ -96,7 +97,7 @@ pub fn plan(recipe: &Recipe, lock: &Lock, inputs: &Inputs, epoch: Epoch) -> Resu
             Output::Tar => Key::new("tar", &[tree]).finish(),
             Output::Iso => {
                 let mut key = Key::new("iso", &[squashfs]);
-                key.add("initramfs", format_args!("{initramfs:?}"));
+                key.add("initramfs", initramfs_key(customise, recipe.initramfs_codec, epoch));
                 key.add("boot", format_args!("{:?}", recipe.boot));
                 key.add("volume id", &recipe.volume_id);
                 lock.packages.iter().filter(|p| p.role == Role::Boot).for_each(|p| key.package(p));
@@ -106,7 +107,16 @@ pub fn plan(recipe: &Recipe, lock: &Lock, inputs: &Inputs, epoch: Epoch) -> Resu
         (output, key)
     };
     let outputs = recipe.outputs.iter().map(|o| output(*o)).collect();
-    Ok(Plan { epoch, bootstrap, install, customise, initramfs, tree, outputs, squashfs })
+    Ok(Plan { epoch, bootstrap, install, settings, customise, tree, outputs, squashfs })
+}
+
+/// The key of an initramfs that is generated where `visible` stands for all that can be read, and packed with `codec`.
+pub(crate) fn initramfs_key(visible: Digest, codec: codec::Codec, epoch: Epoch) -> Digest {
+    let mut key = Key::new("initramfs", &[visible]);
+    key.environment(epoch, "C");
+    key.add("script", script::initramfs());
+    key.codec(codec);
+    key.finish()
 }
 
 /// Hashes labelled facts without ambiguity: each fact is its length and its text.
@@ -128,6 +138,17 @@ impl Key {
         let _ = write!(text, "\0{value}");
         self.0.update(&(text.len() as u64).to_le_bytes());
         self.0.update(text.as_bytes());
+    }
+
+    /// The world that programs run in.
+    fn environment(&mut self, epoch: Epoch, locale: &str) {
+        self.add("epoch", epoch.0);
+        for (name, value) in environment(epoch, locale) {
+            self.add("variable", format_args!("{}={}", name.display(), value.display()));
+        }
+        for (name, text) in SHIMS {
+            self.add("shim", format_args!("{name} {text}"));
+        }
     }
 
     fn package(&mut self, package: &Package) {

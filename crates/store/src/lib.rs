@@ -46,6 +46,7 @@ pub use check::{Depth, Fault, Problem, Stat};
 pub use error::{Item, StoreError};
 pub use partial::Partial;
 
+pub use session::Scratch;
 use session::Sessions;
 
 /// Newest layout this program reads and writes. Increment when an older program would misread the directory.
@@ -109,6 +110,11 @@ impl Store {
         let path = self.dir("work").join(name);
         fs::make_dir(&path)?;
         Ok(path)
+    }
+
+    /// A new, empty directory that lasts until it is dropped.
+    pub fn scratch(&self) -> Result<Scratch, StoreError> {
+        Scratch::create(self.inner.sessions.path(None)?)
     }
 
     fn dir(&self, name: &str) -> PathBuf {

@@ -63,6 +63,29 @@ impl Sessions {
     }
 }
 
+/// A directory in `tmp/` for whatever its owner likes. It is removed when dropped, or swept when its owner was killed.
+#[derive(Debug)]
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    pub(crate) fn create(path: PathBuf) -> Result<Self, StoreError> {
+        std::fs::create_dir(&path).map_err(failed("make directory", &path))?;
+        Ok(Self(path))
+    }
+
+    /// Where it is, absolute.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What cannot be removed now is swept by a later process.
+        let _ = fs::remove_tree(&self.0);
+    }
+}
+
 fn sweep_owner(lock_path: &Path, dir: &Path) {
     let Ok(lock) = File::open(lock_path) else { return };
     if lock.try_lock().is_ok() && fs::is_same_file(&lock, lock_path) && fs::remove_tree(dir).is_ok() {

@@ -1,6 +1,7 @@
 //! A directory of this machine as a tree.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -16,7 +17,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 use selfsame_image::digest::{Digest, Hasher};
 use selfsame_image::par::map_ordered;
-use selfsame_image::tree::{Content, Contents, Dir, Kind, Leaf, LeafId, Meta, Name, Node, NotAName};
+use selfsame_image::tree::{Content, Contents, Dir, Item, Kind, Leaf, LeafId, Meta, Name, Node, NotAName};
 use selfsame_image::{ReadAt, Tree};
 
 use super::IdShift;
@@ -105,6 +106,57 @@ impl From<Errno> for CaptureReason {
 pub struct DirContents {
     root: OwnedFd,
     files: BTreeMap<Digest, (u64, Box<[u8]>)>,
+}
+
+impl DirContents {
+    /// The files of the directory `root`, which was captured as `tree` before. Whoever reads them compares them with
+    /// their digests.
+    ///
+    /// # Errors
+    /// If the directory cannot be opened.
+    pub fn of(root: &Path, tree: &Tree) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open(root, flags, Mode::empty())?;
+        let mut files = BTreeMap::new();
+        let Ok(()) = tree.walk(|path, entry| {
+            if let Item::Leaf(_, Kind::File(content)) = entry.item {
+                files.entry(content.digest).or_insert_with(|| (content.size, path.into()));
+            }
+            Ok::<(), Infallible>(())
+        });
+        Ok(Self { root, files })
+    }
+}
+
+/// Opens the regular file `path` below the directory `root`. Links are not followed, wherever on the way they are, and
+/// a pipe is not waited for.
+///
+/// # Errors
+/// If there is no such file, or something else.
+pub(crate) fn open_below(root: &Path, path: &str) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    open_file(&rustix::fs::open(root, flags, Mode::empty())?, path.as_bytes())
+}
+
+/// Directories of `tree`, captured of the directory `upper`, that hide what lower layers have at their place.
+///
+/// # Errors
+/// If their marks cannot be read.
+pub(crate) fn opaque_dirs(upper: &Path, tree: &Tree, user_namespace: bool) -> io::Result<BTreeSet<Vec<u8>>> {
+    let mark = if user_namespace { "user.overlay.opaque" } else { "trusted.overlay.opaque" };
+    let mut found = BTreeSet::new();
+    tree.walk(|path, entry| {
+        if let Item::Dir(_) = entry.item {
+            let at = upper.join(OsStr::from_bytes(path));
+            match rustix::fs::lgetxattr(&at, mark, &mut [0; 1][..]) {
+                Ok(_) => drop(found.insert(path.to_vec())),
+                Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
+                Err(error) => return Err(io::Error::from(error)),
+            }
+        }
+        Ok(())
+    })?;
+    Ok(found)
 }
 
 impl Contents for DirContents {

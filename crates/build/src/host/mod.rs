@@ -13,6 +13,7 @@ pub(crate) mod sys;
 mod xattr;
 
 pub use capture::{CaptureError, CaptureLimits, CaptureReason, DirContents, capture};
+pub(crate) use capture::{opaque_dirs, open_below};
 pub use enter::{Host, HostError, Problem, enter, interrupted};
 pub use extract::{EntryKind, ExtractError, ExtractReason, Extractor, Placed};
 pub use overlay::{MountError, Mounted, overlay_mount};

@@ -2,7 +2,7 @@
 
 use std::io::BufWriter;
 
-use selfsame_image::tree::{Content, Contents, Item, Kind, Layered, Leaf, Memory, Meta};
+use selfsame_image::tree::{Content, Kind, Layered, Leaf, Memory, Meta};
 use selfsame_image::{Tree, fat, iso9660};
 
 use crate::event::{Event, Stage};
@@ -39,7 +39,8 @@ pub(crate) fn run(
 
 fn iso(builder: &Builder<'_>, packed: &mut Packed, initramfs: &Initramfs) -> Result<Content, BuildError> {
     let stage = Stage::Assemble;
-    let squashfs = packed.squashfs.ok_or_else(|| BuildError::BootFile("the SquashFS".into()))?;
+    let squashed = packed.squashfs.as_ref().ok_or_else(|| BuildError::BootFile("the SquashFS".into()))?;
+    let squashfs = squashed.content;
     let mut memory = Memory::new();
     let mut take = |(package, path): (&str, &str)| -> Result<(Vec<u8>, Content), BuildError> {
         let bytes = boot_file(builder, package, path)?;
@@ -51,7 +52,9 @@ fn iso(builder: &Builder<'_>, packed: &mut Packed, initramfs: &Initramfs) -> Res
     let (_, ldlinux) = take(LDLINUX)?;
     let (_, shim) = take(SHIM)?;
     let (_, grub) = take(GRUB)?;
-    let kernel = kernel(packed, &initramfs.version)?;
+    let kernel = packed.collected.kernels.get(&initramfs.version);
+    let kernel =
+        *kernel.ok_or_else(|| BuildError::BootFile(format!("boot/vmlinuz-{}", initramfs.version)))?;
     let title = format!("{} ({})", builder.recipe.name, builder.epoch().civil());
     let isolinux_cfg = memory.add(menu::isolinux(&builder.recipe.boot, &title));
     let grub_cfg = memory.add(menu::grub(&builder.recipe.boot, &title));
@@ -89,8 +92,7 @@ fn iso(builder: &Builder<'_>, packed: &mut Packed, initramfs: &Initramfs) -> Res
     };
     // Bytes 432 to 439 of the MBR code are filled in by the writer.
     iso.hybrid = Some(iso9660::Hybrid::derived(mbr.get(..432).unwrap_or(&mbr), &iso));
-    let packed_initramfs = OneFile { content: initramfs.content, path: &initramfs.file };
-    let contents = Layered(Layered(&memory, packed_initramfs), Layered(builder.store, &packed.contents));
+    let contents = Layered(Layered(&memory, squashed), Layered(builder.store, &packed.collected.contents));
     let mut blob = BufWriter::with_capacity(1 << 20, Interruptible(builder.store.writer()?));
     iso9660::write(&iso, &contents, &mut blob).map_err(write(stage))?;
     let blob = blob.into_inner().map_err(|error| write(stage)(error.into_error()))?;
@@ -122,14 +124,6 @@ fn tree(builder: &Builder<'_>, files: &[(&str, Content)]) -> Result<Tree, BuildE
     Ok(tree)
 }
 
-fn kernel(packed: &Packed, version: &str) -> Result<Content, BuildError> {
-    let path = format!("boot/vmlinuz-{version}");
-    match packed.tree.get(path.as_bytes()).map(|entry| entry.item) {
-        Some(Item::Leaf(_, Kind::File(content))) => Ok(*content),
-        _ => Err(BuildError::BootFile(path)),
-    }
-}
-
 fn esp(builder: &Builder<'_>, files: &Tree, memory: &mut Memory) -> Result<Content, BuildError> {
     let system = fat::Fat {
         tree: files,
@@ -142,19 +136,4 @@ fn esp(builder: &Builder<'_>, files: &Tree, memory: &mut Memory) -> Result<Conte
     let mut image = Vec::new();
     fat::write(&system, &*memory, &mut image).map_err(write(Stage::Assemble))?;
     Ok(memory.add(image))
-}
-
-/// One file on disk as contents.
-struct OneFile<'a> {
-    content: Content,
-    path: &'a std::path::Path,
-}
-
-impl Contents for OneFile<'_> {
-    fn open(&self, content: &Content) -> std::io::Result<std::sync::Arc<dyn selfsame_image::ReadAt + Send>> {
-        if *content != self.content {
-            return Err(std::io::ErrorKind::NotFound.into());
-        }
-        Ok(std::sync::Arc::new(std::fs::File::open(self.path)?))
-    }
 }

@@ -1,4 +1,4 @@
-//! Customise: overlay, system settings and hooks of the recipe.
+//! Customise: overlay, users and hooks of the recipe.
 
 use crate::event::Stage;
 use crate::execute::{BuildError, Builder};
@@ -44,8 +44,10 @@ pub(crate) fn run(builder: &Builder<'_>, lowers: &[&Layer], new: NewLayer) -> Re
         }
         root.finish()?;
     }
-    let job = builder.job_with_debs(stage, &new, std::iter::empty())?;
-    builder.runner().script(stage, root()?, &job, &script::customise(&builder.recipe.system))?;
+    let job = builder.job(stage, &new)?;
+    if !builder.recipe.system.users.is_empty() {
+        builder.runner().script(stage, root()?, &job, &script::users(&builder.recipe.system))?;
+    }
     for (index, (path, bytes)) in builder.hooks.iter().enumerate() {
         let inside = format!("hooks/{index:02}");
         let name = path.display().to_string();

@@ -1,50 +1,171 @@
-//! Initramfs: generated once, at the end, by the image's own initramfs-tools, then packed again by our writers.
+//! Initramfs: generated once, at the end, by the image's own initramfs-tools, then packed again by our writers. Not at
+//! all when an earlier build made it of the same files.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Read, Write};
 
 use selfsame_image::codec::{Codec, Wrapping};
-use selfsame_image::tree::Content;
-use selfsame_image::{Digest, Epoch, initramfs};
+use selfsame_image::tree::{Content, Item, merkle};
+use selfsame_image::{Digest, Epoch, Tree, initramfs};
+use serde::{Deserialize, Serialize};
 
 use crate::event::Stage;
 use crate::execute::{BuildError, Builder};
+use crate::host;
+use crate::lock::Blob;
+use crate::plan;
 use crate::sandbox::Root;
 
+use super::collect::Collected;
 use super::layers::{Layer, NewLayer};
 use super::script;
 
-/// Name of the packed initramfs beside its layer, and of the kernel version it is for.
-const PACKED: &str = "initrd.img";
-const VERSION: &str = "kernel-version";
-
-/// The kernel's version and the packed initramfs.
+/// The kernel's version and the packed initramfs, which is in the store.
 pub(crate) struct Initramfs {
     pub(crate) version: String,
-    pub(crate) file: std::path::PathBuf,
     pub(crate) content: Content,
 }
 
-/// Generates the initramfs of the system in `lowers`, the topmost first.
-pub(crate) fn run(builder: &Builder<'_>, lowers: &[&Layer], new: NewLayer) -> Result<Layer, BuildError> {
+/// Kind of the records that remember an initramfs.
+const KIND: &str = "initramfs";
+
+#[derive(Serialize, Deserialize)]
+struct Remembered {
+    version: String,
+    file: Blob,
+}
+
+/// Directories and files that mkinitramfs does not see, because nothing that belongs into an initramfs lies there: a
+/// change below them does not make it run again. It cannot read them, so this is a fact and not a hope.
+const HIDDEN: &[&str] = &[
+    "etc/apt",
+    "etc/bash.bashrc",
+    "etc/cron.d",
+    "etc/cron.daily",
+    "etc/cron.hourly",
+    "etc/cron.monthly",
+    "etc/cron.weekly",
+    "etc/issue",
+    "etc/issue.net",
+    "etc/logrotate.d",
+    "etc/motd",
+    "etc/profile",
+    "etc/profile.d",
+    "etc/skel",
+    "etc/sudoers.d",
+    "etc/systemd/system",
+    "etc/systemd/user",
+    "etc/xdg",
+    "home",
+    "media",
+    "mnt",
+    "srv",
+    "usr/games",
+    "usr/include",
+    "usr/local/include",
+    "usr/local/man",
+    "usr/share/applications",
+    "usr/share/backgrounds",
+    "usr/share/bash-completion",
+    "usr/share/bug",
+    "usr/share/doc",
+    "usr/share/doc-base",
+    "usr/share/games",
+    "usr/share/info",
+    "usr/share/lintian",
+    "usr/share/locale",
+    "usr/share/man",
+    "usr/share/metainfo",
+    "usr/share/sounds",
+    "usr/share/wallpapers",
+    "usr/src",
+    "var/backups",
+    "var/mail",
+    "var/spool",
+    "var/www",
+];
+
+/// Which of the hidden paths `tree` has, and whether they are directories. Links and special files are not hidden.
+pub(crate) fn hidden(tree: &Tree) -> Vec<(&'static str, bool)> {
+    let is_dir = |path: &&'static str| match tree.get(path.as_bytes())?.item {
+        Item::Dir(_) => Some((*path, true)),
+        Item::Leaf(_, selfsame_image::tree::Kind::File(_)) => Some((*path, false)),
+        Item::Leaf(..) => None,
+    };
+    HIDDEN.iter().filter_map(is_dir).collect()
+}
+
+/// Digest of what is left of `tree` without what is `hidden`. That there is something hidden can still be seen.
+pub(crate) fn visible(tree: &Tree, hidden: &[(&str, bool)]) -> Digest {
+    let mut tree = tree.clone();
+    let mut text = String::new();
+    for (path, is_dir) in hidden {
+        tree.remove(path.as_bytes());
+        text.push_str(&format!("{path} {is_dir}\n"));
+    }
+    // Removing a name changes no time of the directory in a tree, so nothing of it is left.
+    tree.compact();
+    Digest::of(format!("{}\n{text}", merkle::digest(&tree)).as_bytes())
+}
+
+/// The key of the initramfs of `collected`.
+pub(crate) fn key(builder: &Builder<'_>, collected: &Collected) -> Digest {
+    plan::initramfs_key(collected.visible, builder.recipe.initramfs_codec, builder.epoch())
+}
+
+/// The initramfs that an earlier build made with `key`, if the store still has it.
+pub(crate) fn find(builder: &Builder<'_>, key: Digest) -> Result<Option<Initramfs>, BuildError> {
+    let Some(bytes) = builder.store.record_get(KIND, &key)? else { return Ok(None) };
+    let Ok(Remembered { version, file }) = serde_json::from_slice(&bytes) else { return Ok(None) };
+    let content = Content::from(file);
+    let there = builder.store.size(&content.digest) == Some(content.size);
+    Ok(there.then_some(Initramfs { version, content }))
+}
+
+/// Generates the initramfs of the system in `lowers`, the topmost first, which became `collected`.
+pub(crate) fn run(
+    builder: &Builder<'_>,
+    lowers: &[&Layer],
+    hidden: &[(&str, bool)],
+    key: Digest,
+    new: NewLayer,
+) -> Result<Initramfs, BuildError> {
     let stage = Stage::Initramfs;
     let root = Root::Overlay {
         lowers: lowers.iter().map(|layer| layer.files()).collect(),
         upper: new.files(),
         work: builder.overlay_work(stage, &new)?,
     };
-    let job = builder.job_with_debs(stage, &new, std::iter::empty())?;
-    builder.runner().script(stage, root, &job, &script::initramfs())?;
-    let made = |name: &str| new.files().join("var/tmp").join(name);
+    let mut job = builder.job(stage, &new)?;
     let io = |source| BuildError::Initramfs { source };
-    let raw = File::open(made("selfsame-initrd")).map_err(io)?;
-    let mut packed = io::BufWriter::new(File::create(new.note(PACKED)).map_err(io)?);
-    repack(&raw, builder.recipe.initramfs_codec, builder.epoch(), &mut packed)?;
+    job.hide(hidden).map_err(io)?;
+    // 18,000 short processes: each would read the files of a locale.
+    job.locale = "C";
+    builder.runner().script(stage, root, &job, &script::initramfs())?;
+    // What ran there may have left anything at these names.
+    let made = |name: &str| host::open_below(&new.files(), &format!("var/tmp/{name}")).map_err(io);
+    let version = version(made("selfsame-kernel")?).map_err(io)?;
+    let mut packed = BufWriter::with_capacity(1 << 16, builder.store.writer()?);
+    repack(&made("selfsame-initrd")?, builder.recipe.initramfs_codec, builder.epoch(), &mut packed)?;
     packed.flush().map_err(io)?;
-    std::fs::copy(made("selfsame-kernel"), new.note(VERSION)).map_err(io)?;
-    // Only the packed file is the result: what mkinitramfs left in the tree is not.
-    crate::host::remove_tree(&new.files()).map_err(io)?;
-    Ok(new.commit()?)
+    let packed = packed.into_inner().map_err(|error| io(error.into_error()))?;
+    let content = packed.finish(None)?;
+    let remembered = Remembered { version: version.clone(), file: content.into() };
+    let bytes = serde_json::to_vec(&remembered).expect("a version and numbers are always JSON");
+    builder.store.record_put(KIND, &key, &bytes)?;
+    Ok(Initramfs { version, content })
+}
+
+/// Reads the version of a kernel.
+fn version(file: File) -> io::Result<String> {
+    let mut text = String::new();
+    file.take(200).read_to_string(&mut text)?;
+    let version = text.trim();
+    let fine = |byte: u8| byte.is_ascii_alphanumeric() || b".+-_~".contains(&byte);
+    if (1..=100).contains(&version.len()) && version.bytes().all(fine) {
+        return Ok(version.to_owned());
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidData, format!("{version:?} is no version of a kernel")))
 }
 
 /// The most plain bytes of an initramfs that is taken: the kernel must hold it in memory, and so do we.
@@ -68,11 +189,47 @@ fn repack(raw: &File, codec: Codec, epoch: Epoch, out: &mut impl Write) -> Resul
     Ok(())
 }
 
-/// Reads the result of a finished layer.
-pub(crate) fn load(layer: &Layer) -> Result<Initramfs, BuildError> {
-    let io = |source| BuildError::Initramfs { source };
-    let version = std::fs::read_to_string(layer.note(VERSION)).map_err(io)?.trim().to_owned();
-    let file = layer.note(PACKED);
-    let (digest, size) = Digest::of_reader(&mut File::open(&file).map_err(io)?).map_err(io)?;
-    Ok(Initramfs { version, file, content: Content { size, digest } })
+#[cfg(test)]
+mod tests {
+    use selfsame_image::tree::{Leaf, Meta};
+
+    use super::*;
+
+    #[test]
+    fn what_is_hidden_changes_nothing_and_all_else_does() {
+        let tree = |files: &[(&str, &str)]| {
+            let mut tree = Tree::new(Meta::root(0o755, 0));
+            for dir in ["etc", "etc/skel", "usr"] {
+                tree.insert_dir(dir.as_bytes(), Meta::root(0o755, 0)).unwrap();
+            }
+            for (path, bytes) in files {
+                tree.insert(path.as_bytes(), Leaf::file(Meta::root(0o644, 0), Content::of(bytes.as_bytes())))
+                    .unwrap();
+            }
+            tree
+        };
+        let digest = |files: &[(&str, &str)]| {
+            let tree = tree(files);
+            visible(&tree, &hidden(&tree))
+        };
+        let base = digest(&[("etc/issue", "1"), ("etc/fstab", "1")]);
+        assert_eq!(base, digest(&[("etc/issue", "2"), ("etc/fstab", "1"), ("etc/skel/x", "1")]));
+        assert_ne!(base, digest(&[("etc/issue", "1"), ("etc/fstab", "2")]));
+        // A name that is there or not can be asked for.
+        assert_ne!(base, digest(&[("etc/fstab", "1")]));
+        assert_eq!(hidden(&tree(&[("etc/issue", "1")])), [("etc/issue", false), ("etc/skel", true)]);
+    }
+
+    #[test]
+    fn only_versions_of_kernels_are_taken_for_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let read = |text: &str| {
+            std::fs::write(dir.path().join("v"), text).unwrap();
+            version(File::open(dir.path().join("v")).unwrap())
+        };
+        assert_eq!(read("6.1.0-44-amd64\n").unwrap(), "6.1.0-44-amd64");
+        for text in ["", "\n", "../x", "a b", &"1".repeat(300), "root:x:0:0"] {
+            assert!(read(text).is_err(), "{text:?}");
+        }
+    }
 }

@@ -4,12 +4,18 @@ use crate::event::{Event, Stage};
 use crate::lock::Step;
 use crate::sandbox::Root;
 
+use super::debs::PlainDebs;
 use super::layers::{Layer, NewLayer};
 use super::script;
 use crate::execute::{BuildError, Builder};
 
 /// Installs the packages of the lock's steps over `base`.
-pub(crate) fn run(builder: &Builder<'_>, base: &Layer, new: NewLayer) -> Result<Layer, BuildError> {
+pub(crate) fn run(
+    builder: &Builder<'_>,
+    debs: &PlainDebs,
+    base: &Layer,
+    new: NewLayer,
+) -> Result<Layer, BuildError> {
     let stage = Stage::Install;
     let steps = builder.lock.install.steps().unwrap_or_default();
     let amount = steps.iter().map(|step| match step {
@@ -20,7 +26,7 @@ pub(crate) fn run(builder: &Builder<'_>, base: &Layer, new: NewLayer) -> Result<
         Step::Unpack(names) => Some(names.as_slice()),
         Step::Configure(_) => None,
     });
-    let job = builder.job_with_debs(stage, &new, unpacked.flatten().copied())?;
+    let job = builder.job_with_debs(stage, &new, debs, unpacked.flatten().copied())?;
     let root = Root::Overlay {
         lowers: vec![base.files()],
         upper: new.files(),

@@ -80,7 +80,7 @@ fn tail_text(tail: &[String]) -> String {
 }
 
 /// The environment of every program in the sandbox. Nothing of the machine's own environment gets in.
-fn environment(epoch: Epoch) -> Vec<(OsString, OsString)> {
+pub(crate) fn environment(epoch: Epoch, locale: &str) -> Vec<(OsString, OsString)> {
     let epoch = epoch.0.to_string();
     let path = format!("{JOB}/shims:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
     [
@@ -90,8 +90,8 @@ fn environment(epoch: Epoch) -> Vec<(OsString, OsString)> {
         ("LOGNAME", "root"),
         ("SHELL", "/bin/sh"),
         ("TERM", "dumb"),
-        ("LANG", "C.UTF-8"),
-        ("LC_ALL", "C.UTF-8"),
+        ("LANG", locale),
+        ("LC_ALL", locale),
         ("TZ", "UTC"),
         ("SOURCE_DATE_EPOCH", epoch.as_str()),
         ("DEBIAN_FRONTEND", "noninteractive"),
@@ -105,14 +105,21 @@ fn environment(epoch: Epoch) -> Vec<(OsString, OsString)> {
 }
 
 /// Programs that are found before the image's own while it is built, and why.
-const SHIMS: &[(&str, &str)] = &[
+pub(crate) const SHIMS: &[(&str, &str)] = &[
     // The initramfs is generated once, at the end, not after every package that asks for it.
     ("update-initramfs", "#!/bin/sh\nexit 0\n"),
 ];
 
-/// Files the job sees under [`JOB`].
+/// The locale of programs, unless a job wants another.
+pub(crate) const LOCALE: &str = "C.UTF-8";
+
+/// Files the job sees under [`JOB`], and what else is its own.
 pub(crate) struct JobDir {
     dir: PathBuf,
+    /// The locale its programs run in.
+    pub(crate) locale: &'static str,
+    /// Empty files and directories that lie over something.
+    hidden: Vec<Bind>,
 }
 
 impl JobDir {
@@ -122,7 +129,7 @@ impl JobDir {
             std::fs::create_dir_all(dir.join(sub))?;
             set_mode(&dir.join(sub), 0o755)?;
         }
-        let job = Self { dir };
+        let job = Self { dir, locale: LOCALE, hidden: Vec::new() };
         for (name, text) in SHIMS {
             job.write(&format!("shims/{name}"), text.as_bytes(), 0o755)?;
         }
@@ -133,6 +140,19 @@ impl JobDir {
         let path = self.dir.join(name);
         std::fs::write(&path, bytes)?;
         set_mode(&path, mode)
+    }
+
+    /// Puts something empty over each path, a directory or a file, so that the job cannot read what is there.
+    pub(crate) fn hide(&mut self, paths: &[(&str, bool)]) -> io::Result<()> {
+        let (file, dir) = (self.dir.join("empty-file"), self.dir.join("empty-dir"));
+        self.write("empty-file", b"", 0o644)?;
+        std::fs::create_dir_all(&dir)?;
+        set_mode(&dir, 0o755)?;
+        for (path, is_dir) in paths {
+            let source = if *is_dir { dir.clone() } else { file.clone() };
+            self.hidden.push(Bind { source, target: Path::new("/").join(path) });
+        }
+        Ok(())
     }
 
     /// Shows the job the file `source` as `debs/<name>.deb`.
@@ -206,8 +226,9 @@ impl Runner<'_> {
 
     fn run(&self, stage: Stage, root: Root, job: &JobDir, argv: Vec<OsString>) -> Result<Exit, JobError> {
         let mut run = Job::new(root, argv);
-        run.env = environment(self.epoch);
+        run.env = environment(self.epoch, job.locale);
         run.binds = vec![Bind { source: job.dir.clone(), target: JOB.into() }];
+        run.binds.extend(job.hidden.iter().cloned());
         let mut on_line = |_, line: &[u8]| {
             let line = String::from_utf8_lossy(line).into_owned();
             if line.starts_with("Unpacking ") || line.starts_with("Setting up ") {

@@ -2,16 +2,21 @@
 
 pub(crate) mod assemble;
 pub(crate) mod bootstrap;
+pub(crate) mod collect;
 pub(crate) mod customise;
+pub(crate) mod debs;
 pub(crate) mod finalise;
 pub(crate) mod initramfs;
 pub(crate) mod install;
 pub(crate) mod job;
 pub(crate) mod layers;
 mod menu;
+pub(crate) mod merge;
 pub(crate) mod pack;
 pub(crate) mod script;
+pub(crate) mod settings;
 pub(crate) mod unpack;
+pub(crate) mod warm;
 
 pub use finalise::{Done, EMPTIED, REMOVED};
 pub use job::JobError;

@@ -47,9 +47,9 @@ fn deb(name: &str) -> String {
     quote(&format!("{JOB}/debs/{name}.deb"))
 }
 
-/// Host name, locale, time zone and users.
-pub(crate) fn customise(system: &System) -> String {
-    let System { hostname, locale, timezone, users } = system;
+/// Host name, locale and time zone.
+pub(crate) fn settings(system: &System) -> String {
+    let System { hostname, locale, timezone, users: _ } = system;
     let (host, loc, zone) = (quote(hostname), quote(locale), quote(timezone));
     let charset =
         locale.split_once('.').map_or("ISO-8859-1", |(_, rest)| rest.split('@').next().unwrap_or(rest));
@@ -69,7 +69,13 @@ pub(crate) fn customise(system: &System) -> String {
         quote(&format!("{locale} {charset}"))
     ));
     script.push_str(&format!("echo LANG={loc} > /etc/default/locale\n"));
-    for user in users {
+    script
+}
+
+/// Users, once the overlay is there: it may bring `/etc/skel`.
+pub(crate) fn users(system: &System) -> String {
+    let mut script = String::from("set -e\n");
+    for user in &system.users {
         let mut line = format!("useradd --create-home --shell {}", quote(&user.shell));
         if !user.groups.is_empty() {
             line.push_str(&format!(" --groups {}", quote(&user.groups.join(","))));

@@ -9,12 +9,13 @@ use selfsame_image::tar::{self, TarError};
 use selfsame_image::tree::Meta;
 use selfsame_store::{Store, StoreError};
 
+use super::debs::PlainDebs;
 use crate::host::{self, Directories, EntryKind, ExtractError, Extractor, IdShift, PopulateError};
 use crate::lock::Package;
 use crate::recipe::Tracked;
 
 /// The most plain bytes one package may unpack to: the largest in Debian 12 has 4.5 GiB.
-const LARGEST_PACKAGE: u64 = 16 << 30;
+pub(super) const LARGEST_PACKAGE: u64 = 16 << 30;
 
 /// The most bytes of one boot file that is taken into memory.
 const LARGEST_BOOT_FILE: u64 = 64 << 20;
@@ -110,21 +111,32 @@ impl Root {
         Ok(Self { dir: dir.to_owned(), shift, extractor: Extractor::new(dir, shift).map_err(open)? })
     }
 
-    /// Unpacks the files of `package`.
+    /// Unpacks the files of `package` out of the store.
     pub(crate) fn deb(&mut self, store: &Store, package: &Package) -> Result<(), UnpackError> {
-        let extractor = &mut self.extractor;
-        for_each_file(store, package, &mut |entry, body| {
-            let kind = match &entry.kind {
-                tar::Kind::Dir => EntryKind::Dir,
-                tar::Kind::File { size } => EntryKind::File { size: *size, content: body },
-                tar::Kind::Symlink(target) => EntryKind::Symlink(target),
-                tar::Kind::Hardlink(target) => EntryKind::HardLink(target),
-                tar::Kind::Fifo => EntryKind::Fifo,
-                tar::Kind::Char { .. } | tar::Kind::Block { .. } => EntryKind::Special,
-            };
-            let added = extractor.add(&entry.path, &entry.meta(), kind);
-            added.map(drop).map_err(|source| UnpackError::Extract { package: title(package), source })
-        })
+        for_each_file(store, package, &mut |entry, body| self.add(package, entry, body))
+    }
+
+    /// Unpacks the files of `package` out of its plain archive.
+    pub(crate) fn plain_deb(&mut self, debs: &PlainDebs, package: &Package) -> Result<(), UnpackError> {
+        let (_, _, mut reader) = debs.reader(package)?;
+        let broken = |source| UnpackError::Tar { package: title(package), source };
+        while let Some(entry) = reader.next().map_err(broken)? {
+            self.add(package, &entry, &mut reader.body())?;
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, package: &Package, entry: &tar::Entry, body: &mut dyn Read) -> Result<(), UnpackError> {
+        let kind = match &entry.kind {
+            tar::Kind::Dir => EntryKind::Dir,
+            tar::Kind::File { size } => EntryKind::File { size: *size, content: body },
+            tar::Kind::Symlink(target) => EntryKind::Symlink(target),
+            tar::Kind::Hardlink(target) => EntryKind::HardLink(target),
+            tar::Kind::Fifo => EntryKind::Fifo,
+            tar::Kind::Char { .. } | tar::Kind::Block { .. } => EntryKind::Special,
+        };
+        let added = self.extractor.add(&entry.path, &entry.meta(), kind);
+        added.map(drop).map_err(|source| UnpackError::Extract { package: title(package), source })
     }
 
     /// Writes a file owned by root, and the directories it needs.
@@ -153,7 +165,8 @@ impl Root {
     }
 }
 
-fn title(package: &Package) -> String {
+/// A package in messages.
+pub(super) fn title(package: &Package) -> String {
     format!("{} {}", package.name, package.version)
 }
 

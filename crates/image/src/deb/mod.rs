@@ -127,6 +127,11 @@ impl<R: ReadAt> Deb<R> {
         Ok(Self { source, version, control, data })
     }
 
+    /// The bytes of the package.
+    pub fn source(&self) -> &R {
+        &self.source
+    }
+
     /// The format version: the first line of `debian-binary`, such as `2.0`.
     pub fn version(&self) -> &[u8] {
         &self.version

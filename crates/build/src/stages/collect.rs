@@ -1,0 +1,109 @@
+//! Finalise: the layers become one tree, freed of what belongs to one build. What lower layers hold was captured when
+//! they were made, so that a small change costs a small capture.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use selfsame_image::tree::{Content, Item, Kind, Layered, Memory};
+use selfsame_image::{Digest, Tree};
+use selfsame_store::Scratch;
+
+use crate::event::Stage;
+use crate::execute::{BuildError, Builder};
+use crate::host::{self, CaptureLimits, DirContents};
+
+use super::finalise::finalise;
+use super::initramfs;
+use super::layers::Layer;
+use super::merge::merge;
+
+/// The tree of the layers below the last one, and where its files are.
+pub(crate) struct Base {
+    tree: Tree,
+    contents: DirContents,
+    _mounted: host::Mounted,
+    _dir: Scratch,
+}
+
+/// The final tree and all that is known of it.
+pub(crate) struct Collected {
+    /// What is packed.
+    pub(crate) tree: Tree,
+    /// The bytes of its files.
+    pub(crate) contents: Layered<Memory, Layered<DirContents, DirContents>>,
+    /// Digest of all that mkinitramfs may read.
+    pub(crate) visible: Digest,
+    /// Paths that are hidden from it, and whether they are directories.
+    pub(crate) hidden: Vec<(&'static str, bool)>,
+    /// How many programs there are that make an initramfs.
+    pub(crate) generators: usize,
+    /// The kernels, by version, whatever the recipe excludes.
+    pub(crate) kernels: BTreeMap<String, Content>,
+    /// Keeps the lower layers mounted.
+    _base: (host::Mounted, Scratch),
+}
+
+/// Captures the merged `layers`, the topmost first, unless the topmost has that with it.
+pub(crate) fn base(builder: &Builder<'_>, layers: &[&Layer]) -> Result<Base, BuildError> {
+    let stage = Stage::Finalise;
+    let dir = builder.store.scratch()?;
+    let files: Vec<PathBuf> = layers.iter().map(|layer| layer.files()).collect();
+    let below: Vec<_> = files.iter().map(PathBuf::as_path).collect();
+    let mounted = host::overlay_mount(builder.host, &below, None, dir.path())
+        .map_err(|source| BuildError::Overlay { stage, source })?;
+    let (tree, contents) = match layers.first().and_then(|layer| layer.captured()) {
+        Some(tree) => {
+            let open = |source| BuildError::Prepare { stage, path: dir.path().to_owned(), source };
+            let contents = DirContents::of(mounted.path(), &tree).map_err(open)?;
+            (tree, contents)
+        }
+        None => {
+            let captured =
+                host::capture(mounted.path(), builder.shift(), builder.jobs, CaptureLimits::default())?;
+            if let Some(top) = layers.first() {
+                top.keep_captured(&captured.0)?;
+            }
+            captured
+        }
+    };
+    Ok(Base { tree, contents, _mounted: mounted, _dir: dir })
+}
+
+/// Lays `top` over `base` and takes out what does not belong into an image.
+pub(crate) fn collect(builder: &Builder<'_>, base: Base, top: &Layer) -> Result<Collected, BuildError> {
+    let Base { mut tree, contents, _mounted, _dir } = base;
+    let upper = top.files();
+    let (above, above_contents) =
+        host::capture(&upper, builder.shift(), builder.jobs, CaptureLimits::default())?;
+    let opaque = host::opaque_dirs(&upper, &above, builder.host.user_namespace)
+        .map_err(|source| BuildError::Prepare { stage: Stage::Finalise, path: upper, source })?;
+    merge(&mut tree, &above, &opaque);
+    let mut memory = Memory::new();
+    finalise(&mut tree, &mut memory, &[], builder.epoch());
+    let hidden = initramfs::hidden(&tree);
+    let visible = initramfs::visible(&tree, &hidden);
+    let kernels = kernels(&tree);
+    let generators = usize::from(tree.get(b"usr/sbin/mkinitramfs").is_some());
+    tree.remove_matching(&builder.recipe.exclude);
+    tree.compact();
+    Ok(Collected {
+        tree,
+        contents: Layered(memory, Layered(above_contents, contents)),
+        visible,
+        hidden,
+        generators,
+        kernels,
+        _base: (_mounted, _dir),
+    })
+}
+
+fn kernels(tree: &Tree) -> BTreeMap<String, Content> {
+    let Some(Item::Dir(boot)) = tree.get(b"boot").map(|entry| entry.item) else { return BTreeMap::new() };
+    let version = |name: &[u8]| String::from_utf8(name.strip_prefix(b"vmlinuz-")?.to_vec()).ok();
+    let kernel = |path: Vec<u8>| match tree.get(&path)?.item {
+        Item::Leaf(_, Kind::File(content)) => Some(*content),
+        _ => None,
+    };
+    let entries = boot.entries().map(|(name, _)| name.as_bytes());
+    entries.filter_map(|name| Some((version(name)?, kernel([b"boot/", name].concat())?))).collect()
+}
