@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 
 use super::{Archive, Boot, FILE, Keys, Output, Packages, Priority, Recipe, Squashfs, System, User};
+use crate::lock::is_package_name;
 use crate::nearest::nearest;
 use crate::time;
 
@@ -441,11 +442,7 @@ impl Check<'_> {
         let mut include = Vec::new();
         for text in &raw.include {
             let name = text.get_ref();
-            let fine = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c);
-            if name.len() < 2
-                || !name.chars().all(fine)
-                || !name.starts_with(|c: char| c.is_ascii_alphanumeric())
-            {
+            if !is_package_name(name) {
                 return Err(self.at(text.span(), format!("{name:?} cannot be a package name")));
             }
             include.push(name.clone());
