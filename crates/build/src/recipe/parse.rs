@@ -381,14 +381,8 @@ impl Check<'_> {
         if raw.suites.get_ref().is_empty() {
             return Err(self.at(raw.suites.span(), "an archive needs at least one suite".into()));
         }
-        let suites = raw.suites.into_inner();
-        let suites =
-            suites.iter().map(|text| self.word(text, "a suite", "._+-")).collect::<Result<_, _>>()?;
-        let mut components = raw
-            .components
-            .iter()
-            .map(|text| self.word(text, "a component", "._+-"))
-            .collect::<Result<Vec<_>, _>>()?;
+        let suites = self.words(raw.suites.get_ref(), "a suite")?;
+        let mut components = self.words(&raw.components, "a component")?;
         if components.is_empty() {
             components.push("main".into());
         }
@@ -400,6 +394,19 @@ impl Check<'_> {
                 .ok_or_else(|| self.at(k.span(), "the threshold is 1 to 255 keys".into()))?,
         };
         Ok(Archive { mirrors, suites, components, keys: self.keys(raw.keys)?, threshold })
+    }
+
+    /// Names of an archive's parts, each of which is fetched and shown to apt once.
+    fn words(&self, raw: &[Spanned<String>], what: &str) -> Result<Vec<String>, RecipeError> {
+        let mut words = Vec::new();
+        for text in raw {
+            let word = self.word(text, what, "._+-")?;
+            if words.contains(&word) {
+                return Err(self.at(text.span(), format!("{word:?} is listed twice")));
+            }
+            words.push(word);
+        }
+        Ok(words)
     }
 
     fn keys(&self, raw: Spanned<RawKeys>) -> Result<Keys, RecipeError> {
@@ -581,6 +588,16 @@ run = "hooks/10-x"
                 "\"hooks/10-x\"",
                 "\"/bin/sh\"",
                 "r/selfsame.toml:18:7: \"/bin/sh\" leaves the recipe: paths are relative to it and without ..",
+            ),
+            (
+                "[\"bookworm\"]",
+                "[\"bookworm\", \"bookworm\"]",
+                "r/selfsame.toml:10:23: \"bookworm\" is listed twice",
+            ),
+            (
+                "keys = \"debian\"",
+                "keys = \"debian\"\ncomponents = [\"main\", \"main\"]",
+                "r/selfsame.toml:12:23: \"main\" is listed twice",
             ),
             ("\"nano\"", "\"Nano\"", "r/selfsame.toml:14:12: \"Nano\" cannot be a package name"),
             (
