@@ -62,7 +62,7 @@ pub enum UnpackError {
         source: ExtractError,
     },
     /// The recipe's overlay could not be laid over the root.
-    #[error("the overlay does not fit")]
+    #[error("the overlay cannot be laid over the system")]
     Overlay(#[from] PopulateError),
     /// The root cannot be opened.
     #[error("cannot open {}", root.display())]
