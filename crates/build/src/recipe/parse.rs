@@ -499,7 +499,7 @@ impl Check<'_> {
         Ok(value.clone())
     }
 
-    /// A path of the recipe: relative, without `..`.
+    /// A path of the recipe: relative, without `..`, and not the recipe's own directory.
     fn inside(&self, text: &Spanned<String>) -> Result<PathBuf, RecipeError> {
         let path = Path::new(text.get_ref());
         let inside = path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
@@ -508,7 +508,13 @@ impl Check<'_> {
                 format!("{:?} leaves the recipe: paths are relative to it and without ..", text.get_ref());
             return Err(self.at(text.span(), problem));
         }
-        Ok(path.components().filter(|part| *part != Component::CurDir).collect())
+        let path: PathBuf = path.components().filter(|part| *part != Component::CurDir).collect();
+        if path.as_os_str().is_empty() {
+            let problem =
+                format!("{:?} is the recipe itself: name a file or directory in it", text.get_ref());
+            return Err(self.at(text.span(), problem));
+        }
+        Ok(path)
     }
 }
 
@@ -583,6 +589,11 @@ run = "hooks/10-x"
                 "\"files\"",
                 "\"../files\"",
                 "r/selfsame.toml:16:11: \"../files\" leaves the recipe: paths are relative to it and without ..",
+            ),
+            (
+                "\"files\"",
+                "\"./.\"",
+                "r/selfsame.toml:16:11: \"./.\" is the recipe itself: name a file or directory in it",
             ),
             (
                 "\"hooks/10-x\"",
