@@ -1,6 +1,6 @@
 //! Archives: signatures first, then the indexes they name, then the packages those name. Nothing unsigned is parsed.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use selfsame_apt::fetch::FetchError;
 use selfsame_apt::openpgp::{Fingerprint, Keyring, KeyringError, debian_fingerprints};
@@ -16,7 +16,7 @@ use super::universe::{Candidate, Universe};
 use crate::event::{Event, Stage};
 use crate::fetch::Wanted;
 use crate::lock::{self, ArchiveState, SuiteState};
-use crate::recipe::{Archive, Keys, Priority};
+use crate::recipe::{Archive, FilesError, Keys, Priority, resolve};
 
 /// Why an archive could not be had, or not be believed.
 #[derive(Debug, thiserror::Error)]
@@ -26,12 +26,12 @@ pub enum ArchiveError {
     #[error(transparent)]
     Fetch(#[from] FetchError),
     /// The keys of the recipe cannot be read.
-    #[error("cannot read the keys {}", path.display())]
+    #[error("archive {archive}: the keys cannot be read")]
     KeyFile {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
+        /// The archive.
+        archive: String,
+        /// The file and why not.
+        source: FilesError,
     },
     /// The keys of the recipe are no keys.
     #[error("archive {archive}: the keys are not usable")]
@@ -197,9 +197,9 @@ impl At<'_> {
                 (Keyring::debian(), Vec::new())
             }
             Keys::File { file, fingerprints } => {
-                let path = self.request.recipe.path(file);
-                let bytes = std::fs::read(&path).map_err(|source| ArchiveError::KeyFile { path, source })?;
                 let archive = || self.name.to_owned();
+                let bytes = read_keys(&self.request.recipe.dir, file)
+                    .map_err(|source| ArchiveError::KeyFile { archive: archive(), source })?;
                 let keys = Keyring::from_bytes(&bytes)
                     .map_err(|source| ArchiveError::Keys { archive: archive(), source })?;
                 // The recipe's parser lets only fingerprints through.
@@ -284,6 +284,12 @@ impl At<'_> {
     }
 }
 
+/// The bytes of the key file `relative` of the recipe in `dir`, which no link may lead out of.
+fn read_keys(dir: &Path, relative: &Path) -> Result<Vec<u8>, FilesError> {
+    let path = resolve(dir, relative)?;
+    std::fs::read(&path).map_err(|source| FilesError::Io { path: dir.join(relative), source })
+}
+
 fn candidate(archive: &str, package: &Package<'_>) -> Candidate {
     let stanza = String::from_utf8_lossy(package.stanza()).into_owned();
     let field = |name: &str| {
@@ -313,5 +319,25 @@ fn candidate(archive: &str, package: &Package<'_>) -> Candidate {
         depends: depends.join(", "),
         provides: field("Provides"),
         stanza,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_outside_the_recipe_are_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let recipe = dir.path().join("r");
+        std::fs::create_dir(&recipe).unwrap();
+        std::fs::write(dir.path().join("key"), "secret").unwrap();
+        std::fs::write(recipe.join("mine"), "key").unwrap();
+        std::os::unix::fs::symlink("../key", recipe.join("out")).unwrap();
+        std::os::unix::fs::symlink("mine", recipe.join("in")).unwrap();
+        let read = |name: &str| read_keys(&recipe, Path::new(name));
+        assert_eq!(read("in").unwrap(), b"key");
+        assert!(matches!(read("out"), Err(FilesError::Leaves { .. })));
+        assert!(matches!(read("none"), Err(FilesError::Io { .. })));
     }
 }
