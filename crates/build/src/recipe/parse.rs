@@ -340,6 +340,13 @@ impl Check<'_> {
         if let Some(text) = raw.cmdline.as_ref().filter(|text| text.get_ref().contains(['\n', '\r', '\0'])) {
             return Err(self.at(text.span(), "a kernel command line is one line".into()));
         }
+        // GRUB puts a backslash before each of these (lib/cmdline.c), isolinux does not: under UEFI the kernel would be
+        // told something else than under BIOS.
+        if let Some(odd) = cmdline.chars().find(|c| ['"', '\'', '\\'].contains(c)) {
+            let problem = format!("a kernel command line cannot have {odd}, which boot loaders change");
+            let span = raw.cmdline.as_ref().map_or(0..0, Spanned::span);
+            return Err(self.at(span, problem));
+        }
         let timeout = match &raw.timeout {
             None => 1,
             Some(seconds) => u16::try_from(*seconds.get_ref())
@@ -609,6 +616,11 @@ run = "hooks/10-x"
                 "keys = \"debian\"",
                 "keys = \"debian\"\ncomponents = [\"main\", \"main\"]",
                 "r/selfsame.toml:12:23: \"main\" is listed twice",
+            ),
+            (
+                "[archives.debian]",
+                "[boot]\ncmdline = 'a=\"b c\"'\n[archives.debian]",
+                "r/selfsame.toml:10:11: a kernel command line cannot have \", which boot loaders change",
             ),
             ("\"nano\"", "\"Nano\"", "r/selfsame.toml:14:12: \"Nano\" cannot be a package name"),
             (
