@@ -278,7 +278,7 @@ impl At<'_> {
             source,
         })?;
         for package in index.packages() {
-            universe.add(candidate(self.name, &package));
+            universe.add(candidate(self.name, release, &package));
         }
         Ok(lock::Index { path, file: content.into() })
     }
@@ -290,7 +290,7 @@ fn read_keys(dir: &Path, relative: &Path) -> Result<Vec<u8>, FilesError> {
     std::fs::read(&path).map_err(|source| FilesError::Io { path: dir.join(relative), source })
 }
 
-fn candidate(archive: &str, package: &Package<'_>) -> Candidate {
+fn candidate(archive: &str, release: &Release, package: &Package<'_>) -> Candidate {
     let stanza = String::from_utf8_lossy(package.stanza()).into_owned();
     let field = |name: &str| {
         let start = |line: &&str| {
@@ -340,4 +340,5 @@ mod tests {
         assert!(matches!(read("out"), Err(FilesError::Leaves { .. })));
         assert!(matches!(read("none"), Err(FilesError::Io { .. })));
     }
+        suite_priority: release.default_priority(),
 }
