@@ -61,7 +61,7 @@ impl From<FetchError> for Failure {
 
 impl From<LockError> for Failure {
     fn from(error: LockError) -> Self {
-        Self::input(error).hint("`selfsame lock` writes a new one")
+        Self::input(error).hint("`selfsame lock --update` writes a new one")
     }
 }
 
@@ -94,6 +94,9 @@ impl From<JobError> for Failure {
             JobError::Failed { status: Status::Interrupted, .. } => Self::interrupted(),
             JobError::Failed { status: Status::Disk, .. } => Self::environment(error).hint(ROOM),
             JobError::Failed { .. } => {
+            ArchiveError::Older { .. } => Self::environment(error)
+                .hint("this mirror is stale: another one may be newer")
+                .hint("`--allow-older` takes the older state all the same"),
                 Self::input(error).hint("`--verbose` shows everything that programs print")
             }
             _ => Self::environment(error),

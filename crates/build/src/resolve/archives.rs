@@ -15,7 +15,7 @@ use super::LockRequest;
 use super::universe::{Candidate, Universe};
 use crate::event::{Event, Stage};
 use crate::fetch::Wanted;
-use crate::lock::{self, ArchiveState, SuiteState};
+use crate::lock::{self, ArchiveState, Lock, SuiteState};
 use crate::recipe::{Archive, FilesError, Keys, Priority, resolve};
 
 /// Why an archive could not be had, or not be believed.
@@ -70,6 +70,20 @@ pub enum ArchiveError {
         suite: String,
         /// `Date` of the locked state.
         date: String,
+    },
+    /// The mirror has a state from before the one of the last lock.
+    #[error(
+        "archive {archive}, suite {suite}: the state of {date} is older than that of {locked} in the lock"
+    )]
+    Older {
+        /// The archive.
+        archive: String,
+        /// The suite.
+        suite: String,
+        /// `Date` of what the mirror has.
+        date: String,
+        /// `Date` of the locked state.
+        locked: String,
     },
     /// The suite lacks what is asked for.
     #[error("archive {archive}, suite {suite}: there is no index {path}")]
@@ -143,7 +157,8 @@ impl At<'_> {
                 let (archive, date) = (self.name.to_owned(), date(state.date));
                 return Err(ArchiveError::MovedOn { archive, suite: suite.to_owned(), date });
             }
-            self.verify(suite, bytes, &terms, at).map(drop)
+            let (release, _) = self.verify(suite, bytes, &terms, at)?;
+            self.check_not_older(suite, release.date)
         };
         let stored = match kept {
             Some(state) => self.request.store.read(&state.in_release.sha256)?,
@@ -184,6 +199,19 @@ impl At<'_> {
             .suites
             .iter()
             .find(|state| state.suite == suite)
+    }
+
+    /// Whether a state of `suite` with this `Date` is not from before the one that must not be gone behind.
+    fn check_not_older(&self, suite: &str, now: i64) -> Result<(), ArchiveError> {
+        match self.request.floor.and_then(|floor| date_of(floor, self.name, suite)) {
+            Some(locked) if now < locked => Err(ArchiveError::Older {
+                archive: self.name.to_owned(),
+                suite: suite.to_owned(),
+                date: date(now),
+                locked: date(locked),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// The keys of the archive, and what is asked of it.
@@ -284,6 +312,12 @@ impl At<'_> {
     }
 }
 
+/// `Date` of the state of `suite` that `lock` names.
+fn date_of(lock: &Lock, archive: &str, suite: &str) -> Option<i64> {
+    let archive = lock.archives.iter().find(|state| state.name == archive)?;
+    archive.suites.iter().find(|state| state.suite == suite).map(|state| state.date)
+}
+
 /// The bytes of the key file `relative` of the recipe in `dir`, which no link may lead out of.
 fn read_keys(dir: &Path, relative: &Path) -> Result<Vec<u8>, FilesError> {
     let path = resolve(dir, relative)?;
@@ -306,6 +340,7 @@ fn candidate(archive: &str, release: &Release, package: &Package<'_>) -> Candida
         version: package.version_text().to_owned(),
         architecture: package.architecture().to_owned(),
         archive: archive.to_owned(),
+        suite_priority: release.default_priority(),
         path: package.filename().to_owned(),
         file: package.file().into(),
         source: format!("{source} (= {version})"),
@@ -327,6 +362,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_lock_knows_the_date_of_each_of_its_suites() {
+        let lock = lock::sample();
+        assert_eq!(date_of(&lock, "debian", "bookworm"), Some(1_747_474_992));
+        assert_eq!(date_of(&lock, "debian", "trixie"), None);
+        assert_eq!(date_of(&lock, "other", "bookworm"), None);
+    }
+
+    #[test]
     fn keys_outside_the_recipe_are_not_read() {
         let dir = tempfile::tempdir().unwrap();
         let recipe = dir.path().join("r");
@@ -340,5 +383,4 @@ mod tests {
         assert!(matches!(read("out"), Err(FilesError::Leaves { .. })));
         assert!(matches!(read("none"), Err(FilesError::Io { .. })));
     }
-        suite_priority: release.default_priority(),
 }

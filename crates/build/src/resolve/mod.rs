@@ -38,6 +38,9 @@ pub struct LockRequest<'a> {
     pub recipe: &'a Recipe,
     /// A lock whose archive states are kept, if the recipe still asks for the same suites.
     pub old: Option<&'a Lock>,
+    /// A lock whose archive states must not be gone behind: a mirror that is stale, or kept so by somebody, could bring
+    /// back packages with known holes, and all signatures would be right.
+    pub floor: Option<&'a Lock>,
     /// Where blobs are kept.
     pub store: &'a Store,
     /// Power over ids and mounts.

@@ -144,7 +144,10 @@ fn a_lock_that_is_missing_malformed_or_stale_is_refused() {
     assert_says(&message, &["there is no lock r/selfsame.lock", "hint: `selfsame lock r` writes it"]);
     world.write("r/selfsame.lock", "version = 1\nformat = 1\nrequest = 3\n");
     let message = world.run(["build", "r"]).failure(3);
-    assert_says(&message, &["r/selfsame.lock is not usable", "line 3", "hint: `selfsame lock`"]);
+    assert_says(
+        &message,
+        &["r/selfsame.lock is not usable", "line 3", "hint: `selfsame lock --update` writes a new one"],
+    );
     if builds_here() {
         write_example(&world, "");
         let text = fs::read_to_string(world.root().join("r/selfsame.toml")).unwrap();
@@ -217,6 +220,31 @@ fn keys_that_do_not_count_are_refused() {
 }
 
 #[test]
+#[test]
+fn an_archive_does_not_go_back_in_time() {
+    if !builds_here() {
+        return;
+    }
+    // A lock of the same archive and suite, from half a year after the fixture's date.
+    let lock = fs::read_to_string(Path::new(EXAMPLE).join("selfsame.lock")).unwrap();
+    let fixture = Fixture::new("helo");
+    fixture
+        .world
+        .write("r/selfsame.lock", lock.replace("\"debian\"", "\"fixture\"").replace("bookworm", "trixie"));
+    for arguments in [&["lock", "r", "--update"][..], &["lock", "r"]] {
+        let message = fixture.world.run(arguments).failure(4);
+        assert_says(
+            &message,
+            &[
+                "archive fixture, suite trixie: the state of 2026-01-15T11:59:00Z is older than that of ",
+                "--allow-older",
+            ],
+        );
+    }
+    let message = fixture.world.run(["lock", "r", "--update", "--allow-older"]).failure(3);
+    assert_says(&message, &["no such package: helo"]);
+}
+
 fn altered_indexes_and_packages_are_refused() {
     if !builds_here() {
         return;
