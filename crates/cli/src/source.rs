@@ -63,7 +63,8 @@ impl Mirrors {
         let proxies = &settings.proxies;
         let config = FetchConfig {
             offline: reach.offline,
-            proxy: proxies.http.clone().or_else(|| proxies.https.clone()),
+            http_proxy: proxies.http.clone(),
+            https_proxy: proxies.https.clone(),
             no_proxy: proxies
                 .none
                 .iter()
