@@ -52,7 +52,11 @@ impl From<FetchError> for Failure {
         if let FetchError::Store(error) = error {
             return error.into();
         }
-        let failure = Self::environment(error);
+        if let FetchError::Stopped { .. } = error {
+            return Self::interrupted();
+        }
+        // Bytes that came whole and are not the right ones are wrong input; everything else may pass.
+        let failure = if all_lies(&error) { Self::input(error) } else { Self::environment(error) };
         failure.hint(
             "`--mirror ARCHIVE=URL` adds a mirror; what did arrive is kept, so it is enough to try again",
         )

@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use selfsame_testkit::archive::{Archive, Behaviour, Deb, Key, KeySpec, NOW, Server, Suite, serve};
 use selfsame_testkit::{TestEnvironment, is_root, may_skip};
 
@@ -305,6 +306,30 @@ fn mirrors_that_fail_are_named() {
     let message = fixture.world.run(["lock", "r", "--offline"]).failure(4);
     assert_says(&message, &["offline"]);
     assert_eq!(names_in(&fixture.world.root().join("r")), ["keys.pgp", "selfsame.toml"]);
+}
+
+#[test]
+fn an_interrupted_download_says_so_and_is_resumed() {
+    if !builds_here() {
+        return;
+    }
+    let fixture = Fixture::new("helo");
+    let index = fixture.world.root().join("archive/dists/trixie/main/binary-amd64/Packages.xz");
+    let digest = selfsame_image::Digest::of(&fs::read(index).unwrap());
+    let path = format!("/dists/trixie/main/binary-amd64/by-hash/SHA256/{digest}");
+    fixture.server.set(&path, Behaviour::Slow { piece: 1, pause: Duration::from_millis(50) });
+    let mut command = fixture.world.command(["lock", "r"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    while !fixture.server.requests().contains(&format!("GET {path}")) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let id = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    kill_process(id, Signal::INT).unwrap();
+    let message = fixture.world.outcome(child.wait_with_output().unwrap()).failure(130);
+    assert_says(&message, &["error: interrupted\n"]);
+    fixture.server.set_times(&path, 0, Behaviour::Hangup);
+    let message = fixture.world.run(["lock", "r"]).failure(3);
+    assert_says(&message, &["no such package: helo"]);
 }
 
 #[test]
