@@ -635,6 +635,49 @@ run = "hooks/10-x"
         assert!(wrong("name = \"live\"", "name = ").starts_with("r/selfsame.toml:3:8: "));
     }
 
+    /// The keys of the table that begins after `header` in a recipe that has all tables, as serde lists them when it
+    /// meets another one.
+    fn known_keys(header: &str) -> Vec<String> {
+        let all = format!("{GOOD}[initramfs]\n[boot]\n[system]\n[[system.users]]\n");
+        assert!(all.contains(header), "{header}");
+        let message = parse(Path::new("r"), &all.replacen(header, &format!("{header}other = 1\n"), 1));
+        let message = message.unwrap_err().to_string();
+        let (_, expected) = message.split_once("expected ").unwrap_or_else(|| panic!("{message}"));
+        expected.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_page_on_recipes_has_exactly_these_keys() {
+        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/recipe.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        let section = |title: &str| {
+            let (_, rest) = page.split_once(&format!("# {title}\n")).unwrap_or_else(|| panic!("no {title}"));
+            rest.split("\n#").next().unwrap_or(rest)
+        };
+        let rows = |title: &str| -> Vec<String> {
+            let key = |line: &str| Some(line.strip_prefix("| `")?.split('`').next()?.to_owned());
+            section(title).lines().filter_map(key).collect()
+        };
+        for (header, title) in [
+            ("[image]\n", "`[image]`"),
+            ("[squashfs]\n", "`[squashfs]`"),
+            ("[initramfs]\n", "`[initramfs]`"),
+            ("[boot]\n", "`[boot]`"),
+            ("[archives.debian]\n", "`[archives.NAME]`"),
+            ("[packages]\n", "`[packages]`"),
+            ("[system]\n", "`[system]`"),
+            ("[[system.users]]\n", "`[[system.users]]`"),
+            ("[files]\n", "`[files]`"),
+            ("[[hooks]]\n", "`[[hooks]]`"),
+        ] {
+            assert_eq!(rows(title), known_keys(header), "{title}");
+        }
+        assert_eq!(rows("Table `keys`"), ["file", "fingerprints"]);
+        for key in known_keys("") {
+            assert!(section("At the top").contains(&format!("`{key}`")), "{key}");
+        }
+    }
+
     #[test]
     fn unknown_keys_suggest_the_nearest() {
         let text = GOOD.replacen("block-size", "blocksize", 1);
