@@ -36,7 +36,7 @@ pub struct Args {
     /// Directory of the recipe
     #[arg(default_value = ".", hide_default_value = true)]
     pub recipe: PathBuf,
-    /// Directory for the images, made if missing
+    /// Directory for the images and what describes them, made if missing
     #[arg(long, value_name = "DIR", default_value = "out")]
     pub out: PathBuf,
     #[command(flatten)]
@@ -114,13 +114,13 @@ impl FromStr for Mirror {
 /// What `build` gives. The JSON form is an interface that scripts rely on.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
-    /// The images, in the order of the recipe.
+    /// The files: the images in the order of the recipe, then manifest, package list and record.
     pub outputs: Vec<Built>,
     /// The stages, in the order they ran.
     pub stages: Vec<Stage>,
 }
 
-/// One image.
+/// One file that was written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Built {
     /// Where it is.
