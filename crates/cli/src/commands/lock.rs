@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use selfsame_build::host::interrupted;
 use selfsame_build::lock::{self, Lock, Request};
 use selfsame_build::recipe;
 use selfsame_build::resolve::{self, LockRequest};
@@ -88,7 +89,9 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
         at: i64::try_from(now).unwrap_or(i64::MAX),
         jobs: args.reach.jobs(),
         observer: &progress,
-    })?;
+    });
+    // Whatever failed because the user asked to stop, failed for that reason.
+    let lock = lock.map_err(|error| if interrupted() { Failure::interrupted() } else { error.into() })?;
     write(&path, &lock.to_string())?;
     cx.ui.result(args.output, &Report::of(&path, &lock))?;
     Ok(Status::Success)
