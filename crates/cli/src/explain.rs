@@ -7,7 +7,7 @@ use selfsame_apt::snapshot::Refused;
 use selfsame_build::execute::BuildError;
 use selfsame_build::host::{HostError, PopulateError};
 use selfsame_build::lock::LockError;
-use selfsame_build::recipe::RecipeError;
+use selfsame_build::recipe::{FilesError, RecipeError};
 use selfsame_build::resolve::{ArchiveError, ResolveError};
 use selfsame_build::sandbox::Status;
 use selfsame_build::stages::{JobError, UnpackError};
@@ -120,6 +120,19 @@ impl From<JobError> for Failure {
     }
 }
 
+impl From<UnpackError> for Failure {
+    fn from(error: UnpackError) -> Self {
+        match error {
+            UnpackError::Store(error) => error.into(),
+            UnpackError::Missing(_) => Self::environment(error),
+            UnpackError::Overlay(PopulateError::Changed { .. }) => {
+                Self::input(error).hint("build again, and leave the recipe's files alone meanwhile")
+            }
+            _ => of_content(error),
+        }
+    }
+}
+
 impl From<ResolveError> for Failure {
     fn from(error: ResolveError) -> Self {
         match error {
@@ -127,7 +140,7 @@ impl From<ResolveError> for Failure {
             ResolveError::Fetch(error) => error.into(),
             ResolveError::Store(error) => error.into(),
             ResolveError::Job(error) => error.into(),
-            ResolveError::Unpack(_) => of_content(error),
+            ResolveError::Unpack(error) => error.into(),
             ResolveError::Unknown { .. } | ResolveError::Unsatisfiable { .. } => Self::input(error)
                 .hint("the recipe's [packages] and its archives decide what can be installed"),
             _ => Self::environment(error),
@@ -174,12 +187,15 @@ impl From<BuildError> for Failure {
             BuildError::Store(error) => error.into(),
             BuildError::Job(error) => error.into(),
             BuildError::Lock(_) | BuildError::BootFile(_) => Self::input(error),
+            BuildError::Files(FilesError::Io { ref source, .. })
+                if source.kind() == io::ErrorKind::NotFound =>
+            {
+                Self::input(error).hint("Git keeps no empty directories: if that was one, put a file into it")
+            }
             BuildError::Files(_) => Self::input(error),
             BuildError::Interrupted => Self::interrupted(),
-            BuildError::Unpack(UnpackError::Overlay(PopulateError::Changed { .. })) => {
-                Self::input(error).hint("build again, and leave the recipe's files alone meanwhile")
-            }
-            BuildError::Unpack(_) | BuildError::Write { .. } | BuildError::Repack(_) => of_content(error),
+            BuildError::Unpack(error) => error.into(),
+            BuildError::Write { .. } | BuildError::Repack(_) => of_content(error),
             _ => Self::environment(error),
         }
     }
@@ -209,6 +225,21 @@ mod tests {
             source: io::Error::from_raw_os_error(5),
         };
         assert_eq!(write(behind.into()), Kind::Environment);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_package_or_the_overlay_is_wrong_input() {
+        let package = || "x 1".to_owned();
+        let long = UnpackError::TooLong { package: package(), path: "boot/x".into(), limit: 5 };
+        assert_eq!(Failure::from(long).kind(), Kind::Input);
+        let changed = PopulateError::Changed { path: "etc/motd".into() };
+        let changed = Failure::from(BuildError::Unpack(UnpackError::Overlay(changed)));
+        assert_eq!(changed.kind(), Kind::Input);
+        assert!(changed.to_string().contains("cause: etc/motd changed during the build\nhint: build again"));
+        assert_eq!(Failure::from(UnpackError::Missing(package())).kind(), Kind::Environment);
+        let read = |source| UnpackError::Read { package: package(), path: "boot/x".into(), source };
+        assert_eq!(Failure::from(read(io::Error::from_raw_os_error(5))).kind(), Kind::Environment);
+        assert_eq!(Failure::from(read(io::ErrorKind::UnexpectedEof.into())).kind(), Kind::Input);
     }
 
     #[test]
