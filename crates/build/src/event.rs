@@ -69,9 +69,6 @@ pub enum Warning {
         /// The stage.
         stage: Stage,
     },
-    /// The commit's time was taken although files differ from the commit.
-    #[error("the recipe has uncommitted changes; the epoch is that of the commit before them")]
-    Uncommitted,
 }
 
 /// The stages, in the order they run.

@@ -2,15 +2,15 @@
 
 use std::io;
 
-use selfsame_apt::fetch::FetchError;
+use selfsame_apt::fetch::{FetchError, Reason, Tried};
 use selfsame_apt::snapshot::Refused;
 use selfsame_build::execute::BuildError;
-use selfsame_build::host::HostError;
+use selfsame_build::host::{HostError, PopulateError};
 use selfsame_build::lock::LockError;
 use selfsame_build::recipe::{FilesError, RecipeError};
 use selfsame_build::resolve::{ArchiveError, ResolveError};
 use selfsame_build::sandbox::Status;
-use selfsame_build::stages::JobError;
+use selfsame_build::stages::{JobError, UnpackError};
 use selfsame_store::StoreError;
 
 use crate::failure::Failure;
@@ -52,16 +52,32 @@ impl From<FetchError> for Failure {
         if let FetchError::Store(error) = error {
             return error.into();
         }
-        let failure = Self::environment(error);
+        if let FetchError::Stopped { .. } = error {
+            return Self::interrupted();
+        }
+        // Bytes that came whole and are not the right ones are wrong input; everything else may pass.
+        let failure = if all_lies(&error) { Self::input(error) } else { Self::environment(error) };
         failure.hint(
             "`--mirror ARCHIVE=URL` adds a mirror; what did arrive is kept, so it is enough to try again",
         )
     }
 }
 
+/// Whether each file that is missing was served by every mirror that was asked, and was another one than the signed.
+fn all_lies(error: &FetchError) -> bool {
+    let wrong = |tried: &Tried| matches!(tried.reason, Reason::WrongDigest { .. } | Reason::WrongSize { .. });
+    match error {
+        FetchError::Incomplete { failures, .. } => {
+            !failures.is_empty()
+                && failures.iter().all(|file| !file.tried.is_empty() && file.tried.iter().all(wrong))
+        }
+        _ => false,
+    }
+}
+
 impl From<LockError> for Failure {
     fn from(error: LockError) -> Self {
-        Self::input(error).hint("`selfsame lock` writes a new one")
+        Self::input(error).hint("`selfsame lock --update` writes a new one")
     }
 }
 
@@ -78,9 +94,12 @@ impl From<ArchiveError> for Failure {
             ArchiveError::Refused { ref source, .. } if matches!(**source, Refused::Time(_)) => {
                 Self::environment(error).hint("another mirror may be newer; is this machine's clock right?")
             }
+            ArchiveError::Older { .. } => Self::environment(error)
+                .hint("this mirror is stale: another one may be newer")
+                .hint("`--allow-older` takes the older state all the same"),
             ArchiveError::MovedOn { .. } => Self::environment(error)
                 .hint("`selfsame lock --update` takes the present state; or give a mirror that still has the old one"),
-            _ => Self::environment(error).hint("the mirror serves something else than the archive: try another one"),
+            _ => Self::input(error).hint("the mirror serves something else than the archive: try another one"),
         }
     }
 }
@@ -101,6 +120,19 @@ impl From<JobError> for Failure {
     }
 }
 
+impl From<UnpackError> for Failure {
+    fn from(error: UnpackError) -> Self {
+        match error {
+            UnpackError::Store(error) => error.into(),
+            UnpackError::Missing(_) => Self::environment(error),
+            UnpackError::Overlay(PopulateError::Changed { .. }) => {
+                Self::input(error).hint("build again, and leave the recipe's files alone meanwhile")
+            }
+            _ => of_content(error),
+        }
+    }
+}
+
 impl From<ResolveError> for Failure {
     fn from(error: ResolveError) -> Self {
         match error {
@@ -108,6 +140,7 @@ impl From<ResolveError> for Failure {
             ResolveError::Fetch(error) => error.into(),
             ResolveError::Store(error) => error.into(),
             ResolveError::Job(error) => error.into(),
+            ResolveError::Unpack(error) => error.into(),
             ResolveError::Unknown { .. } | ResolveError::Unsatisfiable { .. } => Self::input(error)
                 .hint("the recipe's [packages] and its archives decide what can be installed"),
             _ => Self::environment(error),
@@ -119,8 +152,28 @@ impl From<ResolveError> for Failure {
 fn disk_is_full(error: &(dyn std::error::Error + 'static)) -> bool {
     let full =
         |error: &io::Error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    causes(error).any(|error| error.downcast_ref::<io::Error>().is_some_and(full))
+}
+
+/// A failure to read or write content: the machine's, if an error of the system is behind it, else the content's.
+fn of_content(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Failure {
+    let error = error.into();
+    // Readers of formats say with these two kinds that bytes are missing or make no sense.
+    let machine = |error: &io::Error| {
+        !matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData)
+    };
+    if causes(&*error).any(|cause| cause.downcast_ref::<io::Error>().is_some_and(machine)) {
+        Failure::environment(error)
+    } else {
+        Failure::input(error)
+    }
+}
+
+/// `error` and everything that caused it.
+fn causes<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
     std::iter::successors(Some(error), |error| error.source())
-        .any(|error| error.downcast_ref::<io::Error>().is_some_and(full))
 }
 
 impl From<BuildError> for Failure {
@@ -134,11 +187,76 @@ impl From<BuildError> for Failure {
             BuildError::Store(error) => error.into(),
             BuildError::Job(error) => error.into(),
             BuildError::Lock(_) | BuildError::BootFile(_) => Self::input(error),
-            BuildError::Files(FilesError::Leaves { .. } | FilesError::Special { .. }) => Self::input(error),
+            BuildError::Files(FilesError::Io { ref source, .. })
+                if source.kind() == io::ErrorKind::NotFound =>
+            {
+                Self::input(error).hint("Git keeps no empty directories: if that was one, put a file into it")
+            }
             BuildError::Files(_) => Self::input(error),
             BuildError::Interrupted => Self::interrupted(),
-            BuildError::Write { .. } | BuildError::Repack(_) => Self::input(error),
+            BuildError::Unpack(error) => error.into(),
+            BuildError::Write { .. } | BuildError::Repack(_) => of_content(error),
             _ => Self::environment(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use selfsame_apt::fetch::Failure as Missing;
+    use selfsame_apt::mirrors::Mirror;
+    use selfsame_build::event::Stage;
+
+    use super::*;
+    use crate::failure::Kind;
+
+    #[test]
+    fn a_writer_that_the_machine_failed_is_the_machines_failure() {
+        let write = |source: Box<dyn std::error::Error + Send + Sync>| {
+            Failure::from(BuildError::Write { stage: Stage::Pack, source }).kind()
+        };
+        assert_eq!(write("a name is too long".into()), Kind::Input);
+        assert_eq!(write(io::Error::from_raw_os_error(5).into()), Kind::Environment);
+        assert_eq!(write(io::Error::from(io::ErrorKind::PermissionDenied).into()), Kind::Environment);
+        assert_eq!(write(io::Error::from(io::ErrorKind::InvalidData).into()), Kind::Input);
+        // Behind another error, as writers have it.
+        let behind = selfsame_image::tar::WriteError::Content {
+            path: b"etc/motd".to_vec(),
+            source: io::Error::from_raw_os_error(5),
+        };
+        assert_eq!(write(behind.into()), Kind::Environment);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_package_or_the_overlay_is_wrong_input() {
+        let package = || "x 1".to_owned();
+        let long = UnpackError::TooLong { package: package(), path: "boot/x".into(), limit: 5 };
+        assert_eq!(Failure::from(long).kind(), Kind::Input);
+        let changed = PopulateError::Changed { path: "etc/motd".into() };
+        let changed = Failure::from(BuildError::Unpack(UnpackError::Overlay(changed)));
+        assert_eq!(changed.kind(), Kind::Input);
+        assert!(changed.to_string().contains("cause: etc/motd changed during the build\nhint: build again"));
+        assert_eq!(Failure::from(UnpackError::Missing(package())).kind(), Kind::Environment);
+        let read = |source| UnpackError::Read { package: package(), path: "boot/x".into(), source };
+        assert_eq!(Failure::from(read(io::Error::from_raw_os_error(5))).kind(), Kind::Environment);
+        assert_eq!(Failure::from(read(io::ErrorKind::UnexpectedEof.into())).kind(), Kind::Input);
+    }
+
+    #[test]
+    fn wrong_bytes_are_wrong_input_and_a_mirror_that_is_down_is_not() {
+        let mirror = Mirror::parse("http://mirror.example/debian").unwrap();
+        let fetch = |reasons: &[Reason]| {
+            let tried = |reason: &Reason| Tried { mirror: mirror.clone(), times: 1, reason: reason.clone() };
+            let tried = reasons.iter().map(tried).collect();
+            let missing = Missing { what: "x 1".into(), path: "pool/x.deb".into(), size: 5, tried };
+            Failure::from(FetchError::Incomplete { failures: vec![missing], missing: 1, of: 1 }).kind()
+        };
+        let other = Reason::WrongDigest { found: selfsame_image::Digest::of(b"other") };
+        let size = Reason::WrongSize { announced: 4, expected: 5 };
+        assert_eq!(fetch(&[other.clone(), size]), Kind::Input);
+        assert_eq!(fetch(&[other, Reason::NoSuchHost]), Kind::Environment);
+        assert_eq!(fetch(&[Reason::Offline]), Kind::Environment);
+        assert_eq!(fetch(&[]), Kind::Environment);
+        assert_eq!(Failure::from(FetchError::Stopped { missing: 1, of: 1 }).kind(), Kind::Interrupted);
     }
 }

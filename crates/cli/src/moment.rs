@@ -1,25 +1,36 @@
 //! The moment of an image: from the environment, else the recipe, else the commit the recipe is at.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
-use selfsame_build::event::{Event, Observer, Warning};
-use selfsame_build::recipe::Recipe;
+use selfsame_build::lock;
+use selfsame_build::recipe::{self, Keys, Recipe};
 use selfsame_image::Epoch;
 
 use crate::failure::Failure;
 use crate::settings::Settings;
+use crate::ui::Ui;
 
-/// Decides the epoch, and refuses one that lies in the future.
-pub fn of(recipe: &Recipe, settings: &Settings, observer: &dyn Observer) -> Result<Epoch, Failure> {
+/// How many files that are not committed are named.
+const NAMED: usize = 3;
+
+/// Decides the epoch, and refuses one that lies in the future. Warns of files that nobody else has.
+pub fn of(recipe: &Recipe, settings: &Settings, ui: &Ui) -> Result<Epoch, Failure> {
+    if let Some(files) = uncommitted(recipe) {
+        ui.warn(&format!("not committed as it is: {files}; whoever builds the commit gets another image"));
+    }
     let now = SystemTime::now();
     if let Some(epoch) = settings.source_date_epoch(now)? {
+        if let Some(text) = overridden(epoch, recipe.epoch) {
+            ui.note(&text);
+        }
         return Ok(epoch);
     }
     let epoch = match recipe.epoch {
         Some(epoch) => epoch,
-        None => of_commit(&recipe.dir, observer)?,
+        None => of_commit(&recipe.dir)?,
     };
     let seconds = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     if u64::from(epoch.0) > seconds {
@@ -32,22 +43,120 @@ pub fn of(recipe: &Recipe, settings: &Settings, observer: &dyn Observer) -> Resu
     Ok(epoch)
 }
 
-/// The committer's time of the commit that `dir` is at. Git's own program is asked: it alone knows all its formats.
-fn of_commit(dir: &Path, observer: &dyn Observer) -> Result<Epoch, Failure> {
+/// What to say if the environment dates an image that the recipe dates otherwise: a variable that was left set, by a
+/// build of something else for example, would be hard to find.
+fn overridden(used: Epoch, recipe: Option<Epoch>) -> Option<String> {
+    let recipe = recipe.filter(|epoch| *epoch != used)?;
+    Some(format!(
+        "the image is dated {} by SOURCE_DATE_EPOCH, not {} as the recipe says",
+        used.civil(),
+        recipe.civil()
+    ))
+}
+
+/// Runs git in `dir`; what it prints, if it has something to say about it. Git's own program is asked: it alone knows
+/// all its formats.
+fn git(dir: &Path, arguments: impl IntoIterator<Item = OsString>) -> Option<String> {
+    // Nothing is written, the index included, which may belong to somebody else.
+    let mut command = Command::new("git");
+    command.args(["--no-optional-locks", "--literal-pathspecs", "-C"]).arg(dir).args(arguments);
+    let output = command.stdin(Stdio::null()).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The files of `recipe` that reach the image or the lock and are not what the commit has: changed, new or ignored.
+/// `None` if there are none, or if the recipe is not in Git.
+fn uncommitted(recipe: &Recipe) -> Option<String> {
+    let keys = recipe.archives.values().filter_map(|archive| match &archive.keys {
+        Keys::File { file, .. } => Some(file),
+        Keys::Debian => None,
+    });
+    let own = [Path::new(recipe::FILE), Path::new(lock::FILE)];
+    let paths =
+        own.into_iter().chain(recipe.overlay.iter().chain(&recipe.hooks).chain(keys).map(|p| p.as_path()));
+    let mut arguments: Vec<OsString> =
+        ["status", "--porcelain", "--ignored", "--untracked-files=all", "--"].map(OsString::from).to_vec();
+    // Git looks at a link, not at what it leads to. What is missing is told by whoever needs it.
+    arguments
+        .extend(paths.filter_map(|path| Some(recipe::resolve(&recipe.dir, path).ok()?.into_os_string())));
+    let text = git(&recipe.dir, arguments)?;
+    let files: Vec<&str> = text.lines().filter_map(|line| line.get(3..)).collect();
+    let named = files.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
+    match files.len() {
+        0 => None,
+        count if count > NAMED => Some(format!("{named} and {} more", count - NAMED)),
+        _ => Some(named),
+    }
+}
+
+/// The committer's time of the commit that `dir` is at.
+fn of_commit(dir: &Path) -> Result<Epoch, Failure> {
     let unknown = |why: &str| {
         Failure::input(format!("the image has no date: {why}"))
             .hint("set `epoch` in the recipe's [image], or the environment variable SOURCE_DATE_EPOCH")
     };
-    let git = |arguments: &[&str]| {
-        let output = Command::new("git").arg("-C").arg(dir).args(arguments).stdin(Stdio::null()).output();
-        output.ok().filter(|output| output.status.success())
-    };
-    let time = git(&["log", "-1", "--format=%ct"])
+    let text = git(dir, ["log", "-1", "--format=%ct"].map(OsString::from))
         .ok_or_else(|| unknown("the recipe sets no epoch, and git finds no commit it belongs to"))?;
-    let text = String::from_utf8_lossy(&time.stdout);
-    let epoch = text.trim().parse().map(Epoch).map_err(|_| unknown("the commit's time is not understood"))?;
-    if git(&["status", "--porcelain", "--", "."]).is_some_and(|status| !status.stdout.is_empty()) {
-        observer.on(Event::Warning { warning: Warning::Uncommitted });
+    text.trim().parse().map(Epoch).map_err(|_| unknown("the commit's time is not understood"))
+}
+
+#[cfg(test)]
+mod tests {
+    use selfsame_testkit::oracle_text;
+
+    use super::*;
+
+    #[test]
+    fn an_epoch_that_is_overridden_is_told() {
+        let text = overridden(Epoch(0), Some(Epoch(86_400))).unwrap();
+        let expected = "the image is dated 1970-01-01T00:00:00Z by SOURCE_DATE_EPOCH, not 1970-01-02T00:00:00Z as the recipe says";
+        assert_eq!(text, expected);
+        assert_eq!(overridden(Epoch(5), Some(Epoch(5))), None);
+        assert_eq!(overridden(Epoch(5), None), None);
     }
-    Ok(epoch)
+
+    #[test]
+    fn files_that_nobody_else_has_are_named_whatever_dates_the_image() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = dir.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        let text = "format = 1\n[image]\nname = \"x\"\noutputs = [\"tar\"]\nepoch = \"0\"\n\
+                    [archives.a]\nsuites = [\"s\"]\nkeys = \"debian\"\n[files]\noverlay = \"files\"\n";
+        write("r/selfsame.toml", text);
+        write("r/selfsame.lock", "");
+        write("r/files/etc/motd", "hello");
+        write(".gitignore", "*.swp\nout\n");
+        let recipe = recipe::load(&dir.path().join("r")).unwrap();
+        assert_eq!(uncommitted(&recipe), None, "no repository, no commit to compare with");
+        let run = |arguments: &[&str]| {
+            let mut git = Command::new("git");
+            git.arg("-C").arg(dir.path()).args(["-c", "user.name=x", "-c", "user.email=x@example.org"]);
+            oracle_text(git.args(["-c", "commit.gpgsign=false"]).args(arguments))
+        };
+        if run(&["init", "--quiet"]).is_none() {
+            return;
+        }
+        assert_eq!(
+            uncommitted(&recipe).as_deref(),
+            Some("r/files/etc/motd, r/selfsame.lock, r/selfsame.toml")
+        );
+        run(&["add", "."]).unwrap();
+        run(&["commit", "--quiet", "-m", "all"]).unwrap();
+        // What does not reach the image is nobody's business.
+        write("r/out/x.tar", "image");
+        write("r/notes", "mine");
+        assert_eq!(uncommitted(&recipe), None);
+        write("r/files/etc/.motd.swp", "ignored");
+        assert_eq!(uncommitted(&recipe).as_deref(), Some("r/files/etc/.motd.swp"));
+        write("r/files/etc/motd", "changed");
+        write("r/files/a", "new");
+        write("r/files/b", "new");
+        assert_eq!(
+            uncommitted(&recipe).as_deref(),
+            Some("r/files/etc/motd, r/files/a, r/files/b and 1 more")
+        );
+    }
 }

@@ -25,7 +25,7 @@ pub struct Settings {
     pub proxies: Proxies,
 }
 
-/// Proxies for plain and encrypted HTTP, in the words of curl(1).
+/// Proxies for plain and encrypted HTTP, in the words of curl(1); one never stands in for the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Proxies {
     /// `http_proxy` (lower case only: the other spelling can be set by a CGI request).

@@ -12,7 +12,7 @@ use selfsame_build::resolve::ArchiveError;
 use selfsame_store::Store;
 
 use crate::commands::build::Reach;
-use crate::failure::{Failure, Kind};
+use crate::failure::Failure;
 use crate::settings::Settings;
 
 /// The most bytes an `InRelease` file may have: apt's own limit.
@@ -63,7 +63,8 @@ impl Mirrors {
         let proxies = &settings.proxies;
         let config = FetchConfig {
             offline: reach.offline,
-            proxy: proxies.http.clone().or_else(|| proxies.https.clone()),
+            http_proxy: proxies.http.clone(),
+            https_proxy: proxies.https.clone(),
             no_proxy: proxies
                 .none
                 .iter()
@@ -96,11 +97,11 @@ struct Relay<'a>(&'a dyn Observer);
 
 impl fetch::Progress for Relay<'_> {
     fn advanced(&self, bytes: u64) {
-        if selfsame_build::host::interrupted() {
-            // What arrived is kept in the store's `partial/` and goes on there next time: there is nothing to tidy up.
-            std::process::exit(i32::from(Kind::Interrupted.exit_status()));
-        }
         self.0.on(Event::Advanced { stage: Stage::Fetch, amount: bytes });
+    }
+
+    fn stop(&self) -> bool {
+        selfsame_build::host::interrupted()
     }
 
     fn warning(&self, warning: &fetch::Warning) {

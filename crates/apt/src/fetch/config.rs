@@ -27,9 +27,11 @@ pub struct FetchConfig {
     pub user_agent: String,
     /// Use the store and `file:` mirrors only.
     pub offline: bool,
-    /// A proxy for `http:` (absolute form) and `https:` (`CONNECT`), as `http://host:port`.
-    pub proxy: Option<String>,
-    /// Hosts that are reached without the proxy: names, endings of names, or `*`.
+    /// A proxy for `http:`, which is asked in the absolute form, as `http://host:port`.
+    pub http_proxy: Option<String>,
+    /// A proxy for `https:`, which is asked to `CONNECT`, as `http://host:port`.
+    pub https_proxy: Option<String>,
+    /// Hosts that are reached without a proxy: names, endings of names, or `*`.
     pub no_proxy: Vec<String>,
     /// Who may vouch for the certificates of `https:` mirrors.
     pub roots: Roots,
@@ -58,7 +60,8 @@ impl Default for FetchConfig {
             offences: 5,
             user_agent: concat!("selfsame/", env!("CARGO_PKG_VERSION")).to_owned(),
             offline: false,
-            proxy: None,
+            http_proxy: None,
+            https_proxy: None,
             no_proxy: Vec::new(),
             roots: Roots::BuiltIn,
         }

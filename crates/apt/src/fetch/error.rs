@@ -239,6 +239,14 @@ pub enum FetchError {
         /// How many files were wanted.
         of: usize,
     },
+    /// It was told to stop: [`Progress::stop`](super::Progress::stop).
+    #[error("stopped with {missing} of {of} files missing")]
+    Stopped {
+        /// How many files are missing now.
+        missing: usize,
+        /// How many files were wanted.
+        of: usize,
+    },
     /// There is no mirror to ask.
     #[error("{missing} files are missing and there is no mirror to ask")]
     NoMirror {

@@ -26,8 +26,10 @@ const POLITE: u64 = 1 << 16;
 #[derive(Debug)]
 pub(crate) struct Client {
     direct: Agent,
-    /// Agents for `http:` and `https:` through the proxy.
-    proxied: Option<[Agent; 2]>,
+    /// For `http:` through its proxy.
+    http_proxied: Option<Agent>,
+    /// For `https:` through its proxy.
+    https_proxied: Option<Agent>,
     no_proxy: Vec<String>,
     stall: Duration,
 }
@@ -65,13 +67,12 @@ pub(crate) struct Reply<'a> {
 
 impl Client {
     pub(crate) fn new(config: &FetchConfig) -> Result<Self, FetchError> {
-        let proxied = match &config.proxy {
-            None => None,
-            Some(proxy) => Some(proxied_agents(config, proxy)?),
-        };
+        let http = config.http_proxy.as_deref().map(|proxy| forwarding_agent(config, proxy));
+        let https = config.https_proxy.as_deref().map(|proxy| connecting_agent(config, proxy));
         Ok(Self {
             direct: agent_config(config, None)?.into(),
-            proxied,
+            http_proxied: http.transpose()?,
+            https_proxied: https.transpose()?,
             no_proxy: config.no_proxy.iter().map(|host| host.to_ascii_lowercase()).collect(),
             stall: config.stall_timeout,
         })
@@ -130,14 +131,9 @@ impl Client {
             let name = name.trim_start_matches('.');
             name == "*" || host.strip_suffix(name).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
         };
-        match &self.proxied {
-            Some([http, https]) if !self.no_proxy.iter().any(excepted) => {
-                if place.tls {
-                    https
-                } else {
-                    http
-                }
-            }
+        let proxied = if place.tls { &self.https_proxied } else { &self.http_proxied };
+        match proxied {
+            Some(agent) if !self.no_proxy.iter().any(excepted) => agent,
             _ => &self.direct,
         }
     }
@@ -249,20 +245,30 @@ fn agent_config(config: &FetchConfig, proxy: Option<Proxy>) -> Result<ureq::conf
         .build())
 }
 
-fn proxied_agents(config: &FetchConfig, proxy: &str) -> Result<[Agent; 2], FetchError> {
+/// The URL of a proxy, checked.
+fn proxy_url(proxy: &str) -> Result<Mirror, FetchError> {
     let mirror = Mirror::parse(proxy).map_err(FetchError::BadProxy)?;
-    let bad = |fault| FetchError::BadProxy(BadMirror { url: proxy.chars().take(200).collect(), fault });
-    if mirror.scheme() != Scheme::Http {
-        return Err(bad(UrlFault::Scheme));
-    }
-    let uri: Uri = mirror.as_str().parse().map_err(|_| bad(UrlFault::Host))?;
-    let connect = Proxy::new(mirror.as_str()).map_err(|_| bad(UrlFault::Host))?;
-    let forward = Agent::with_parts(
+    if mirror.scheme() == Scheme::Http { Ok(mirror) } else { Err(bad_proxy(proxy, UrlFault::Scheme)) }
+}
+
+fn bad_proxy(proxy: &str, fault: UrlFault) -> FetchError {
+    FetchError::BadProxy(BadMirror { url: proxy.chars().take(200).collect(), fault })
+}
+
+/// For `http:`: what is asked of the proxy is the absolute form.
+fn forwarding_agent(config: &FetchConfig, proxy: &str) -> Result<Agent, FetchError> {
+    let uri: Uri = proxy_url(proxy)?.as_str().parse().map_err(|_| bad_proxy(proxy, UrlFault::Host))?;
+    Ok(Agent::with_parts(
         agent_config(config, None)?,
         ().chain(TcpConnector::default()).chain(ForwardProxy),
         ProxyResolver { inner: DefaultResolver::default(), proxy: uri },
-    );
-    Ok([forward, agent_config(config, Some(connect))?.into()])
+    ))
+}
+
+/// For `https:`: the proxy is asked to connect, and sees nothing of what follows.
+fn connecting_agent(config: &FetchConfig, proxy: &str) -> Result<Agent, FetchError> {
+    let connect = Proxy::new(proxy_url(proxy)?.as_str()).map_err(|_| bad_proxy(proxy, UrlFault::Host))?;
+    Ok(agent_config(config, Some(connect))?.into())
 }
 
 /// What a header can carry of `text`; the library panics on the rest.
@@ -288,7 +294,10 @@ mod tests {
     #[test]
     fn proxies_are_http_urls_without_passwords() {
         let client = |proxy: &str| {
-            Client::new(&FetchConfig { proxy: Some(proxy.to_owned()), ..FetchConfig::default() }).map(drop)
+            let one = Some(proxy.to_owned());
+            let http = FetchConfig { http_proxy: one.clone(), ..FetchConfig::default() };
+            let https = FetchConfig { https_proxy: one, ..FetchConfig::default() };
+            Client::new(&http).and_then(|_| Client::new(&https)).map(drop)
         };
         client("http://proxy.example:3142/").unwrap();
         for bad in [

@@ -81,7 +81,8 @@ impl Fetcher {
     /// they are used. After an error everything that did arrive is kept.
     ///
     /// # Errors
-    /// [`FetchError::Incomplete`] with every mirror and its reason; [`FetchError::Deadline`]; [`FetchError::Store`].
+    /// [`FetchError::Incomplete`] with every mirror and its reason; [`FetchError::Deadline`];
+    /// [`FetchError::Stopped`]; [`FetchError::Store`].
     pub fn fetch_all(
         &self,
         store: &Store,

@@ -18,6 +18,11 @@ pub trait Progress: Sync {
         let _ = bytes;
     }
 
+    /// Whether the fetch shall end now. Asked often; what arrived stays for the next run.
+    fn stop(&self) -> bool {
+        false
+    }
+
     /// Something went wrong that need not stop the work.
     fn warning(&self, warning: &Warning) {
         let _ = warning;

@@ -47,6 +47,7 @@ struct State<'w> {
 enum End {
     GaveUp,
     Deadline,
+    Stopped,
     Store(StoreError),
 }
 
@@ -136,6 +137,7 @@ impl<'a, 'w> Run<'a, 'w> {
         failures.sort_by(|a, b| a.path.cmp(&b.path));
         match state.end.take() {
             Some(End::Store(error)) => Err(error.into()),
+            Some(End::Stopped) => Err(FetchError::Stopped { missing, of }),
             Some(End::Deadline) => {
                 let limit = self.fetcher.config.deadline_total.unwrap_or_default();
                 Err(FetchError::Deadline { limit, failures, missing, of })
@@ -147,6 +149,9 @@ impl<'a, 'w> Run<'a, 'w> {
 
     /// Whether a transfer may go on.
     pub(crate) fn check(&self) -> Result<(), Stop> {
+        if self.progress.stop() {
+            self.end(&mut self.lock(), End::Stopped);
+        }
         if self.aborted.load(Ordering::Relaxed) {
             return Err(Stop::Aborted);
         }
@@ -177,6 +182,10 @@ impl<'a, 'w> Run<'a, 'w> {
         loop {
             if state.end.is_some() || (state.waiting.is_empty() && state.running == 0) {
                 return None;
+            }
+            if self.progress.stop() {
+                self.end(&mut state, End::Stopped);
+                continue;
             }
             let now = Instant::now();
             if self.deadline.is_some_and(|deadline| now >= deadline) {

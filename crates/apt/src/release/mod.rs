@@ -43,6 +43,10 @@ pub struct Release {
     pub components: Vec<String>,
     /// Whether indexes can be fetched by digest, which no update in between can replace.
     pub acquire_by_hash: bool,
+    /// `NotAutomatic`: nothing of this suite is chosen as long as another one has the package.
+    pub not_automatic: bool,
+    /// `ButAutomaticUpgrades`: with [`Release::not_automatic`], what is installed from this suite is upgraded from it.
+    pub but_automatic_upgrades: bool,
     /// Index kinds for which `all` has no own index, although it is listed as an architecture.
     pub no_support_for_all: Vec<String>,
     /// Every file named, by path below the directory of the `Release` file.
@@ -178,6 +182,8 @@ impl Release {
             architectures: words(&paragraph, "Architectures")?,
             components: words(&paragraph, "Components")?,
             acquire_by_hash: flag(&paragraph, "Acquire-By-Hash")?,
+            not_automatic: flag(&paragraph, "NotAutomatic")?,
+            but_automatic_upgrades: flag(&paragraph, "ButAutomaticUpgrades")?,
             no_support_for_all: words(&paragraph, "No-Support-for-Architecture-all")?,
             sha256,
         };
@@ -208,6 +214,15 @@ impl Release {
         self.components.iter().any(|listed| {
             listed == component || listed.rsplit_once('/').is_some_and(|(_, last)| last == component)
         })
+    }
+
+    /// The priority apt gives to the suite's packages without any preference of a user (apt_preferences(5)).
+    pub fn default_priority(&self) -> u16 {
+        match (self.not_automatic, self.but_automatic_upgrades) {
+            (true, false) => 1,
+            (true, true) => 100,
+            (false, _) => 500,
+        }
     }
 
     /// Whether `Architecture: all` packages have a `Packages` index of their own.

@@ -40,6 +40,18 @@ fn a_release_as_debian_writes_it() {
 }
 
 #[test]
+fn backports_have_the_priority_that_apt_gives_them() {
+    let priority = |more: &str| {
+        let text = good().replace("Origin: Debian\n", &format!("Origin: Debian\n{more}"));
+        Release::parse(text.as_bytes()).unwrap().default_priority()
+    };
+    assert_eq!(priority(""), 500);
+    assert_eq!(priority("NotAutomatic: yes\nButAutomaticUpgrades: yes\n"), 100);
+    assert_eq!(priority("NotAutomatic: yes\n"), 1);
+    assert_eq!(priority("NotAutomatic: no\nButAutomaticUpgrades: yes\n"), 500);
+}
+
+#[test]
 fn time_of_use_is_the_callers() {
     let release = Release::parse(good().as_bytes()).unwrap();
     let date = release.date;

@@ -202,7 +202,7 @@ fn plain_http_goes_through_a_proxy_in_absolute_form() {
             request.target.strip_prefix("http://mirror.invalid:8080/debian").unwrap_or("/no").to_owned();
         conn.serve(&inner, &files);
     });
-    let through = FetchConfig { proxy: Some(format!("http://{}", proxy.address())), ..config() };
+    let through = FetchConfig { http_proxy: Some(format!("http://{}", proxy.address())), ..config() };
     let mirror = Mirror::parse("http://mirror.invalid:8080/debian").unwrap();
     world.fetch_with(through.clone(), &[mirror]).unwrap();
     world.assert_complete();
@@ -215,4 +215,23 @@ fn plain_http_goes_through_a_proxy_in_absolute_form() {
     direct.fetch_with(except, &[server.mirror()]).unwrap();
     direct.assert_complete();
     assert_eq!(proxy.requests().len(), requests.len());
+}
+
+#[test]
+fn each_scheme_has_its_own_proxy() {
+    let world = World::new(&[4000]);
+    let server = Server::of_files(&world.files);
+    let proxy = Server::of_files(&world.files);
+    // That of https is not asked for what comes by http.
+    let other = FetchConfig { https_proxy: Some(format!("http://{}", proxy.address())), ..config() };
+    world.fetch_with(other, &[server.mirror()]).unwrap();
+    world.assert_complete();
+    assert_eq!((server.requests().len(), proxy.requests().len()), (1, 0));
+
+    // That of http is not asked to connect.
+    let world = World::new(&[4000]);
+    let one = FetchConfig { http_proxy: Some(format!("http://{}", proxy.address())), retries: 0, ..config() };
+    let mirror = Mirror::parse("https://127.0.0.1:1/debian").unwrap();
+    world.fetch_with(one, &[mirror]).unwrap_err();
+    assert_eq!(proxy.requests().len(), 0);
 }

@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use selfsame_apt::fetch::{FetchConfig, Fetcher, Reason, Silent, Want, Warning};
+use selfsame_apt::fetch::{FetchConfig, FetchError, Fetcher, Progress, Reason, Silent, Want, Warning};
 use selfsame_apt::mirrors::Mirror;
 use selfsame_store::Store;
 
@@ -29,6 +29,35 @@ fn a_cut_anywhere_costs_no_byte_twice() {
     world.assert_complete();
     assert_eq!(server.sent(), world.total());
     assert!(server.asked().iter().filter(|(_, from)| from.is_some()).count() > 20, "cuts happened");
+}
+
+/// Wants to stop as soon as anything is there.
+#[derive(Default)]
+struct Impatient(AtomicU64);
+
+impl Progress for Impatient {
+    fn advanced(&self, bytes: u64) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn stop(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
+    }
+}
+
+#[test]
+fn a_fetch_that_is_stopped_keeps_what_arrived() {
+    let world = World::new(&[2_000_000]);
+    let server = Server::of_files(&world.files);
+    let heard = Impatient::default();
+    let fetcher = Fetcher::new(config()).unwrap();
+    let error = fetcher.fetch_all(&world.store, &world.wants, &[server.mirror()], &heard).unwrap_err();
+    assert!(matches!(error, FetchError::Stopped { missing: 1, of: 1 }), "{error}");
+    let arrived = heard.0.load(Ordering::Relaxed);
+    assert!(arrived > 0 && arrived < 2_000_000, "{arrived}");
+    world.fetch(&[server.mirror()]).unwrap();
+    world.assert_complete();
+    assert_eq!(server.asked()[1].1, usize::try_from(arrived).ok());
 }
 
 #[test]

@@ -176,6 +176,13 @@ impl Lock {
     }
 }
 
+/// Whether `name` is a package name (Debian Policy 5.6.1): lower-case letters, digits, `+`, `-` and `.`, at least two,
+/// the first a letter or digit. Such a name is also one component of a path.
+pub(crate) fn is_package_name(name: &str) -> bool {
+    let fine = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c);
+    name.len() >= 2 && name.chars().all(fine) && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+}
+
 impl Install {
     /// The steps, parsed. `None` if one is neither `unpack …` nor `configure …`.
     pub fn steps(&self) -> Option<Vec<Step<'_>>> {

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
-use super::{ArchiveState, FORMAT, Install, Lock, Package, Request, Role, VERSION};
+use super::{ArchiveState, FORMAT, Install, Lock, Package, Request, Role, Step, VERSION, is_package_name};
 
 /// Why a text is not a usable lock.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,7 +43,13 @@ pub enum LockError {
         /// The package.
         name: String,
     },
-    /// A path or name that could leave its directory.
+    /// A name that no package can have: files are made under these names.
+    #[error("{name:?} cannot be a package name")]
+    Name {
+        /// The name.
+        name: String,
+    },
+    /// A path that could leave its directory.
     #[error("{path:?} is no path inside an archive")]
     Path {
         /// The path.
@@ -113,6 +119,9 @@ impl Lock {
                 return Err(LockError::Path { path: path.clone() });
             }
         }
+        let steps =
+            self.install.steps().ok_or_else(|| LockError::Install { name: "an unreadable step".into() })?;
+        self.check_names(&steps)?;
         let key = |p: &Package| (p.name.clone(), p.architecture.clone(), p.role);
         for pair in self.packages.windows(2) {
             if key(&pair[0]) >= key(&pair[1]) {
@@ -121,14 +130,12 @@ impl Lock {
         }
         let image: BTreeSet<&str> =
             self.packages.iter().filter(|p| p.role == Role::Image).map(|p| p.name.as_str()).collect();
-        let steps =
-            self.install.steps().ok_or_else(|| LockError::Install { name: "an unreadable step".into() })?;
         let mut unpacked: BTreeSet<&str> = self.install.base.iter().map(String::as_str).collect();
         let mut configured = unpacked.clone();
         for step in &steps {
             let (names, set) = match step {
-                super::Step::Unpack(names) => (names, &mut unpacked),
-                super::Step::Configure(names) => (names, &mut configured),
+                Step::Unpack(names) => (names, &mut unpacked),
+                Step::Configure(names) => (names, &mut configured),
             };
             for name in names {
                 if !set.insert(name) {
@@ -138,6 +145,19 @@ impl Lock {
         }
         let odd = image.symmetric_difference(&unpacked).chain(image.symmetric_difference(&configured)).next();
         odd.map_or(Ok(()), |name| Err(LockError::Install { name: (*name).to_owned() }))
+    }
+
+    /// Whether everything that is used as a package name is one.
+    fn check_names(&self, steps: &[Step<'_>]) -> Result<(), LockError> {
+        let packages = self.packages.iter().map(|package| package.name.as_str());
+        let lists = self.install.base.iter().chain(&self.install.automatic).map(String::as_str);
+        let steps = steps.iter().flat_map(|step| match step {
+            Step::Unpack(names) | Step::Configure(names) => names.iter().copied(),
+        });
+        match packages.chain(lists).chain(steps).find(|name| !is_package_name(name)) {
+            Some(name) => Err(LockError::Name { name: name.to_owned() }),
+            None => Ok(()),
+        }
     }
 }
 
@@ -332,6 +352,26 @@ pub(super) mod tests {
             "package dpkg is listed twice or out of order"
         );
         assert!(wrong("size = 5", "size = -5").starts_with("line "));
+    }
+
+    #[test]
+    fn no_name_in_a_lock_leads_out_of_a_directory() {
+        let mut lock = sample();
+        lock.install.automatic = vec!["nano".into()];
+        let text = lock.to_string();
+        assert_eq!(text.parse(), Ok(lock));
+        for good in
+            ["name = \"nano\"", "  \"dpkg\",", "\"unpack nano\"", "\"configure nano\"", "  \"nano\",\n]\n\n["]
+        {
+            assert!(text.contains(good), "{good}");
+            for name in ["../../../../x", "/x", "..", "x", "-x", "Nano", "a/b", "x\\ny", ""] {
+                let bad = good.replace("nano", name).replace("dpkg", name);
+                let error = text.replacen(good, &bad, 1).parse::<Lock>().unwrap_err();
+                assert!(matches!(error, LockError::Name { .. }), "{bad}: {error}");
+            }
+        }
+        let message = text.replace("\"unpack nano\"", "\"unpack ../x\"").parse::<Lock>().unwrap_err();
+        assert_eq!(message.to_string(), "\"../x\" cannot be a package name");
     }
 
     #[test]

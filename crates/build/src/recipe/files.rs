@@ -1,6 +1,6 @@
 //! Files of the recipe as a tree: what Git keeps of a file (bytes and the executable bit) and nothing else.
 //!
-//! Owners, times, umask and directory order of the checkout do not reach the image.
+//! Owners, times, umask, directory order and empty directories of the checkout do not reach the image.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -40,6 +40,12 @@ pub enum FilesError {
         /// Where it leads.
         target: PathBuf,
     },
+    /// The path is the recipe itself, which is more than what goes into an image.
+    #[error("{} is the recipe's own directory; files for the image need one below it", path.display())]
+    Whole {
+        /// The path as the recipe names it.
+        path: PathBuf,
+    },
     /// A device, socket or pipe.
     #[error("{} is neither a file, a directory nor a symbolic link", path.display())]
     Special {
@@ -67,16 +73,7 @@ impl Contents for Tracked {
 ///
 /// The path itself must lie inside `dir` after following symbolic links; links below it are kept as links.
 pub fn read_tracked(dir: &Path, relative: &Path, epoch: Epoch) -> Result<Tracked, FilesError> {
-    let io = |path: &Path| {
-        let path = path.to_owned();
-        move |source| FilesError::Io { path, source }
-    };
-    let path = dir.join(relative);
-    let target = path.canonicalize().map_err(io(&path))?;
-    let home = dir.canonicalize().map_err(io(dir))?;
-    if !target.starts_with(&home) {
-        return Err(FilesError::Leaves { path, target });
-    }
+    let target = resolve(dir, relative)?;
     let mut reader =
         Reader { tracked: Tracked { tree: Tree::new(meta(0o755, epoch)), paths: BTreeMap::new() }, epoch };
     if target.is_dir() {
@@ -86,6 +83,24 @@ pub fn read_tracked(dir: &Path, relative: &Path, epoch: Epoch) -> Result<Tracked
         reader.entry(&target, &name)?;
     }
     Ok(reader.tracked)
+}
+
+/// Where the file or directory `relative` of the recipe in `dir` is, with all symbolic links followed.
+///
+/// # Errors
+/// [`FilesError::Leaves`] if that is not inside `dir`, [`FilesError::Whole`] if it is `dir` itself.
+pub fn resolve(dir: &Path, relative: &Path) -> Result<PathBuf, FilesError> {
+    let io = |path: &Path| {
+        let path = path.to_owned();
+        move |source| FilesError::Io { path, source }
+    };
+    let path = dir.join(relative);
+    let target = path.canonicalize().map_err(io(&path))?;
+    let home = dir.canonicalize().map_err(io(dir))?;
+    if target == home {
+        return Err(FilesError::Whole { path });
+    }
+    if target.starts_with(&home) { Ok(target) } else { Err(FilesError::Leaves { path, target }) }
 }
 
 fn meta(mode: u16, epoch: Epoch) -> Meta {
@@ -106,6 +121,8 @@ impl Reader {
             .collect::<Result<Vec<_>, _>>()
             .map_err(io)?;
         names.sort();
+        // Git never keeps anything of this name: what has it is Git's own.
+        names.retain(|name| name != ".git");
         for name in names {
             let mut below = path.to_vec();
             if !below.is_empty() {
@@ -123,7 +140,6 @@ impl Reader {
         let stat = host.symlink_metadata().map_err(io)?;
         let kind = stat.file_type();
         if kind.is_dir() {
-            self.tracked.tree.insert_dir(path, meta(0o755, self.epoch)).map_err(tree)?;
             return self.directory(host, path);
         }
         let (mode, kind) = if kind.is_symlink() {
@@ -137,6 +153,12 @@ impl Reader {
         } else {
             return Err(FilesError::Special { path: host.to_owned() });
         };
+        // A directory is there for the sake of its first file: a checkout has no other ones.
+        for (at, _) in path.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
+            if self.tracked.tree.get(&path[..at]).is_none() {
+                self.tracked.tree.insert_dir(&path[..at], meta(0o755, self.epoch)).map_err(tree)?;
+            }
+        }
         self.tracked.tree.insert(path, Leaf { meta: meta(mode, self.epoch), kind }).map_err(tree)?;
         Ok(())
     }
@@ -158,6 +180,11 @@ mod tests {
         std::fs::write(overlay.join("run"), "#!/bin/sh\n").unwrap();
         std::fs::set_permissions(overlay.join("run"), PermissionsExt::from_mode(0o700)).unwrap();
         symlink("/outside", overlay.join("link")).unwrap();
+        std::fs::create_dir_all(dir.path().join("files/srv/empty/below")).unwrap();
+        for git in ["files/.git/objects", "files/etc/.git"] {
+            std::fs::create_dir_all(dir.path().join(git)).unwrap();
+            std::fs::write(dir.path().join(git).join("HEAD"), "ref").unwrap();
+        }
         let tracked = read_tracked(dir.path(), Path::new("files"), Epoch(7)).unwrap();
         let mut lines = Vec::new();
         tracked
@@ -181,5 +208,13 @@ mod tests {
         symlink("/usr", dir.path().join("files")).unwrap();
         let error = read_tracked(dir.path(), Path::new("files"), Epoch(7)).unwrap_err();
         assert!(matches!(error, FilesError::Leaves { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_link_to_the_recipe_itself_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        symlink(".", dir.path().join("files")).unwrap();
+        let error = read_tracked(dir.path(), Path::new("files"), Epoch(7)).unwrap_err();
+        assert!(matches!(error, FilesError::Whole { .. }), "{error}");
     }
 }

@@ -10,7 +10,7 @@ use selfsame_image::Epoch;
 use selfsame_image::codec::Codec;
 use selfsame_image::tree::Pattern;
 
-pub use files::{FilesError, Tracked, read_tracked};
+pub use files::{FilesError, Tracked, read_tracked, resolve};
 pub use parse::{RecipeError, load, parse};
 
 /// Name of the recipe's main file.

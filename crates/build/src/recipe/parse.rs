@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 
 use super::{Archive, Boot, FILE, Keys, Output, Packages, Priority, Recipe, Squashfs, System, User};
+use crate::lock::is_package_name;
 use crate::nearest::nearest;
 use crate::time;
 
@@ -339,6 +340,13 @@ impl Check<'_> {
         if let Some(text) = raw.cmdline.as_ref().filter(|text| text.get_ref().contains(['\n', '\r', '\0'])) {
             return Err(self.at(text.span(), "a kernel command line is one line".into()));
         }
+        // GRUB puts a backslash before each of these (lib/cmdline.c), isolinux does not: under UEFI the kernel would be
+        // told something else than under BIOS.
+        if let Some(odd) = cmdline.chars().find(|c| ['"', '\'', '\\'].contains(c)) {
+            let problem = format!("a kernel command line cannot have {odd}, which boot loaders change");
+            let span = raw.cmdline.as_ref().map_or(0..0, Spanned::span);
+            return Err(self.at(span, problem));
+        }
         let timeout = match &raw.timeout {
             None => 1,
             Some(seconds) => u16::try_from(*seconds.get_ref())
@@ -380,14 +388,8 @@ impl Check<'_> {
         if raw.suites.get_ref().is_empty() {
             return Err(self.at(raw.suites.span(), "an archive needs at least one suite".into()));
         }
-        let suites = raw.suites.into_inner();
-        let suites =
-            suites.iter().map(|text| self.word(text, "a suite", "._+-")).collect::<Result<_, _>>()?;
-        let mut components = raw
-            .components
-            .iter()
-            .map(|text| self.word(text, "a component", "._+-"))
-            .collect::<Result<Vec<_>, _>>()?;
+        let suites = self.words(raw.suites.get_ref(), "a suite")?;
+        let mut components = self.words(&raw.components, "a component")?;
         if components.is_empty() {
             components.push("main".into());
         }
@@ -399,6 +401,19 @@ impl Check<'_> {
                 .ok_or_else(|| self.at(k.span(), "the threshold is 1 to 255 keys".into()))?,
         };
         Ok(Archive { mirrors, suites, components, keys: self.keys(raw.keys)?, threshold })
+    }
+
+    /// Names of an archive's parts, each of which is fetched and shown to apt once.
+    fn words(&self, raw: &[Spanned<String>], what: &str) -> Result<Vec<String>, RecipeError> {
+        let mut words = Vec::new();
+        for text in raw {
+            let word = self.word(text, what, "._+-")?;
+            if words.contains(&word) {
+                return Err(self.at(text.span(), format!("{word:?} is listed twice")));
+            }
+            words.push(word);
+        }
+        Ok(words)
     }
 
     fn keys(&self, raw: Spanned<RawKeys>) -> Result<Keys, RecipeError> {
@@ -441,11 +456,7 @@ impl Check<'_> {
         let mut include = Vec::new();
         for text in &raw.include {
             let name = text.get_ref();
-            let fine = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c);
-            if name.len() < 2
-                || !name.chars().all(fine)
-                || !name.starts_with(|c: char| c.is_ascii_alphanumeric())
-            {
+            if !is_package_name(name) {
                 return Err(self.at(text.span(), format!("{name:?} cannot be a package name")));
             }
             include.push(name.clone());
@@ -495,7 +506,7 @@ impl Check<'_> {
         Ok(value.clone())
     }
 
-    /// A path of the recipe: relative, without `..`.
+    /// A path of the recipe: relative, without `..`, and not the recipe's own directory.
     fn inside(&self, text: &Spanned<String>) -> Result<PathBuf, RecipeError> {
         let path = Path::new(text.get_ref());
         let inside = path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
@@ -504,7 +515,13 @@ impl Check<'_> {
                 format!("{:?} leaves the recipe: paths are relative to it and without ..", text.get_ref());
             return Err(self.at(text.span(), problem));
         }
-        Ok(path.components().filter(|part| *part != Component::CurDir).collect())
+        let path: PathBuf = path.components().filter(|part| *part != Component::CurDir).collect();
+        if path.as_os_str().is_empty() {
+            let problem =
+                format!("{:?} is the recipe itself: name a file or directory in it", text.get_ref());
+            return Err(self.at(text.span(), problem));
+        }
+        Ok(path)
     }
 }
 
@@ -581,9 +598,29 @@ run = "hooks/10-x"
                 "r/selfsame.toml:16:11: \"../files\" leaves the recipe: paths are relative to it and without ..",
             ),
             (
+                "\"files\"",
+                "\"./.\"",
+                "r/selfsame.toml:16:11: \"./.\" is the recipe itself: name a file or directory in it",
+            ),
+            (
                 "\"hooks/10-x\"",
                 "\"/bin/sh\"",
                 "r/selfsame.toml:18:7: \"/bin/sh\" leaves the recipe: paths are relative to it and without ..",
+            ),
+            (
+                "[\"bookworm\"]",
+                "[\"bookworm\", \"bookworm\"]",
+                "r/selfsame.toml:10:23: \"bookworm\" is listed twice",
+            ),
+            (
+                "keys = \"debian\"",
+                "keys = \"debian\"\ncomponents = [\"main\", \"main\"]",
+                "r/selfsame.toml:12:23: \"main\" is listed twice",
+            ),
+            (
+                "[archives.debian]",
+                "[boot]\ncmdline = 'a=\"b c\"'\n[archives.debian]",
+                "r/selfsame.toml:10:11: a kernel command line cannot have \", which boot loaders change",
             ),
             ("\"nano\"", "\"Nano\"", "r/selfsame.toml:14:12: \"Nano\" cannot be a package name"),
             (
@@ -596,6 +633,49 @@ run = "hooks/10-x"
             assert_eq!(wrong(from, to), message);
         }
         assert!(wrong("name = \"live\"", "name = ").starts_with("r/selfsame.toml:3:8: "));
+    }
+
+    /// The keys of the table that begins after `header` in a recipe that has all tables, as serde lists them when it
+    /// meets another one.
+    fn known_keys(header: &str) -> Vec<String> {
+        let all = format!("{GOOD}[initramfs]\n[boot]\n[system]\n[[system.users]]\n");
+        assert!(all.contains(header), "{header}");
+        let message = parse(Path::new("r"), &all.replacen(header, &format!("{header}other = 1\n"), 1));
+        let message = message.unwrap_err().to_string();
+        let (_, expected) = message.split_once("expected ").unwrap_or_else(|| panic!("{message}"));
+        expected.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_page_on_recipes_has_exactly_these_keys() {
+        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/recipe.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        let section = |title: &str| {
+            let (_, rest) = page.split_once(&format!("# {title}\n")).unwrap_or_else(|| panic!("no {title}"));
+            rest.split("\n#").next().unwrap_or(rest)
+        };
+        let rows = |title: &str| -> Vec<String> {
+            let key = |line: &str| Some(line.strip_prefix("| `")?.split('`').next()?.to_owned());
+            section(title).lines().filter_map(key).collect()
+        };
+        for (header, title) in [
+            ("[image]\n", "`[image]`"),
+            ("[squashfs]\n", "`[squashfs]`"),
+            ("[initramfs]\n", "`[initramfs]`"),
+            ("[boot]\n", "`[boot]`"),
+            ("[archives.debian]\n", "`[archives.NAME]`"),
+            ("[packages]\n", "`[packages]`"),
+            ("[system]\n", "`[system]`"),
+            ("[[system.users]]\n", "`[[system.users]]`"),
+            ("[files]\n", "`[files]`"),
+            ("[[hooks]]\n", "`[[hooks]]`"),
+        ] {
+            assert_eq!(rows(title), known_keys(header), "{title}");
+        }
+        assert_eq!(rows("Table `keys`"), ["file", "fingerprints"]);
+        for key in known_keys("") {
+            assert!(section("At the top").contains(&format!("`{key}`")), "{key}");
+        }
     }
 
     #[test]

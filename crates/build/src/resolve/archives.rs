@@ -1,6 +1,6 @@
 //! Archives: signatures first, then the indexes they name, then the packages those name. Nothing unsigned is parsed.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use selfsame_apt::fetch::FetchError;
 use selfsame_apt::openpgp::{Fingerprint, Keyring, KeyringError, debian_fingerprints};
@@ -15,8 +15,8 @@ use super::LockRequest;
 use super::universe::{Candidate, Universe};
 use crate::event::{Event, Stage};
 use crate::fetch::Wanted;
-use crate::lock::{self, ArchiveState, SuiteState};
-use crate::recipe::{Archive, Keys, Priority};
+use crate::lock::{self, ArchiveState, Lock, SuiteState};
+use crate::recipe::{Archive, FilesError, Keys, Priority, resolve};
 
 /// Why an archive could not be had, or not be believed.
 #[derive(Debug, thiserror::Error)]
@@ -26,12 +26,12 @@ pub enum ArchiveError {
     #[error(transparent)]
     Fetch(#[from] FetchError),
     /// The keys of the recipe cannot be read.
-    #[error("cannot read the keys {}", path.display())]
+    #[error("archive {archive}: the keys cannot be read")]
     KeyFile {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
+        /// The archive.
+        archive: String,
+        /// The file and why not.
+        source: FilesError,
     },
     /// The keys of the recipe are no keys.
     #[error("archive {archive}: the keys are not usable")]
@@ -70,6 +70,20 @@ pub enum ArchiveError {
         suite: String,
         /// `Date` of the locked state.
         date: String,
+    },
+    /// The mirror has a state from before the one of the last lock.
+    #[error(
+        "archive {archive}, suite {suite}: the state of {date} is older than that of {locked} in the lock"
+    )]
+    Older {
+        /// The archive.
+        archive: String,
+        /// The suite.
+        suite: String,
+        /// `Date` of what the mirror has.
+        date: String,
+        /// `Date` of the locked state.
+        locked: String,
     },
     /// The suite lacks what is asked for.
     #[error("archive {archive}, suite {suite}: there is no index {path}")]
@@ -143,7 +157,8 @@ impl At<'_> {
                 let (archive, date) = (self.name.to_owned(), date(state.date));
                 return Err(ArchiveError::MovedOn { archive, suite: suite.to_owned(), date });
             }
-            self.verify(suite, bytes, &terms, at).map(drop)
+            let (release, _) = self.verify(suite, bytes, &terms, at)?;
+            self.check_not_older(suite, release.date)
         };
         let stored = match kept {
             Some(state) => self.request.store.read(&state.in_release.sha256)?,
@@ -186,6 +201,19 @@ impl At<'_> {
             .find(|state| state.suite == suite)
     }
 
+    /// Whether a state of `suite` with this `Date` is not from before the one that must not be gone behind.
+    fn check_not_older(&self, suite: &str, now: i64) -> Result<(), ArchiveError> {
+        match self.request.floor.and_then(|floor| date_of(floor, self.name, suite)) {
+            Some(locked) if now < locked => Err(ArchiveError::Older {
+                archive: self.name.to_owned(),
+                suite: suite.to_owned(),
+                date: date(now),
+                locked: date(locked),
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// The keys of the archive, and what is asked of it.
     fn terms(&self, suite: &str) -> Result<(Keyring, ArchiveSpec), ArchiveError> {
         let (keys, fingerprints) = match &self.archive.keys {
@@ -197,9 +225,9 @@ impl At<'_> {
                 (Keyring::debian(), Vec::new())
             }
             Keys::File { file, fingerprints } => {
-                let path = self.request.recipe.path(file);
-                let bytes = std::fs::read(&path).map_err(|source| ArchiveError::KeyFile { path, source })?;
                 let archive = || self.name.to_owned();
+                let bytes = read_keys(&self.request.recipe.dir, file)
+                    .map_err(|source| ArchiveError::KeyFile { archive: archive(), source })?;
                 let keys = Keyring::from_bytes(&bytes)
                     .map_err(|source| ArchiveError::Keys { archive: archive(), source })?;
                 // The recipe's parser lets only fingerprints through.
@@ -278,13 +306,25 @@ impl At<'_> {
             source,
         })?;
         for package in index.packages() {
-            universe.add(candidate(self.name, &package));
+            universe.add(candidate(self.name, release, &package));
         }
         Ok(lock::Index { path, file: content.into() })
     }
 }
 
-fn candidate(archive: &str, package: &Package<'_>) -> Candidate {
+/// `Date` of the state of `suite` that `lock` names.
+fn date_of(lock: &Lock, archive: &str, suite: &str) -> Option<i64> {
+    let archive = lock.archives.iter().find(|state| state.name == archive)?;
+    archive.suites.iter().find(|state| state.suite == suite).map(|state| state.date)
+}
+
+/// The bytes of the key file `relative` of the recipe in `dir`, which no link may lead out of.
+fn read_keys(dir: &Path, relative: &Path) -> Result<Vec<u8>, FilesError> {
+    let path = resolve(dir, relative)?;
+    std::fs::read(&path).map_err(|source| FilesError::Io { path: dir.join(relative), source })
+}
+
+fn candidate(archive: &str, release: &Release, package: &Package<'_>) -> Candidate {
     let stanza = String::from_utf8_lossy(package.stanza()).into_owned();
     let field = |name: &str| {
         let start = |line: &&str| {
@@ -300,6 +340,7 @@ fn candidate(archive: &str, package: &Package<'_>) -> Candidate {
         version: package.version_text().to_owned(),
         architecture: package.architecture().to_owned(),
         archive: archive.to_owned(),
+        suite_priority: release.default_priority(),
         path: package.filename().to_owned(),
         file: package.file().into(),
         source: format!("{source} (= {version})"),
@@ -313,5 +354,33 @@ fn candidate(archive: &str, package: &Package<'_>) -> Candidate {
         depends: depends.join(", "),
         provides: field("Provides"),
         stanza,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_knows_the_date_of_each_of_its_suites() {
+        let lock = lock::sample();
+        assert_eq!(date_of(&lock, "debian", "bookworm"), Some(1_747_474_992));
+        assert_eq!(date_of(&lock, "debian", "trixie"), None);
+        assert_eq!(date_of(&lock, "other", "bookworm"), None);
+    }
+
+    #[test]
+    fn keys_outside_the_recipe_are_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let recipe = dir.path().join("r");
+        std::fs::create_dir(&recipe).unwrap();
+        std::fs::write(dir.path().join("key"), "secret").unwrap();
+        std::fs::write(recipe.join("mine"), "key").unwrap();
+        std::os::unix::fs::symlink("../key", recipe.join("out")).unwrap();
+        std::os::unix::fs::symlink("mine", recipe.join("in")).unwrap();
+        let read = |name: &str| read_keys(&recipe, Path::new(name));
+        assert_eq!(read("in").unwrap(), b"key");
+        assert!(matches!(read("out"), Err(FilesError::Leaves { .. })));
+        assert!(matches!(read("none"), Err(FilesError::Io { .. })));
     }
 }

@@ -38,6 +38,9 @@ pub struct LockRequest<'a> {
     pub recipe: &'a Recipe,
     /// A lock whose archive states are kept, if the recipe still asks for the same suites.
     pub old: Option<&'a Lock>,
+    /// A lock whose archive states must not be gone behind: a mirror that is stale, or kept so by somebody, could bring
+    /// back packages with known holes, and all signatures would be right.
+    pub floor: Option<&'a Lock>,
     /// Where blobs are kept.
     pub store: &'a Store,
     /// Power over ids and mounts.
@@ -151,12 +154,12 @@ pub fn lock(request: &LockRequest<'_>) -> Result<Lock, ResolveError> {
     let wanted = wanted_names(recipe, &universe);
     let mut automatic: Vec<String> = packages.iter().map(|p| p.name.clone()).collect();
     automatic.retain(|name| {
-        !wanted.contains(name.as_str()) && !universe.newest(name).is_some_and(|c| c.essential)
+        !wanted.contains(name.as_str()) && !universe.preferred(name).is_some_and(|c| c.essential)
     });
     automatic.sort();
     for name in &asked.boot {
         let unknown = || ResolveError::Unknown { unknown: vec![unknown(&universe, name)] };
-        packages.push(package(universe.newest(name).ok_or_else(unknown)?, Role::Boot));
+        packages.push(package(universe.preferred(name).ok_or_else(unknown)?, Role::Boot));
     }
     let key = |p: &Package| (p.name.clone(), p.architecture.clone(), p.role);
     packages.sort_by_key(key);
@@ -297,7 +300,7 @@ impl<'a> Apt<'a> {
         universe: &'u Universe,
     ) -> Result<(Vec<&'u Candidate>, Vec<Action>), ResolveError> {
         let mut base_names = vec!["?essential", "apt"];
-        if universe.newest("usr-is-merged").is_some() {
+        if universe.preferred("usr-is-merged").is_some() {
             // The root is made with merged directories, so the package that converts one is not needed.
             base_names.push("usr-is-merged");
         }

@@ -1,5 +1,6 @@
 //! All packages of the verified indexes, and the questions that must be answered before the pinned apt can run.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use selfsame_apt::relation;
@@ -16,6 +17,8 @@ pub(super) struct Candidate {
     pub(super) version: String,
     pub(super) architecture: String,
     pub(super) archive: String,
+    /// What apt makes of its suite: [`Release::default_priority`](selfsame_apt::release::Release::default_priority).
+    pub(super) suite_priority: u16,
     pub(super) path: String,
     pub(super) file: Blob,
     pub(super) source: String,
@@ -28,7 +31,8 @@ pub(super) struct Candidate {
     pub(super) stanza: String,
 }
 
-/// All candidates, the highest version of a name last.
+/// All candidates, by name; last of each the one that apt would choose where nothing is installed: the highest version
+/// in the suites of the highest priority. So backports are there, but only for who names them.
 #[derive(Debug, Default)]
 pub(super) struct Universe {
     by_name: BTreeMap<String, Vec<Candidate>>,
@@ -44,12 +48,16 @@ impl Universe {
             }
         }
         let versions = self.by_name.entry(candidate.name.clone()).or_default();
-        let at = versions.partition_point(|other| older_or_equal(&other.version, &candidate.version));
+        let at =
+            versions.partition_point(|other| match other.suite_priority.cmp(&candidate.suite_priority) {
+                Ordering::Equal => older_or_equal(&other.version, &candidate.version),
+                order => order == Ordering::Less,
+            });
         versions.insert(at, candidate);
     }
 
-    /// The newest candidate of this name.
-    pub(super) fn newest(&self, name: &str) -> Option<&Candidate> {
+    /// The candidate of this name that apt would choose.
+    pub(super) fn preferred(&self, name: &str) -> Option<&Candidate> {
         self.by_name.get(name)?.last()
     }
 
@@ -70,8 +78,8 @@ impl Universe {
 
     /// Names of all packages of at least `priority`, sorted. Essential ones are apt's own business.
     pub(super) fn at_least(&self, priority: Priority) -> Vec<&str> {
-        let newest = self.by_name.values().filter_map(|versions| versions.last());
-        let wanted = newest.filter(|c| c.priority.is_some_and(|level| level <= priority));
+        let preferred = self.by_name.values().filter_map(|versions| versions.last());
+        let wanted = preferred.filter(|c| c.priority.is_some_and(|level| level <= priority));
         wanted.map(|candidate| candidate.name.as_str()).collect()
     }
 
@@ -80,12 +88,12 @@ impl Universe {
     ///
     /// This decides nothing about the image: it only gives the pinned apt a place to run in.
     pub(super) fn closure(&self, also: &[&str]) -> Vec<&Candidate> {
-        let newest = self.by_name.values().filter_map(|versions| versions.last());
-        let mut queue: Vec<&str> = newest.filter(|c| c.essential).map(|c| c.name.as_str()).collect();
+        let preferred = self.by_name.values().filter_map(|versions| versions.last());
+        let mut queue: Vec<&str> = preferred.filter(|c| c.essential).map(|c| c.name.as_str()).collect();
         queue.extend(also);
         let mut chosen = BTreeMap::new();
         while let Some(name) = queue.pop() {
-            let Some(candidate) = self.newest(name) else { continue };
+            let Some(candidate) = self.preferred(name) else { continue };
             if chosen.insert(candidate.name.as_str(), candidate).is_some() {
                 continue;
             }
@@ -94,12 +102,12 @@ impl Universe {
                 if alternatives.iter().any(|one| chosen.contains_key(one.name) || also.contains(&one.name)) {
                     continue;
                 }
-                let real = alternatives.iter().find_map(|one| self.newest(one.name));
+                let real = alternatives.iter().find_map(|one| self.preferred(one.name));
                 let provided = || {
                     let providers =
                         alternatives.iter().filter_map(|one| self.providers.get(one.name)).flatten();
                     let rank = |c: &&Candidate| (c.priority.is_none(), c.priority, c.name.clone());
-                    providers.filter_map(|name| self.newest(name)).min_by_key(rank)
+                    providers.filter_map(|name| self.preferred(name)).min_by_key(rank)
                 };
                 queue.extend(real.or_else(provided).map(|candidate| candidate.name.as_str()));
             }
@@ -143,6 +151,7 @@ mod tests {
             version: version.into(),
             architecture: "all".into(),
             archive: "a".into(),
+            suite_priority: 500,
             path: format!("pool/{name}.deb"),
             file: Blob { size: 0, sha256: Digest::of(b"") },
             source: name.into(),
@@ -178,6 +187,18 @@ mod tests {
     }
 
     #[test]
+    fn backports_are_not_chosen_as_long_as_there_is_another() {
+        let mut universe = universe();
+        for (name, version, suite_priority) in [("libc6", "2.40", 100), ("nano", "9", 1), ("new", "1", 100)] {
+            universe.add(Candidate { suite_priority, ..candidate(name, version, "", "") });
+        }
+        let version = |name: &str| universe.preferred(name).map(|c| c.version.as_str());
+        assert_eq!((version("libc6"), version("nano")), (Some("2.36"), Some("7")));
+        assert_eq!(version("new"), Some("1"));
+        assert_eq!(universe.exact("libc6", "2.40").map(|c| c.suite_priority), Some(100));
+    }
+
+    #[test]
     fn unknown_names_bring_the_nearest() {
         let universe = universe();
         assert!(universe.knows("awk") && !universe.knows("nanoo"));
@@ -189,7 +210,7 @@ mod tests {
     #[test]
     fn the_status_says_installed_after_the_name() {
         let universe = universe();
-        let text = status_file(&[universe.newest("nano").unwrap()]);
+        let text = status_file(&[universe.preferred("nano").unwrap()]);
         assert_eq!(text, "Package: nano\nStatus: install ok installed\nVersion: 7\n\n");
     }
 }

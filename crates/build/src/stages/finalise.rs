@@ -1,6 +1,6 @@
 //! Finalise: what differs from build to build, or belongs to one machine, leaves the tree. Pure: tree in, tree out.
 
-use selfsame_image::tree::{Kind, Leaf, Memory, Meta, Node, Pattern};
+use selfsame_image::tree::{Dir, Kind, Leaf, Memory, Meta, Node, Pattern};
 use selfsame_image::{Epoch, Tree};
 
 /// Paths that are taken out, with the reason. Globs: `*` and `?` within a component, `**` across components.
@@ -66,6 +66,8 @@ pub(crate) fn finalise(tree: &mut Tree, memory: &mut Memory, exclude: &[Pattern]
             done.removed.push((pattern.to_string(), removed));
         }
     }
+    let sockets: Vec<bool> = tree.leaves().iter().map(|leaf| leaf.kind == Kind::Socket).collect();
+    remove_sockets(&mut tree.root, &sockets);
     let empty = memory.add(Vec::new());
     for path in EMPTIED {
         let Some(Node::Leaf(id)) = node(tree, path.as_bytes()) else { continue };
@@ -90,6 +92,18 @@ pub(crate) fn finalise(tree: &mut Tree, memory: &mut Memory, exclude: &[Pattern]
     tree.clamp_times(epoch);
     tree.compact();
     done
+}
+
+/// Takes out sockets: one that a hook's daemon left behind has nobody listening, tar cannot hold it, and whoever
+/// listens in the running system makes it anew.
+fn remove_sockets(dir: &mut Dir, sockets: &[bool]) {
+    dir.retain(|_, node| match node {
+        Node::Dir(below) => {
+            remove_sockets(below, sockets);
+            true
+        }
+        Node::Leaf(id) => !sockets[id.index()],
+    });
 }
 
 fn node(tree: &Tree, path: &[u8]) -> Option<Node> {
@@ -127,6 +141,8 @@ mod tests {
     #[test]
     fn what_belongs_to_one_build_leaves_and_the_rest_stays() {
         let (mut tree, mut memory) = tree();
+        let socket = tree.insert(b"var/log/dev", Leaf { meta: Meta::root(0o666, 500), kind: Kind::Socket });
+        tree.link(b"usr/lib/also", socket.unwrap()).unwrap();
         let acl = (b"system.posix_acl_access".as_slice().into(), b"x".as_slice().into());
         tree.dir_mut(b"var/log").unwrap().meta.xattrs.extend([acl]);
         let done = finalise(&mut tree, &mut memory, &["usr/lib/k*".parse().unwrap()], Epoch(100));

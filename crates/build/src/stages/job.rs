@@ -1,6 +1,7 @@
 //! Running a script of a stage in the sandbox, with a fixed world around it.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -161,17 +162,34 @@ impl JobDir {
     }
 
     /// Shows the job the file `source` as `path`; directories on the way are made.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::AlreadyExists`] if something has that path: it may be a link to the very bytes of `source`.
     pub(crate) fn add_file(&self, path: &str, source: &Path) -> io::Result<()> {
         let target = self.dir.join(path);
         if let Some(parent) = target.parent() {
             std::fs::DirBuilder::new().recursive(true).create(parent)?;
         }
         match std::fs::hard_link(source, &target) {
-            // Another file system, or a file the kernel does not let this user link.
-            Err(_) => std::fs::copy(source, &target).map(drop),
-            Ok(()) => Ok(()),
+            Err(error) if must_be_copied(&error) => copy(source, &target),
+            linked => linked,
         }
     }
+}
+
+/// Whether a link failed because of where it leads: another file system, a file the kernel does not let this user
+/// link, or one that has as many links as it may have.
+fn must_be_copied(error: &io::Error) -> bool {
+    use io::ErrorKind::{CrossesDevices, PermissionDenied, TooManyLinks};
+    matches!(error.kind(), CrossesDevices | PermissionDenied | TooManyLinks)
+}
+
+/// A file that has the name already is never written to: it may be a link to a blob of the store.
+fn copy(source: &Path, target: &Path) -> io::Result<()> {
+    let mut from = File::open(source)?;
+    let mut to = File::create_new(target)?;
+    io::copy(&mut from, &mut to)?;
+    set_mode(target, 0o444)
 }
 
 fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
@@ -256,4 +274,33 @@ fn check(stage: Stage, what: &str, exit: Exit) -> Result<Exit, JobError> {
     }
     let tail = exit.tail;
     Err(JobError::Failed { stage, what: what.to_owned(), status: exit.status, tail })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_shown_twice_is_refused_and_stays_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let job = JobDir::create(dir.path().join("job")).unwrap();
+        let blob = dir.path().join("blob");
+        std::fs::write(&blob, "package").unwrap();
+        job.add_deb("a", &blob).unwrap();
+        let error = job.add_deb("a", &blob).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        let target = dir.path().join("job/debs/a.deb");
+        assert_eq!(copy(&blob, &target).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read_to_string(&blob).unwrap(), "package");
+        copy(&blob, &dir.path().join("copy")).unwrap();
+        assert_eq!(std::fs::read_to_string(dir.path().join("copy")).unwrap(), "package");
+    }
+
+    #[test]
+    fn only_a_link_that_is_impossible_is_a_reason_to_copy() {
+        use rustix::io::Errno;
+        let copied = |errno: Errno| must_be_copied(&errno.into());
+        assert!([Errno::XDEV, Errno::PERM, Errno::ACCESS, Errno::MLINK].into_iter().all(copied));
+        assert!(![Errno::EXIST, Errno::NOENT, Errno::NOSPC, Errno::IO].into_iter().any(copied));
+    }
 }

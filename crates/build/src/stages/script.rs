@@ -51,8 +51,6 @@ fn deb(name: &str) -> String {
 pub(crate) fn settings(system: &System) -> String {
     let System { hostname, locale, timezone, users: _ } = system;
     let (host, loc, zone) = (quote(hostname), quote(locale), quote(timezone));
-    let charset =
-        locale.split_once('.').map_or("ISO-8859-1", |(_, rest)| rest.split('@').next().unwrap_or(rest));
     let mut script = String::from("set -e\n");
     script.push_str(&format!("echo {host} > /etc/hostname\n"));
     script.push_str(&format!(
@@ -63,11 +61,7 @@ pub(crate) fn settings(system: &System) -> String {
         "if [ -e /usr/share/zoneinfo/{zone} ]; then\n  ln -sfn /usr/share/zoneinfo/{zone} /etc/localtime\n  echo {zone} > /etc/timezone\n\
          elif [ {zone} != Etc/UTC ]; then\n  echo \"time zone {zone} is not installed: add the package tzdata\" >&2; exit 1\nfi\n"
     ));
-    script.push_str(&format!(
-        "if [ -x /usr/sbin/locale-gen ] && [ {loc} != C.UTF-8 ]; then\n  echo {} > /etc/locale.gen\n  locale-gen\n\
-         elif [ {loc} != C.UTF-8 ]; then\n  echo \"locale {loc} cannot be made: add the package locales\" >&2; exit 1\nfi\n",
-        quote(&format!("{locale} {charset}"))
-    ));
+    script.push_str(&locale_gen(locale));
     script.push_str(&format!("echo LANG={loc} > /etc/default/locale\n"));
     script
 }
@@ -86,6 +80,36 @@ pub(crate) fn users(system: &System) -> String {
         script.push_str(&format!("{line} {}\n", quote(&user.name)));
     }
     script
+}
+
+/// Generates `locale`, unless the C library has it anyway.
+fn locale_gen(locale: &str) -> String {
+    if ["C", "POSIX"].contains(&locale) {
+        return String::new();
+    }
+    let loc = quote(locale);
+    // Nothing but the list of glibc says which character set `de_DE@euro` has.
+    let (look_up, line) = match locale.split_once('.') {
+        Some((_, rest)) => {
+            let codeset = rest.split('@').next().unwrap_or(rest);
+            // glibc takes both spellings in a locale's name, but localedef only knows the maps by their own names.
+            let utf8 = codeset.replace('-', "").eq_ignore_ascii_case("utf8");
+            (String::new(), quote(&format!("{locale} {}", if utf8 { "UTF-8" } else { codeset })))
+        }
+        None => {
+            let list = "/usr/share/i18n/SUPPORTED";
+            let look_up = format!(
+                "  charset=\n  while read -r name map; do [ \"$name\" != {loc} ] || charset=$map; done < {list}\n\
+                 \x20 if [ -z \"$charset\" ]; then\n    \
+                 echo \"locale {loc} is not in {list}: name its character set, as in {loc}.UTF-8\" >&2; exit 1\n  fi\n"
+            );
+            (look_up, format!("\"{locale} $charset\""))
+        }
+    };
+    format!(
+        "if [ -x /usr/sbin/locale-gen ] && [ {loc} != C.UTF-8 ]; then\n{look_up}  echo {line} > /etc/locale.gen\n  locale-gen\n\
+         elif [ {loc} != C.UTF-8 ]; then\n  echo \"locale {loc} cannot be made: add the package locales\" >&2; exit 1\nfi\n"
+    )
 }
 
 /// Generates one initramfs, for the newest kernel, as `/var/tmp/selfsame-initrd`; prints that kernel's version.
@@ -122,6 +146,48 @@ mod tests {
             let output = std::process::Command::new("/bin/sh").args(["-c", &script]).output().unwrap();
             assert_eq!(output.stdout, text.as_bytes());
         }
+    }
+
+    #[test]
+    fn a_locale_gets_the_character_set_that_it_has() {
+        let lines = |locale: &str| {
+            let script = locale_gen(locale);
+            let lines = script.lines().filter(|line| line.contains("echo") && line.contains("locale.gen"));
+            lines.map(|line| line.trim().to_owned()).collect::<Vec<_>>().join("\n")
+        };
+        // The exact script of the examples, whose keys it is part of.
+        assert_eq!(
+            locale_gen("en_US.UTF-8"),
+            "if [ -x /usr/sbin/locale-gen ] && [ en_US.UTF-8 != C.UTF-8 ]; then\n  \
+             echo 'en_US.UTF-8 UTF-8' > /etc/locale.gen\n  locale-gen\n\
+             elif [ en_US.UTF-8 != C.UTF-8 ]; then\n  \
+             echo \"locale en_US.UTF-8 cannot be made: add the package locales\" >&2; exit 1\nfi\n"
+        );
+        assert_eq!(lines("en_US.utf8"), "echo 'en_US.utf8 UTF-8' > /etc/locale.gen");
+        assert_eq!(lines("sr_RS.UTF-8@latin"), "echo 'sr_RS.UTF-8@latin UTF-8' > /etc/locale.gen");
+        assert_eq!(lines("ru_RU.KOI8-R"), "echo 'ru_RU.KOI8-R KOI8-R' > /etc/locale.gen");
+        assert_eq!(lines("de_DE@euro"), "echo \"de_DE@euro $charset\" > /etc/locale.gen");
+        assert_eq!(locale_gen("C"), "");
+    }
+
+    #[test]
+    fn a_locale_without_a_character_set_is_looked_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name).display().to_string();
+        std::fs::write(at("SUPPORTED"), "de_DE ISO-8859-1\nde_DE@euro ISO-8859-15\nde_DE.UTF-8 UTF-8\n")
+            .unwrap();
+        let run = |locale: &str| {
+            let script = locale_gen(locale)
+                .replace("[ -x /usr/sbin/locale-gen ]", "true")
+                .replace("/usr/share/i18n/SUPPORTED", &at("SUPPORTED"))
+                .replace("/etc/locale.gen\n  locale-gen", &at("locale.gen"));
+            let output = std::process::Command::new("/bin/sh").args(["-ec", &script]).output().unwrap();
+            let text = String::from_utf8(output.stderr).unwrap();
+            if output.status.success() { std::fs::read_to_string(at("locale.gen")).unwrap() } else { text }
+        };
+        assert_eq!(run("de_DE@euro"), "de_DE@euro ISO-8859-15\n");
+        assert_eq!(run("de_DE"), "de_DE ISO-8859-1\n");
+        assert!(run("de_XX").contains("name its character set, as in de_XX.UTF-8"), "{}", run("de_XX"));
     }
 
     #[test]

@@ -63,7 +63,7 @@ pub enum UnpackError {
         source: ExtractError,
     },
     /// The recipe's overlay could not be laid over the root.
-    #[error("the overlay does not fit")]
+    #[error("the overlay cannot be laid over the system")]
     Overlay(#[from] PopulateError),
     /// The root cannot be opened.
     #[error("cannot open {}", root.display())]
@@ -82,6 +82,16 @@ pub enum UnpackError {
         path: String,
         /// What was wrong.
         source: io::Error,
+    },
+    /// A boot file is longer than any that is known.
+    #[error("package {package}: {path} has more than {limit} bytes")]
+    TooLong {
+        /// Name and version.
+        package: String,
+        /// The file.
+        path: String,
+        /// Most bytes it may have.
+        limit: u64,
     },
 }
 
@@ -179,17 +189,29 @@ pub(crate) fn take_files(
     let mut found = BTreeMap::new();
     for_each_file(store, package, &mut |entry, body| {
         if let Some(path) = paths.iter().find(|path| path.as_bytes() == entry.path) {
-            let mut bytes = Vec::new();
-            body.take(LARGEST_BOOT_FILE).read_to_end(&mut bytes).map_err(|source| UnpackError::Read {
-                package: title(package),
-                path: (*path).to_owned(),
-                source,
-            })?;
+            let bytes = read_whole(body, package, path, LARGEST_BOOT_FILE)?;
             found.insert((*path).to_owned(), bytes);
         }
         Ok(())
     })?;
     Ok(found)
+}
+
+/// The file `path` of `package`, whose bytes are `body`, if it has at most `limit` of them.
+fn read_whole(
+    body: &mut dyn Read,
+    package: &Package,
+    path: &str,
+    limit: u64,
+) -> Result<Vec<u8>, UnpackError> {
+    let mut bytes = Vec::new();
+    let read = body.take(limit.saturating_add(1)).read_to_end(&mut bytes);
+    read.map_err(|source| UnpackError::Read { package: title(package), path: path.to_owned(), source })?;
+    if bytes.len() as u64 > limit {
+        // A boot file that is cut off would only be noticed by a machine that does not start.
+        return Err(UnpackError::TooLong { package: title(package), path: path.to_owned(), limit });
+    }
+    Ok(bytes)
 }
 
 fn for_each_file(
@@ -207,4 +229,18 @@ fn for_each_file(
         visit(&entry, &mut reader.body())?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_above_the_limit_is_refused_not_cut() {
+        let package = &crate::lock::sample().packages[0];
+        let read = |limit| read_whole(&mut &b"12345"[..], package, "boot/x", limit);
+        assert_eq!(read(5).unwrap(), b"12345");
+        let message = read(4).unwrap_err().to_string();
+        assert_eq!(message, "package dpkg 1:2.0~rc1-1+b2: boot/x has more than 4 bytes");
+    }
 }

@@ -21,8 +21,11 @@ use crate::ui::{Output, Present};
 /// Build the images of a recipe
 ///
 /// Needs the lock that `selfsame lock` wrote and refuses one that does not fit the recipe. Prints one line
-/// `<sha256>  <path>` for each image, which `sha256sum -c` understands. Nothing is built twice: stages whose
-/// inputs did not change are taken from the store.
+/// `<sha256>  <path>` for each file it writes, which `sha256sum -c` understands: the images, then their manifest,
+/// package list and record. Nothing is built twice: stages whose inputs did not change are taken from the store.
+///
+/// Nothing in an image is newer than its date: SOURCE_DATE_EPOCH if that is set, else the recipe's epoch, else the
+/// time of the recipe's commit.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   selfsame build                   build the recipe in this directory into ./out
@@ -33,7 +36,7 @@ pub struct Args {
     /// Directory of the recipe
     #[arg(default_value = ".", hide_default_value = true)]
     pub recipe: PathBuf,
-    /// Directory for the images, made if missing
+    /// Directory for the images and what describes them, made if missing
     #[arg(long, value_name = "DIR", default_value = "out")]
     pub out: PathBuf,
     #[command(flatten)]
@@ -111,13 +114,13 @@ impl FromStr for Mirror {
 /// What `build` gives. The JSON form is an interface that scripts rely on.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
-    /// The images, in the order of the recipe.
+    /// The files: the images in the order of the recipe, then manifest, package list and record.
     pub outputs: Vec<Built>,
     /// The stages, in the order they ran.
     pub stages: Vec<Stage>,
 }
 
-/// One image.
+/// One file that was written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Built {
     /// Where it is.
@@ -167,7 +170,7 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
     })?;
     let host = cx.host()?;
     let progress = Progress::new(&cx.ui, args.reach.verbose);
-    let epoch = moment::of(&recipe, &cx.settings, &progress)?;
+    let epoch = moment::of(&recipe, &cx.settings, &cx.ui)?;
     let source = Mirrors::new(&recipe, &args.reach, &cx.settings)?;
     let store = Store::open(cx.settings.store(args.reach.store.as_ref())?)?;
     let built = execute::build(&execute::Request {

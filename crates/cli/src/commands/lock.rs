@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use selfsame_build::host::interrupted;
 use selfsame_build::lock::{self, Lock, Request};
 use selfsame_build::recipe;
 use selfsame_build::resolve::{self, LockRequest};
@@ -24,7 +25,7 @@ use crate::ui::{Output, Present};
 /// anybody gets the same image.
 ///
 /// Without --update a lock that fits the recipe is left as it is, and one that does not fit keeps the archive
-/// state it names.
+/// state it names. A state older than the one the lock names is refused: such a mirror is stale.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   selfsame lock                    lock the recipe in this directory
@@ -37,6 +38,9 @@ pub struct Args {
     /// Take the present state of the archives even if the lock names an earlier one
     #[arg(long)]
     pub update: bool,
+    /// Take a state of an archive even if it is older than the one the lock names
+    #[arg(long)]
+    pub allow_older: bool,
     #[command(flatten)]
     pub reach: Reach,
     #[command(flatten)]
@@ -48,8 +52,18 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
     let (directory, _) = recipe_dir::find(&args.recipe)?;
     let recipe = recipe::load(&directory)?;
     let path = directory.join(lock::FILE);
-    let old = if args.update { None } else { read_lock(&directory)? };
-    if let Some(old) = &old
+    let before = match read_lock(&directory) {
+        Err(_) if args.update => {
+            let path = path.display();
+            cx.ui.warn(&format!(
+                "{path} is not usable, so nothing says which state of the archives is too old"
+            ));
+            None
+        }
+        read => read?,
+    };
+    let old = before.as_ref().filter(|_| !args.update);
+    if let Some(old) = old
         && Request::of(&recipe).changes_since(&old.request).is_empty()
     {
         cx.ui.note(&format!(
@@ -66,7 +80,8 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let lock = resolve::lock(&LockRequest {
         recipe: &recipe,
-        old: old.as_ref(),
+        old,
+        floor: before.as_ref().filter(|_| !args.allow_older),
         store: &store,
         host: &host,
         program: Path::new(PROGRAM),
@@ -74,7 +89,9 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
         at: i64::try_from(now).unwrap_or(i64::MAX),
         jobs: args.reach.jobs(),
         observer: &progress,
-    })?;
+    });
+    // Whatever failed because the user asked to stop, failed for that reason.
+    let lock = lock.map_err(|error| if interrupted() { Failure::interrupted() } else { error.into() })?;
     write(&path, &lock.to_string())?;
     cx.ui.result(args.output, &Report::of(&path, &lock))?;
     Ok(Status::Success)

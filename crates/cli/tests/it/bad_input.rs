@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use selfsame_testkit::archive::{Archive, Behaviour, Deb, Key, KeySpec, NOW, Server, Suite, serve};
 use selfsame_testkit::{TestEnvironment, is_root, may_skip};
 
@@ -144,7 +145,10 @@ fn a_lock_that_is_missing_malformed_or_stale_is_refused() {
     assert_says(&message, &["there is no lock r/selfsame.lock", "hint: `selfsame lock r` writes it"]);
     world.write("r/selfsame.lock", "version = 1\nformat = 1\nrequest = 3\n");
     let message = world.run(["build", "r"]).failure(3);
-    assert_says(&message, &["r/selfsame.lock is not usable", "line 3", "hint: `selfsame lock`"]);
+    assert_says(
+        &message,
+        &["r/selfsame.lock is not usable", "line 3", "hint: `selfsame lock --update` writes a new one"],
+    );
     if builds_here() {
         write_example(&world, "");
         let text = fs::read_to_string(world.root().join("r/selfsame.toml")).unwrap();
@@ -186,7 +190,7 @@ fn an_altered_in_release_is_refused() {
         (Vec::new(), "sign"),
     ] {
         fixture.server.set(IN_RELEASE, Behaviour::Lie(body));
-        let message = fixture.refused(4);
+        let message = fixture.refused(3);
         assert_says(
             &message,
             &["archive fixture, suite trixie: InRelease is refused\ncause: ", word, "\nhint: "],
@@ -200,12 +204,12 @@ fn keys_that_do_not_count_are_refused() {
         return;
     }
     let (key, other) = (Key::new("archive"), Key::new("somebody"));
-    let message = Fixture::with(Suite::new("trixie", &other), &key, "hello").refused(4);
+    let message = Fixture::with(Suite::new("trixie", &other), &key, "hello").refused(3);
     assert_says(&message, &["InRelease is refused\ncause: ", "hint: "]);
     // It expired a day before it signed.
     let spec = KeySpec { created: NOW - 10 * 86_400, lifetime: Some(9 * 86_400), ..KeySpec::new("old") };
     let expired = Key::from_spec(&spec);
-    let message = Fixture::with(Suite::new("trixie", &expired), &expired, "hello").refused(4);
+    let message = Fixture::with(Suite::new("trixie", &expired), &expired, "hello").refused(3);
     assert_says(&message, &["InRelease is refused\ncause: ", "expired"]);
     let mut suite = Suite::new("trixie", &key);
     suite.valid_until = Some(NOW + 86_400);
@@ -214,6 +218,31 @@ fn keys_that_do_not_count_are_refused() {
     let fixture = Fixture::new("hello");
     fixture.world.write("r/keys.pgp", "not a key");
     assert_says(&fixture.refused(3), &["archive fixture: the keys are not usable\ncause: "]);
+}
+
+#[test]
+fn an_archive_does_not_go_back_in_time() {
+    if !builds_here() {
+        return;
+    }
+    // A lock of the same archive and suite, from half a year after the fixture's date.
+    let lock = fs::read_to_string(Path::new(EXAMPLE).join("selfsame.lock")).unwrap();
+    let fixture = Fixture::new("helo");
+    fixture
+        .world
+        .write("r/selfsame.lock", lock.replace("\"debian\"", "\"fixture\"").replace("bookworm", "trixie"));
+    for arguments in [&["lock", "r", "--update"][..], &["lock", "r"]] {
+        let message = fixture.world.run(arguments).failure(4);
+        assert_says(
+            &message,
+            &[
+                "archive fixture, suite trixie: the state of 2026-01-15T11:59:00Z is older than that of ",
+                "--allow-older",
+            ],
+        );
+    }
+    let message = fixture.world.run(["lock", "r", "--update", "--allow-older"]).failure(3);
+    assert_says(&message, &["no such package: helo"]);
 }
 
 #[test]
@@ -230,7 +259,7 @@ fn altered_indexes_and_packages_are_refused() {
         let path = format!("/dists/trixie/main/binary-amd64/{path}");
         fixture.server.set(&path, Behaviour::Lie(bytes.clone()));
     }
-    let message = fixture.refused(4);
+    let message = fixture.refused(3);
     let found = format!("served other bytes: their SHA-256 is {}", selfsame_image::Digest::of(&bytes));
     assert_says(&message, &["index main/binary-amd64/Packages.xz of trixie", &found, "\nhint: "]);
 
@@ -238,7 +267,7 @@ fn altered_indexes_and_packages_are_refused() {
     let mut bytes = hello().bytes();
     *bytes.last_mut().unwrap() ^= 1;
     fixture.server.set(POOL, Behaviour::Lie(bytes.clone()));
-    let message = fixture.refused(4);
+    let message = fixture.refused(3);
     let found = format!("served other bytes: their SHA-256 is {}", selfsame_image::Digest::of(&bytes));
     assert_says(&message, &["hello 1.0", &found, "\nhint: "]);
     let wrong = selfsame_image::Digest::of(&bytes).to_string();
@@ -277,6 +306,30 @@ fn mirrors_that_fail_are_named() {
     let message = fixture.world.run(["lock", "r", "--offline"]).failure(4);
     assert_says(&message, &["offline"]);
     assert_eq!(names_in(&fixture.world.root().join("r")), ["keys.pgp", "selfsame.toml"]);
+}
+
+#[test]
+fn an_interrupted_download_says_so_and_is_resumed() {
+    if !builds_here() {
+        return;
+    }
+    let fixture = Fixture::new("helo");
+    let index = fixture.world.root().join("archive/dists/trixie/main/binary-amd64/Packages.xz");
+    let digest = selfsame_image::Digest::of(&fs::read(index).unwrap());
+    let path = format!("/dists/trixie/main/binary-amd64/by-hash/SHA256/{digest}");
+    fixture.server.set(&path, Behaviour::Slow { piece: 1, pause: Duration::from_millis(50) });
+    let mut command = fixture.world.command(["lock", "r"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    while !fixture.server.requests().contains(&format!("GET {path}")) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let id = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    kill_process(id, Signal::INT).unwrap();
+    let message = fixture.world.outcome(child.wait_with_output().unwrap()).failure(130);
+    assert_says(&message, &["error: interrupted\n"]);
+    fixture.server.set_times(&path, 0, Behaviour::Hangup);
+    let message = fixture.world.run(["lock", "r"]).failure(3);
+    assert_says(&message, &["no such package: helo"]);
 }
 
 #[test]
