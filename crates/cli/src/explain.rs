@@ -186,7 +186,10 @@ impl From<BuildError> for Failure {
             BuildError::Fetch(error) => error.into(),
             BuildError::Store(error) => error.into(),
             BuildError::Job(error) => error.into(),
-            BuildError::Lock(_) | BuildError::BootFile(_) => Self::input(error),
+            BuildError::Lock(_)
+            | BuildError::BootFile(_)
+            | BuildError::NoKernel
+            | BuildError::NoGenerator => Self::input(error),
             BuildError::Files(FilesError::Io { ref source, .. })
                 if source.kind() == io::ErrorKind::NotFound =>
             {

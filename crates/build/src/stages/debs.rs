@@ -170,7 +170,7 @@ const HEADER: u64 = 60;
 
 /// Writes the header of a member, as deb(5) has it.
 fn member(out: &mut impl Write, name: &str, size: u64) -> io::Result<()> {
-    write!(out, "{name:<16}{:<12}{:<6}{:<6}{:<8}{size:<10}`\n", 0, 0, 0, "100644")
+    writeln!(out, "{name:<16}{:<12}{:<6}{:<6}{:<8}{size:<10}`", 0, 0, 0, "100644")
 }
 
 /// Files of packages, where they lie in the plain archives.
