@@ -23,9 +23,10 @@ done_with() {
   began=$now
 }
 
-# Every package of the lock, by name.
-paths=$(grep -o 'pool/[^"[:space:]]*\.deb' "$lock" | sort -u)
-names=$(for path in $paths; do path=${path##*/}; echo "${path%%_*}"; done | paste -sd,)
+# Every package of the image, by name; those that are only taken apart for their boot loaders are not installed.
+names=$(awk -F'"' '
+  function out() { if (name != "" && use == "image") print name; name = use = "" }
+  /^\[\[package/ {out()} /^name = /{name = $2} /^use = /{use = $2} END {out()}' "$lock" | sort -u | paste -sd,)
 
 mkdir "$work/hooks"
 cat > "$work/hooks/setup" <<'HOOK'
@@ -49,7 +50,8 @@ mkdir -p "$tree/live" "$tree/isolinux" "$tree/boot/grub" "$tree/.disk" "$work/es
 cp "$work"/root/boot/vmlinuz-* "$tree/live/vmlinuz"
 cp "$work"/root/boot/initrd.img-* "$tree/live/initrd.img"
 mksquashfs "$work/root" "$tree/live/filesystem.squashfs" -comp zstd -Xcompression-level 15 -b 128K -noappend \
-  -no-progress -quiet -e boot > /dev/null
+  -no-progress -quiet \
+  -wildcards -e 'boot/initrd.img*' > /dev/null
 done_with squashfs
 
 # Boot loaders, as files of their packages: from the tree if they are installed there, else from the mirror.
