@@ -142,7 +142,7 @@ pub(crate) fn open_below(root: &Path, path: &str) -> io::Result<File> {
 ///
 /// # Errors
 /// If their marks cannot be read.
-pub(crate) fn opaque_dirs(upper: &Path, tree: &Tree, user_namespace: bool) -> io::Result<BTreeSet<Vec<u8>>> {
+pub(super) fn opaque_dirs(upper: &Path, tree: &Tree, user_namespace: bool) -> io::Result<BTreeSet<Vec<u8>>> {
     let mark = if user_namespace { "user.overlay.opaque" } else { "trusted.overlay.opaque" };
     let mut found = BTreeSet::new();
     tree.walk(|path, entry| {
@@ -188,6 +188,18 @@ pub fn capture(
     jobs: NonZero<usize>,
     limits: CaptureLimits,
 ) -> Result<(Tree, DirContents), CaptureError> {
+    capture_with(root, shift, jobs, limits, false)
+}
+
+/// As [`capture`]. With `whiteouts`, character devices 0:0 are taken in whoever they belong to: the kernel makes them
+/// in the name of whoever mounted the overlay.
+pub(super) fn capture_with(
+    root: &Path,
+    shift: IdShift,
+    jobs: NonZero<usize>,
+    limits: CaptureLimits,
+    whiteouts: bool,
+) -> Result<(Tree, DirContents), CaptureError> {
     let at_root = |error: Errno| CaptureError { path: PathBuf::new(), reason: error.into() };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir = rustix::fs::open(root, flags, Mode::empty()).map_err(at_root)?;
@@ -195,6 +207,7 @@ pub fn capture(
     let mut walk = Walk {
         shift,
         limits,
+        whiteouts,
         mount: here.stx_mnt_id,
         path: Vec::new(),
         entries: 0,
@@ -277,6 +290,7 @@ fn stat(dir: impl AsFd, name: &std::ffi::CStr) -> Result<Statx, Errno> {
 struct Walk {
     shift: IdShift,
     limits: CaptureLimits,
+    whiteouts: bool,
     mount: u64,
     /// Where the walk is; after an error, where it happened.
     path: Vec<u8>,
@@ -329,8 +343,12 @@ impl Walk {
         {
             return Ok(Node::Leaf(*id));
         }
-        let meta = self.meta(&here, dir, Some(name))?;
         let (major, minor) = (here.stx_rdev_major, here.stx_rdev_minor);
+        if self.whiteouts && kind == FileType::CharacterDevice && (major, minor) == (0, 0) {
+            let kind = Kind::Char { major, minor };
+            return Ok(Node::Leaf(self.tree.add_leaf(Leaf { meta: Meta::root(0, 0), kind })));
+        }
+        let meta = self.meta(&here, dir, Some(name))?;
         let kind = match kind {
             FileType::RegularFile => {
                 self.bytes = self.bytes.saturating_add(here.stx_size);

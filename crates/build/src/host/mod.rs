@@ -5,6 +5,7 @@
 mod capture;
 mod enter;
 mod extract;
+mod merge;
 pub(crate) mod overlay;
 mod populate;
 mod remove;
@@ -12,10 +13,11 @@ pub(crate) mod subid;
 pub(crate) mod sys;
 mod xattr;
 
+pub(crate) use capture::open_below;
 pub use capture::{CaptureError, CaptureLimits, CaptureReason, DirContents, capture};
-pub(crate) use capture::{opaque_dirs, open_below};
 pub use enter::{Host, HostError, Problem, enter, interrupted};
 pub use extract::{EntryKind, ExtractError, ExtractReason, Extractor, Placed};
+pub use merge::capture_upper;
 pub use overlay::{MountError, Mounted, overlay_mount};
 pub use populate::{Directories, PopulateError, populate};
 pub use remove::remove_tree;

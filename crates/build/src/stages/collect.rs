@@ -15,7 +15,6 @@ use crate::host::{self, CaptureLimits, DirContents};
 use super::finalise::finalise;
 use super::initramfs;
 use super::layers::Layer;
-use super::merge::merge;
 
 /// The tree of the layers below the last one, and where its files are.
 pub(crate) struct Base {
@@ -72,12 +71,8 @@ pub(crate) fn base(builder: &Builder<'_>, layers: &[&Layer]) -> Result<Base, Bui
 /// Lays `top` over `base` and takes out what does not belong into an image.
 pub(crate) fn collect(builder: &Builder<'_>, base: Base, top: &Layer) -> Result<Collected, BuildError> {
     let Base { mut tree, contents, _mounted, _dir } = base;
-    let upper = top.files();
-    let (above, above_contents) =
-        host::capture(&upper, builder.shift(), builder.jobs, CaptureLimits::default())?;
-    let opaque = host::opaque_dirs(&upper, &above, builder.host.user_namespace)
-        .map_err(|source| BuildError::Prepare { stage: Stage::Finalise, path: upper, source })?;
-    merge(&mut tree, &above, &opaque);
+    let limits = CaptureLimits::default();
+    let above = host::capture_upper(builder.host, &mut tree, &top.files(), builder.jobs, limits)?;
     let mut memory = Memory::new();
     finalise(&mut tree, &mut memory, &[], builder.epoch());
     let hidden = initramfs::hidden(&tree);
@@ -88,7 +83,7 @@ pub(crate) fn collect(builder: &Builder<'_>, base: Base, top: &Layer) -> Result<
     tree.compact();
     Ok(Collected {
         tree,
-        contents: Layered(memory, Layered(above_contents, contents)),
+        contents: Layered(memory, Layered(above, contents)),
         visible,
         hidden,
         generators,

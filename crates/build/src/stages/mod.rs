@@ -11,7 +11,6 @@ pub(crate) mod install;
 pub(crate) mod job;
 pub(crate) mod layers;
 mod menu;
-pub(crate) mod merge;
 pub(crate) mod pack;
 pub(crate) mod script;
 pub(crate) mod settings;

@@ -8,7 +8,8 @@ use std::path::Path;
 use std::process::Command;
 
 use selfsame_build::host::{
-    self, CaptureError, CaptureLimits, CaptureReason, Directories, IdShift, capture, overlay_mount, populate,
+    self, CaptureError, CaptureLimits, CaptureReason, Directories, IdShift, capture, capture_upper,
+    overlay_mount, populate,
 };
 use selfsame_image::Tree;
 use selfsame_image::digest::Digest;
@@ -24,6 +25,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("what is no part of an image is named", errors),
     ("contents are read back and not confused", contents),
     ("overlays merge, and leave nothing", overlays),
+    ("an upper directory is merged as the kernel merges it", uppers),
 ];
 
 /// Makes one of everything, so that all that a tree holds is decided here. The last `touch` ends the use of clocks.
@@ -310,4 +312,44 @@ fn overlays(world: &World) {
 fn own_new(path: &Path, id: u32) {
     let directory = path.join("dir/sub");
     lchown(directory, Some(id), Some(id)).unwrap();
+}
+
+/// What a second layer does to what [`SCRIPT`] made: each kind of change a layer can hold.
+const CHANGES: &str = r"
+    rm -r data/dir; mkdir data/dir; echo new > data/dir/new
+    rm data/big usr/share -r; mkdir -p usr/share/doc; echo back > data/big
+    rm data/link data/pipe -f; rm data/dangling; mkdir data/dangling; echo in > data/dangling/in
+    echo more >> data/one; chmod 700 data/empty; mv etc/passwd etc/moved; ln etc/moved etc/linked
+    rm -r var; echo file > var; mknod fifo p; touch -d @1700000005 data etc .
+";
+
+/// Lays three layers and compares with the kernel's view of them, captured as a whole.
+fn uppers(world: &World) {
+    let (first, second) = (world.layer(), world.layer());
+    world.try_run(&world.script(&first, &SCRIPT.replace("$1", LIST))).unwrap().ok();
+    let mut job = world.script(&second, CHANGES);
+    if let selfsame_build::sandbox::Root::Overlay { lowers, .. } = &mut job.root {
+        lowers.insert(0, first.upper.clone());
+    }
+    world.try_run(&job).unwrap().ok();
+    let view = |lowers: &[&Path]| {
+        let at = world.dir();
+        let mounted = overlay_mount(&world.host, lowers, None, &at).unwrap();
+        take(world, mounted.path()).unwrap().0
+    };
+    let mut merged = take(world, &world.base).unwrap().0;
+    for (number, layer) in [&first, &second].into_iter().enumerate() {
+        let contents =
+            capture_upper(&world.host, &mut merged, &layer.upper, two(), CaptureLimits::default()).unwrap();
+        let lowers = [&*second.upper, &*first.upper, &*world.base];
+        assert_eq!(text(&merged), text(&view(&lowers[1 - number..])), "layer {number}");
+        let (path, bytes) = [("data/one", "one\n"), ("data/dir/new", "new\n")][number];
+        let Some(Item::Leaf(_, Kind::File(content))) = merged.get(path.as_bytes()).map(|entry| entry.item)
+        else {
+            panic!("{path}")
+        };
+        let mut found = vec![0; bytes.len()];
+        contents.open(content).unwrap().read_exact_at(&mut found, 0).unwrap();
+        assert_eq!(String::from_utf8(found).unwrap(), bytes);
+    }
 }

@@ -308,9 +308,8 @@ fn an_interrupted_build_leaves_nothing_and_the_next_one_resumes() {
     world.write("r/hook", "#!/bin/sh\n");
     let json = shared.build(&world, &["--json", "--offline"]).success();
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
-    for (index, (name, cached)) in
-        [("bootstrap", true), ("install", true), ("customise", false)].iter().enumerate()
-    {
+    let expected = [("bootstrap", true), ("install", true), ("settings", true), ("customise", false)];
+    for (index, (name, cached)) in expected.iter().enumerate() {
         let stage = &json["stages"][index + 1];
         assert_eq!(
             (stage["name"].as_str(), stage["cached"].as_bool()),

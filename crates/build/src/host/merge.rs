@@ -1,15 +1,38 @@
 //! Layers as the kernel merges them, on trees: what is known of the lower ones need not be captured again.
 
 use std::collections::BTreeSet;
+use std::num::NonZero;
+use std::path::Path;
 
 use selfsame_image::Tree;
 use selfsame_image::tree::{Dir, Kind, Leaf, LeafId, Name, Node};
+
+use super::Host;
+use super::capture::{CaptureError, CaptureLimits, DirContents, capture_with, opaque_dirs};
+
+/// Takes in `upper`, the directory that took the changes of an overlay, and lays it over `lower`, the tree of the layers
+/// below: the result is what a capture of the mounted overlay would be, and the contents are those of `upper`.
+///
+/// # Errors
+/// As [`super::capture`].
+pub fn capture_upper(
+    host: &Host,
+    lower: &mut Tree,
+    upper: &Path,
+    jobs: NonZero<usize>,
+    limits: CaptureLimits,
+) -> Result<DirContents, CaptureError> {
+    let (tree, contents) = capture_with(upper, host.shift, jobs, limits, true)?;
+    let marks = |error: std::io::Error| CaptureError { path: Default::default(), reason: error.into() };
+    merge(lower, &tree, &opaque_dirs(upper, &tree, host.user_namespace).map_err(marks)?);
+    Ok(contents)
+}
 
 /// Lays `upper`, the capture of an overlay's upper directory, over `lower`.
 ///
 /// By the rules of Linux, `Documentation/filesystems/overlayfs.rst`: a character device 0:0 removes a name, a
 /// directory in `opaque` hides the one below, other directories merge and take the upper metadata.
-pub(crate) fn merge(lower: &mut Tree, upper: &Tree, opaque: &BTreeSet<Vec<u8>>) {
+fn merge(lower: &mut Tree, upper: &Tree, opaque: &BTreeSet<Vec<u8>>) {
     let mut adopted = vec![None; upper.leaves().len()];
     let mut root = std::mem::replace(&mut lower.root, Dir::new(upper.root.meta.clone()));
     let mut merge = Merge { lower, upper, opaque, adopted: &mut adopted, path: Vec::new() };
