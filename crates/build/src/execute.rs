@@ -21,6 +21,7 @@ use crate::output::{self, OutputError};
 use crate::plan::{self, Plan};
 use crate::recipe::{FilesError, Output, Recipe, Tracked, read_tracked};
 use crate::record;
+use crate::room;
 use crate::sandbox::Sandbox;
 use crate::stages::debs::PlainDebs;
 use crate::stages::job::{JobDir, Runner};
@@ -167,6 +168,18 @@ pub enum BuildError {
     /// A file needed for booting is not in the packages.
     #[error("stage assemble: {0} is in no package of the lock")]
     BootFile(String),
+    /// The disk of the store is full.
+    #[error("the disk of the store {} is full: about {missing} more bytes are needed, {free} are free", store.display())]
+    Room {
+        /// Where the store is.
+        store: PathBuf,
+        /// Bytes that are missing, estimated from the sizes of the packages.
+        missing: u64,
+        /// Bytes that are free now that what was unfinished is removed.
+        free: u64,
+        /// What failed.
+        source: Box<BuildError>,
+    },
     /// The outputs could not be put in place.
     #[error(transparent)]
     Output(#[from] OutputError),
@@ -193,7 +206,19 @@ pub(crate) struct Builder<'a> {
 /// Builds the image, or finds it in the store.
 pub fn build(request: &Request<'_>) -> Result<Built, BuildError> {
     // Whatever failed because the user asked to stop, failed for that reason.
-    run(request).map_err(|error| if crate::host::interrupted() { BuildError::Interrupted } else { error })
+    run(request).map_err(|error| match error {
+        _ if crate::host::interrupted() => BuildError::Interrupted,
+        error if room::is_cause(&error) => {
+            let (missing, free) = room::missing(request.store, request.lock);
+            BuildError::Room {
+                store: request.store.root().to_owned(),
+                missing,
+                free,
+                source: Box::new(error),
+            }
+        }
+        error => error,
+    })
 }
 
 fn run(request: &Request<'_>) -> Result<Built, BuildError> {

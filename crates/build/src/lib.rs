@@ -12,6 +12,7 @@ pub mod plan;
 pub mod recipe;
 pub mod record;
 pub mod resolve;
+mod room;
 pub mod sandbox;
 pub mod stages;
 pub mod time;

@@ -82,7 +82,7 @@ impl Recipe {
 pub(crate) struct Shared {
     pub(crate) store: PathBuf,
     /// What `build` printed for the example.
-    digests: String,
+    pub(crate) digests: String,
 }
 
 impl Shared {
@@ -135,7 +135,7 @@ fn write_mirror(store: &Path, root: &Path) {
 }
 
 /// A directory that everybody may enter, with program, mirror, and the example's recipe that uses nothing else.
-fn open_world(shared: &Shared) -> tempfile::TempDir {
+pub(crate) fn open_world(shared: &Shared) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     fs::create_dir_all(at("r")).unwrap();
@@ -151,7 +151,7 @@ fn open_world(shared: &Shared) -> tempfile::TempDir {
 }
 
 /// Runs a script in `dir` in a mount namespace of its own; status, standard output and standard error.
-fn in_namespace(dir: &Path, script: &str) -> (Option<i32>, String, String) {
+pub(crate) fn in_namespace(dir: &Path, script: &str) -> (Option<i32>, String, String) {
     let done =
         Command::new("unshare").args(["-m", "-u", "sh", "-ec", script]).current_dir(dir).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();

@@ -6,6 +6,7 @@ mod bad_input;
 mod boot;
 mod build;
 mod containment;
+mod crash;
 mod failures;
 mod help;
 mod init;

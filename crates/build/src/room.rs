@@ -1,0 +1,61 @@
+//! How much room a build takes, for when there is too little.
+
+use std::error::Error;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use selfsame_store::Store;
+
+use crate::execute::BuildError;
+use crate::lock::Lock;
+use crate::sandbox::Status;
+use crate::stages::JobError;
+
+/// What a build takes at its height for each byte of its packages, everything counted that lies in the store: plain
+/// packages, layers, blocks, parts and images. Measured 14 to 19 on the examples.
+const TIMES_PACKAGES: u64 = 20;
+/// Programs in the sandbox are ended before less than this is left.
+const KEPT_FREE: u64 = 256 << 20;
+
+/// What is missing to build what `lock` says in `store`, and what is free there now: bytes, the first one a guess.
+pub(crate) fn missing(store: &Store, lock: &Lock) -> (u64, u64) {
+    let packages: u64 = lock.packages.iter().map(|package| package.file.size).sum();
+    let needed = packages.saturating_mul(TIMES_PACKAGES).saturating_add(KEPT_FREE);
+    let free =
+        rustix::fs::statvfs(store.root()).map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+    let missing = needed.saturating_sub(used(store.root())).saturating_sub(free);
+    // It did not fit, whatever the guess says.
+    (missing.max(64 << 20), free)
+}
+
+/// Whether `error` comes of a disk of the store without room. Outputs may lie on another one.
+pub(crate) fn is_cause(error: &BuildError) -> bool {
+    if let BuildError::Output(_) = error {
+        return false;
+    }
+    if let BuildError::Job(JobError::Failed { status: Status::Disk, .. }) = error {
+        return true;
+    }
+    let full =
+        |error: &io::Error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<io::Error>().is_some_and(full) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// Bytes on the disk below `dir`, as far as it can be looked at.
+fn used(dir: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(dir) else { return 0 };
+    let size = |entry: std::fs::DirEntry| match entry.metadata() {
+        Ok(found) if found.is_dir() => used(&entry.path()),
+        Ok(found) => found.blocks().saturating_mul(512),
+        Err(_) => 0,
+    };
+    entries.flatten().map(size).sum()
+}

@@ -1,0 +1,144 @@
+//! Builds that are killed anywhere, disks that are full, caches that are damaged: the next build gives the right bytes.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use selfsame_build::lock::Lock;
+use selfsame_image::Digest;
+use selfsame_store::{Depth, Store};
+use selfsame_testkit::{is_root, leaks, oracle_text};
+
+use crate::build::{EXAMPLE, builds_here, in_namespace, open_world, shared};
+
+/// How often a build is killed. `KILLS=50` for a long look.
+const KILLS: u32 = 8;
+
+/// A build of the example in `dir` with a store of its own.
+fn build(dir: &Path, store: &str) -> Command {
+    let mut command = Command::new(dir.join("selfsame"));
+    command.args(["build", "r", "--out", "out", "--store", store, "--quiet"]).current_dir(dir);
+    command
+}
+
+/// A store in `dir` that has the packages of `store` and nothing else.
+fn packages_only(dir: &Path, store: &Path, name: &str) {
+    fs::create_dir(dir.join(name)).unwrap();
+    oracle_text(Command::new("cp").arg("-a").arg(store.join("layout")).arg(dir.join(name))).unwrap();
+    for package in locked() {
+        let hex = package.to_string();
+        let place = Path::new("blobs").join(&hex[..2]).join(&hex[2..]);
+        fs::create_dir_all(dir.join(name).join(&place).parent().unwrap()).unwrap();
+        fs::copy(store.join(&place), dir.join(name).join(&place)).unwrap();
+    }
+}
+
+/// Digests of the example's packages.
+fn locked() -> Vec<Digest> {
+    let lock = fs::read_to_string(Path::new(EXAMPLE).join("selfsame.lock")).unwrap();
+    lock.parse::<Lock>().unwrap().packages.iter().map(|package| package.file.sha256).collect()
+}
+
+/// Runs it to its end; what it printed.
+#[track_caller]
+fn whole(mut command: Command) -> String {
+    let done = command.output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8(done.stdout).unwrap()
+}
+
+/// A number that follows from the one before, for moments that are spread out and the same in every run.
+fn next(seed: &mut u64) -> u64 {
+    *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    *seed >> 33
+}
+
+#[track_caller]
+fn wait_until_gone(dir: &Path) {
+    let begin = Instant::now();
+    while !leaks::below(dir).is_empty() && begin.elapsed() < Duration::from_secs(20) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    leaks::assert_none_below(dir);
+}
+
+#[track_caller]
+fn assert_clean(dir: &Path, store: &str, when: &str) {
+    wait_until_gone(dir);
+    let store = Store::open(dir.join(store)).unwrap();
+    assert_eq!(store.check(Depth::Bytes).unwrap(), [], "{when}");
+    let stat = store.stat().unwrap();
+    assert_eq!((stat.tmp, stat.damaged), (0, 0), "{when}");
+}
+
+#[test]
+fn after_a_kill_at_any_moment_the_next_build_gives_the_right_bytes() {
+    if !builds_here() {
+        return;
+    }
+    let shared = shared();
+    let dir = open_world(&shared);
+    let dir = dir.path();
+    packages_only(dir, &shared.store, "store");
+    let begin = Instant::now();
+    assert_eq!(whole(build(dir, "store")), shared.digests);
+    let took = u64::try_from(begin.elapsed().as_millis()).unwrap();
+    let kills = std::env::var("KILLS").map_or(KILLS, |text| text.parse().unwrap());
+    let mut seed = 20_260_711;
+    for number in 0..kills {
+        let store = format!("store-{number}");
+        packages_only(dir, &shared.store, &store);
+        let delay = next(&mut seed) % took;
+        let when = format!("kill {number} after {delay} of {took} ms");
+        let mut child = build(dir, &store).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(delay));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        wait_until_gone(dir);
+        fs::remove_dir_all(dir.join("out")).unwrap();
+        assert_eq!(whole(build(dir, &store)), shared.digests, "{when}");
+        assert_clean(dir, &store, &when);
+        if is_root() {
+            fs::remove_dir_all(dir.join(&store)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_is_an_error_that_says_how_much_is_missing_and_a_larger_one_goes_on() {
+    if !is_root() || !builds_here() {
+        return;
+    }
+    let shared = shared();
+    let dir = open_world(&shared);
+    packages_only(dir.path(), &shared.store, "packages");
+    // The most that a build takes, in MiB, looked at while it runs.
+    let script = "mkdir t && mount -t tmpfs -o size=4g x t && cp -a packages t/store\n\
+         ./selfsame build r --out t/out --store t/store --quiet > /dev/null & build=$!\n\
+         most=0; while kill -0 $build 2> /dev/null; do\n\
+           now=$(df -m --output=used t | tail -n 1); [ $now -le $most ] || most=$now; sleep 0.05\n\
+         done; wait $build; echo $most";
+    let (status, most, text) = in_namespace(dir.path(), script);
+    assert_eq!(status, Some(0), "{text}");
+    let most: u64 = most.trim().parse().unwrap();
+    let packages: u64 =
+        locked().iter().filter_map(|digest| Store::open(&shared.store).unwrap().size(digest)).sum();
+    for percent in [25, 50, 75, 95] {
+        // The packages themselves always fit.
+        let size = (packages >> 20) + 2 + (most - (packages >> 20) - 2) * percent / 100;
+        let script = format!(
+            "mount -t tmpfs -o size={size}m x t && cp -a packages t/store\n\
+             ./selfsame build r --out t/out --store t/store --quiet && exit 99 || echo status $?\n\
+             ls -A t/store/tmp; ls t/out 2> /dev/null || true\n\
+             mount -o remount,size=4g t\n\
+             ./selfsame build r --out t/out --store t/store --quiet"
+        );
+        let (status, said, text) = in_namespace(dir.path(), &script);
+        let when = format!("{percent} % of {most} MiB: {said}{text}");
+        assert_eq!(status, Some(0), "{when}");
+        assert_eq!(said, format!("status 4\n{}", shared.digests.replace("out/", "t/out/")), "{when}");
+        assert!(text.contains("error: ") && text.contains(" more bytes are needed, "), "{when}");
+    }
+    leaks::assert_none_below(dir.path());
+}
