@@ -5,7 +5,7 @@ use std::io;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Mutex, mpsc};
 use std::time::Instant;
 
 use selfsame_apt::fetch::FetchError;
@@ -303,21 +303,10 @@ impl<'a> Builder<'a> {
         std::thread::scope(|scope| {
             // However this ends, nothing is compressed beforehand any more.
             let _stop = StopOnDrop(&stop);
-            let debs = match self.has_layer(Stage::Bootstrap, self.plan.bootstrap)
-                && self.has_layer(Stage::Install, self.plan.install)
-            {
-                true => None,
-                false => Some(Arc::new(self.stage(Stage::Unpack, self.plan.install, || {
-                    Ok((PlainDebs::make(self, &packages)?, false))
-                })?)),
-            };
-            if let Some(debs) = debs.clone()
-                && self.plan.outputs.iter().any(|(output, _)| *output != Output::Tar)
-            {
-                let (packages, stop) = (&packages, &stop);
-                scope.spawn(move || stages::warm::run(self, &debs, packages, stop));
-            }
-            let collected = self.stages_in_sandbox(debs.as_deref(), scope)?;
+            let kept = self.has_layer(Stage::Bootstrap, self.plan.bootstrap)
+                && self.has_layer(Stage::Install, self.plan.install);
+            let debs = (!kept).then(|| self.prepare(&packages, &stop, scope));
+            let collected = self.stages_in_sandbox(debs.as_ref(), scope)?;
             // From here on the real tree is compressed, which finds what was done beforehand.
             stop.store(true, Ordering::Relaxed);
             let packed = self.pack(collected, scope)?;
@@ -325,19 +314,59 @@ impl<'a> Builder<'a> {
         })
     }
 
+    /// Starts a thread that decompresses `packages`, those of the bootstrap first, and then compresses what is in them
+    /// until `stop` is set.
+    fn prepare<'scope>(
+        &'scope self,
+        packages: &'scope [&'a Package],
+        stop: &'scope AtomicBool,
+        scope: &'scope std::thread::Scope<'scope, '_>,
+    ) -> Coming {
+        let ((send_base, base), (send_all, all)) = (mpsc::channel(), mpsc::channel());
+        scope.spawn(move || {
+            let (first, rest) = packages.split_at(self.lock.install.base.len().min(packages.len()));
+            let mut waiting = Some(send_base);
+            let debs = self.stage(Stage::Unpack, self.plan.install, || {
+                self.observer.on(Event::Total { stage: Stage::Unpack, amount: packages.len() as u64 });
+                let base = PlainDebs::new(self)?.and(self, first)?;
+                // Nobody waits for them any more if the build failed meanwhile.
+                waiting.take().map(|send| send.send(Ok(base.clone())));
+                Ok((base.and(self, rest)?, false))
+            });
+            match debs {
+                Ok(debs) => {
+                    let _ = send_all.send(Ok(debs.clone()));
+                    if self.plan.outputs.iter().any(|(output, _)| *output != Output::Tar) {
+                        stages::warm::run(self, &debs, packages, stop);
+                    }
+                }
+                // Whoever waits next gets the error.
+                Err(error) => drop(waiting.unwrap_or(send_all).send(Err(error))),
+            }
+        });
+        Coming { base, all }
+    }
+
     /// All stages that run programs of packages but the last one, and what they made.
     fn stages_in_sandbox<'scope>(
         &'scope self,
-        debs: Option<&PlainDebs>,
+        debs: Option<&Coming>,
         scope: &'scope std::thread::Scope<'scope, '_>,
     ) -> Result<(stages::collect::Collected, [Layer; 4]), BuildError> {
         // Layers that were there a moment ago may be gone now; only then is there nothing to make them of.
-        let debs = |stage| debs.ok_or(BuildError::Gone { stage });
+        let gone = |stage| move || BuildError::Gone { stage };
         let bootstrap = self.layer(Stage::Bootstrap, self.plan.bootstrap, |new| {
-            stages::bootstrap::run(self, debs(Stage::Bootstrap)?, new)
+            let debs = debs.ok_or_else(gone(Stage::Bootstrap))?.base.recv();
+            stages::bootstrap::run(self, &debs.map_err(|_| BuildError::Gone { stage: Stage::Unpack })??, new)
         })?;
         let install = self.layer(Stage::Install, self.plan.install, |new| {
-            stages::install::run(self, debs(Stage::Install)?, &bootstrap, new)
+            let debs = debs.ok_or_else(gone(Stage::Install))?.all.recv();
+            stages::install::run(
+                self,
+                &debs.map_err(|_| BuildError::Gone { stage: Stage::Unpack })??,
+                &bootstrap,
+                new,
+            )
         })?;
         let settings = self.layer(Stage::Settings, self.plan.settings, |new| {
             stages::settings::run(self, &[&install, &bootstrap], new)
@@ -594,6 +623,14 @@ impl<'a> Builder<'a> {
             progress: None,
         }
     }
+}
+
+/// Packages with plain archives that a thread is making.
+struct Coming {
+    /// Those of the bootstrap.
+    base: mpsc::Receiver<Result<PlainDebs, BuildError>>,
+    /// All of them.
+    all: mpsc::Receiver<Result<PlainDebs, BuildError>>,
 }
 
 /// Sets its flag when dropped.

@@ -21,19 +21,24 @@ use crate::event::{Event, Stage};
 use crate::execute::{BuildError, Builder};
 use crate::lock::Package;
 
-/// Packages with plain data archives, in a directory that lasts as long as this.
+/// Packages with plain data archives, in a directory that lasts as long as the last of those that share it.
+#[derive(Clone)]
 pub(crate) struct PlainDebs {
-    dir: Scratch,
+    dir: Arc<Scratch>,
     /// Place and length of the data archive in the file, by the package's digest.
     data: BTreeMap<Digest, (u64, u64)>,
 }
 
 impl PlainDebs {
-    /// Decompresses `packages`.
-    pub(crate) fn make(builder: &Builder<'_>, packages: &[&Package]) -> Result<Self, BuildError> {
+    /// None yet.
+    pub(crate) fn new(builder: &Builder<'_>) -> Result<Self, BuildError> {
+        Ok(Self { dir: Arc::new(builder.store.scratch()?), data: BTreeMap::new() })
+    }
+
+    /// These and `packages`, which are decompressed.
+    pub(crate) fn and(&self, builder: &Builder<'_>, packages: &[&Package]) -> Result<Self, BuildError> {
         let stage = Stage::Unpack;
-        builder.observer.on(Event::Total { stage, amount: packages.len() as u64 });
-        let mut debs = Self { dir: builder.store.scratch()?, data: BTreeMap::new() };
+        let mut debs = self.clone();
         let dir = debs.dir.path().to_owned();
         map_ordered(
             builder.jobs,
