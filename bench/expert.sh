@@ -32,11 +32,14 @@ mkdir "$work/hooks"
 cat > "$work/hooks/setup" <<'HOOK'
 #!/bin/sh
 # Before any package: the compressor of the initramfs, so that it is not made with another one.
-mkdir -p "$1/etc/initramfs-tools/conf.d"
+mkdir -p "$1/etc/initramfs-tools/conf.d" "$1/etc/apt/preferences.d"
+# The directories are merged from the start, so the package that merges them (and perl with it) is not needed.
+printf 'Package: usrmerge\nPin: release *\nPin-Priority: -1\n' > "$1/etc/apt/preferences.d/merged"
 printf 'COMPRESS=zstd\nCOMPRESSLEVEL=9\n' > "$1/etc/initramfs-tools/conf.d/compression"
 HOOK
 chmod +x "$work/hooks/setup"
-mmdebstrap --quiet --variant=apt --hook-dir=/usr/share/mmdebstrap/hooks/file-mirror-automount --include="$names" --aptopt='APT::Install-Recommends "false"' \
+mmdebstrap --quiet --variant=apt --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr \
+  --hook-dir=/usr/share/mmdebstrap/hooks/file-mirror-automount --include="$names" --aptopt='APT::Install-Recommends "false"' \
   --aptopt='Acquire::Languages "none"' --dpkgopt=force-unsafe-io --dpkgopt=force-confold \
   --setup-hook="$work/hooks/setup \"\$1\"" \
   --customize-hook='rm -f "$1/etc/machine-id" "$1/var/lib/dbus/machine-id" && : > "$1/etc/machine-id"' \
@@ -55,6 +58,7 @@ mksquashfs "$work/root" "$tree/live/filesystem.squashfs" -comp zstd -Xcompressio
 done_with squashfs
 
 # Boot loaders, as files of their packages: from the tree if they are installed there, else from the mirror.
+mkdir -p "$work/unpacked"
 unpacked() {
   local deb
   [ ! -e "$work/root/$2" ] || { echo "$work/root/$2"; return; }
