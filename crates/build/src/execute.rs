@@ -16,7 +16,7 @@ use selfsame_store::{Store, StoreError};
 use crate::event::{Event, Observer, Stage, Warning};
 use crate::fetch::Source;
 use crate::host::{Host, IdShift, MountError};
-use crate::lock::{Lock, Package, Step};
+use crate::lock::{Lock, Package, Role, Step};
 use crate::output::{self, OutputError};
 use crate::plan::{self, Plan};
 use crate::recipe::{FilesError, Output, Recipe, Tracked, read_tracked};
@@ -294,8 +294,12 @@ impl<'a> Builder<'a> {
     }
 
     fn run(&self, source: &dyn Source, plan: Digest, key: Digest) -> Result<Vec<output::File>, BuildError> {
+        let kept = self.has_layer(Stage::Bootstrap, self.plan.bootstrap)
+            && self.has_layer(Stage::Install, self.plan.install);
         self.stage(Stage::Fetch, self.lock.digest(), || {
-            crate::fetch::packages(self.lock, self.store, source, self.observer)?;
+            // What is installed already is only looked into for boot loaders.
+            let needed = |package: &Package| !kept || package.role == Role::Boot;
+            crate::fetch::packages(self.lock, needed, self.store, source, self.observer)?;
             Ok(((), false))
         })?;
         let packages = self.installed()?;
@@ -303,8 +307,6 @@ impl<'a> Builder<'a> {
         std::thread::scope(|scope| {
             // However this ends, nothing is compressed beforehand any more.
             let _stop = StopOnDrop(&stop);
-            let kept = self.has_layer(Stage::Bootstrap, self.plan.bootstrap)
-                && self.has_layer(Stage::Install, self.plan.install);
             let debs = (!kept).then(|| self.prepare(&packages, &stop, scope));
             let collected = self.stages_in_sandbox(debs.as_ref(), scope)?;
             // From here on the real tree is compressed, which finds what was done beforehand.
@@ -400,7 +402,7 @@ impl<'a> Builder<'a> {
             Some(initramfs) => (initramfs, stages::pack::run(self, collected)?),
             None => {
                 // mkinitramfs is one long chain of short processes: it runs beside the packing, which makes way.
-                let hidden = collected.hidden.clone();
+                let view = stages::initramfs::view(&collected)?;
                 let packed = scope.spawn(move || {
                     stages::warm::be_nice();
                     stages::pack::run(self, collected)
@@ -412,7 +414,7 @@ impl<'a> Builder<'a> {
                         return Ok((found, true));
                     }
                     let new = NewLayer::create(self.store, Stage::Initramfs, key, self.host)?;
-                    Ok((stages::initramfs::run(self, &lowers, &hidden, key, new)?, false))
+                    Ok((stages::initramfs::run(self, &lowers, &view, key, new)?, false))
                 });
                 let packed = packed.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
                 (initramfs?, packed?)

@@ -5,7 +5,7 @@ use selfsame_image::tree::Content;
 use selfsame_store::Store;
 
 use crate::event::{Event, Observer, Stage};
-use crate::lock::Lock;
+use crate::lock::{Lock, Package};
 use crate::resolve::ArchiveError;
 
 /// A file of an archive that is known by size and digest.
@@ -40,9 +40,10 @@ pub trait Source: Sync {
 /// Says whether the bytes of an `InRelease` file are to be believed.
 pub type Verify<'a> = dyn Fn(&[u8]) -> Result<(), ArchiveError> + 'a;
 
-/// Brings all packages of the lock into the store.
+/// Brings those packages of the lock into the store that are `needed`.
 pub(crate) fn packages(
     lock: &Lock,
+    needed: impl Fn(&Package) -> bool,
     store: &Store,
     source: &dyn Source,
     observer: &dyn Observer,
@@ -51,7 +52,9 @@ pub(crate) fn packages(
     let missing: Vec<Wanted> = lock
         .packages
         .iter()
-        .filter(|package| !matches!(store.open_verified(&package.file.sha256), Ok(Some(_))))
+        .filter(|package| {
+            needed(package) && !matches!(store.open_verified(&package.file.sha256), Ok(Some(_)))
+        })
         .map(|package| Wanted {
             what: format!("{} {}", package.name, package.version),
             archive: package.archive.clone(),

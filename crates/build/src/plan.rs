@@ -115,6 +115,7 @@ pub(crate) fn initramfs_key(visible: Digest, codec: codec::Codec, epoch: Epoch) 
     let mut key = Key::new("initramfs", &[visible]);
     key.environment(epoch, "C");
     key.add("script", script::initramfs());
+    key.add("functions", script::HOOK_FUNCTIONS);
     key.codec(codec);
     key.finish()
 }

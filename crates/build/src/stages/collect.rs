@@ -34,6 +34,8 @@ pub(crate) struct Collected {
     pub(crate) visible: Digest,
     /// Paths that are hidden from it, and whether they are directories.
     pub(crate) hidden: Vec<(&'static str, bool)>,
+    /// What initramfs hooks share.
+    pub(crate) hook_functions: Option<Content>,
     /// How many programs there are that make an initramfs.
     pub(crate) generators: usize,
     /// The kernels, by version, whatever the recipe excludes.
@@ -78,6 +80,10 @@ pub(crate) fn collect(builder: &Builder<'_>, base: Base, top: &Layer) -> Result<
     let hidden = initramfs::hidden(&tree);
     let visible = initramfs::visible(&tree, &hidden);
     let kernels = kernels(&tree);
+    let hook_functions = match tree.get(initramfs::HOOK_FUNCTIONS.as_bytes()).map(|entry| entry.item) {
+        Some(Item::Leaf(_, Kind::File(content))) => Some(*content),
+        _ => None,
+    };
     let generators = usize::from(tree.get(b"usr/sbin/mkinitramfs").is_some());
     tree.remove_matching(&builder.recipe.exclude);
     tree.compact();
@@ -86,6 +92,7 @@ pub(crate) fn collect(builder: &Builder<'_>, base: Base, top: &Layer) -> Result<
         contents: Layered(memory, Layered(above, contents)),
         visible,
         hidden,
+        hook_functions,
         generators,
         kernels,
         _base: (_mounted, _dir),

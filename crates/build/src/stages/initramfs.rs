@@ -5,7 +5,8 @@ use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 
 use selfsame_image::codec::{Codec, Wrapping};
-use selfsame_image::tree::{Content, Item, merkle};
+use selfsame_image::io::ReadAt as _;
+use selfsame_image::tree::{Content, Contents as _, Item, merkle};
 use selfsame_image::{Digest, Epoch, Tree, initramfs};
 use serde::{Deserialize, Serialize};
 
@@ -85,6 +86,29 @@ const HIDDEN: &[&str] = &[
     "var/www",
 ];
 
+/// The file that hooks and mkinitramfs itself take their functions from.
+pub(crate) const HOOK_FUNCTIONS: &str = "usr/share/initramfs-tools/hook-functions";
+
+/// What mkinitramfs gets to see in place of what lies there.
+pub(crate) struct View {
+    hidden: Vec<(&'static str, bool)>,
+    hook_functions: Option<Vec<u8>>,
+}
+
+/// What mkinitramfs shall see of `collected`.
+pub(crate) fn view(collected: &Collected) -> Result<View, BuildError> {
+    let read = |content: &Content| -> io::Result<Vec<u8>> {
+        let reader = collected.contents.open(content)?;
+        let mut bytes = vec![0; usize::try_from(content.size).map_err(|_| io::ErrorKind::InvalidData)?];
+        reader.read_exact_at(&mut bytes, 0)?;
+        bytes.extend_from_slice(script::HOOK_FUNCTIONS.as_bytes());
+        Ok(bytes)
+    };
+    let hook_functions = collected.hook_functions.as_ref().map(read).transpose();
+    let hook_functions = hook_functions.map_err(|source| BuildError::Initramfs { source })?;
+    Ok(View { hidden: collected.hidden.clone(), hook_functions })
+}
+
 /// Which of the hidden paths `tree` has, and whether they are directories. Links and special files are not hidden.
 pub(crate) fn hidden(tree: &Tree) -> Vec<(&'static str, bool)> {
     let is_dir = |path: &&'static str| match tree.get(path.as_bytes())?.item {
@@ -126,7 +150,7 @@ pub(crate) fn find(builder: &Builder<'_>, key: Digest) -> Result<Option<Initramf
 pub(crate) fn run(
     builder: &Builder<'_>,
     lowers: &[&Layer],
-    hidden: &[(&str, bool)],
+    view: &View,
     key: Digest,
     new: NewLayer,
 ) -> Result<Initramfs, BuildError> {
@@ -138,7 +162,10 @@ pub(crate) fn run(
     };
     let mut job = builder.job(stage, &new)?;
     let io = |source| BuildError::Initramfs { source };
-    job.hide(hidden).map_err(io)?;
+    job.hide(&view.hidden).map_err(io)?;
+    if let Some(bytes) = &view.hook_functions {
+        job.replace(HOOK_FUNCTIONS, bytes).map_err(io)?;
+    }
     // 18,000 short processes: each would read the files of a locale.
     job.locale = "C";
     builder.runner().script(stage, root, &job, &script::initramfs())?;

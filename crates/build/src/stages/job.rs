@@ -119,7 +119,7 @@ pub(crate) struct JobDir {
     dir: PathBuf,
     /// The locale its programs run in.
     pub(crate) locale: &'static str,
-    /// Empty files and directories that lie over something.
+    /// Files and directories that lie over something.
     hidden: Vec<Bind>,
 }
 
@@ -153,6 +153,14 @@ impl JobDir {
             let source = if *is_dir { dir.clone() } else { file.clone() };
             self.hidden.push(Bind { source, target: Path::new("/").join(path) });
         }
+        Ok(())
+    }
+
+    /// Shows the job `bytes` instead of what is at `path`.
+    pub(crate) fn replace(&mut self, path: &str, bytes: &[u8]) -> io::Result<()> {
+        let name = format!("instead-{}", self.hidden.len());
+        self.write(&name, bytes, 0o644)?;
+        self.hidden.push(Bind { source: self.dir.join(name), target: Path::new("/").join(path) });
         Ok(())
     }
 

@@ -54,7 +54,7 @@ pub(crate) fn settings(system: &System) -> String {
     let mut script = String::from("set -e\n");
     script.push_str(&format!("echo {host} > /etc/hostname\n"));
     script.push_str(&format!(
-        "[ -e /etc/hosts ] || printf '127.0.0.1\\tlocalhost\\n127.0.1.1\\t%s\\n::1\\tlocalhost ip6-localhost ip6-loopback\\n' {host} > /etc/hosts\n"
+        "[ -e /etc/hosts ] || printf '127.0.0.1\\tlocalhost\n127.0.1.1\\t%s\n::1\\tlocalhost ip6-localhost ip6-loopback\n' {host} > /etc/hosts\n"
     ));
     script.push_str("[ -e /etc/fstab ] || echo '# static file system information' > /etc/fstab\n");
     script.push_str(&format!(
@@ -126,6 +126,63 @@ pub(crate) fn initramfs() -> String {
         .to_owned()
 }
 
+/// Shell functions that stand in for the programs which hooks call thousands of times, where the answer needs no
+/// program: mkinitramfs starts 18,600 processes for a stock kernel, 15,200 of them `realpath` and `readlink`.
+///
+/// Appended to `hook-functions`. Each gives what the program of GNU coreutils gives for an absolute path without empty,
+/// `.` or `..` components, and leaves everything else to the program.
+pub(crate) const HOOK_FUNCTIONS: &str = r#"
+selfsame_bin="$(command readlink -f /bin)"
+selfsame_plain() {
+	case "$1" in
+	/*//*|*/./*|*/../*|*/.|*/..|*/) return 1 ;;
+	/*) ;;
+	*) return 1 ;;
+	esac
+	[ -n "${1##*//*}" ]
+}
+realpath() {
+	if [ $# -eq 2 ]; then
+		local path="$2"
+		while [ "${path#//}" != "$path" ]; do
+			path="${path#/}"
+		done
+		if [ "$1" = -ms ] || { [ "$1" = -s ] && [ -e "$path" ]; }; then
+			if selfsame_plain "$path"; then
+				printf '%s\n' "$path"
+				return 0
+			fi
+		fi
+	fi
+	command realpath "$@"
+}
+readlink() {
+	if [ $# -eq 2 ] && [ "$1" = -f ]; then
+		if [ "$2" = /bin ]; then
+			printf '%s\n' "$selfsame_bin"
+			return 0
+		fi
+		if selfsame_plain "$2" && [ -e "$2" ]; then
+			local path="$2"
+			while [ -n "$path" ] && [ ! -L "$path" ]; do
+				path="${path%/*}"
+			done
+			if [ -z "$path" ]; then
+				printf '%s\n' "$2"
+				return 0
+			fi
+		fi
+	fi
+	command readlink "$@"
+}
+mkdir() {
+	if [ $# -eq 2 ] && [ "$1" = -p ] && [ -d "$2" ]; then
+		return 0
+	fi
+	command mkdir "$@"
+}
+"#;
+
 /// What apt knows of packages that nobody asked for by name: `/var/lib/apt/extended_states`.
 pub(crate) fn extended_states(automatic: &[(String, String)]) -> String {
     let mut text = String::new();
@@ -188,6 +245,27 @@ mod tests {
         assert_eq!(run("de_DE@euro"), "de_DE@euro ISO-8859-15\n");
         assert_eq!(run("de_DE"), "de_DE ISO-8859-1\n");
         assert!(run("de_XX").contains("name its character set, as in de_XX.UTF-8"), "{}", run("de_XX"));
+    }
+
+    #[test]
+    fn functions_of_hooks_answer_as_the_programs_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = format!(
+            "{HOOK_FUNCTIONS}\ncd {} && mkdir -p a/b 'a/sp ace' && : > a/file && ln -s a link && ln -s none broken\n\
+             top=$PWD\n\
+             for path in /bin / // /usr/bin/env /nowhere a a/file ./a '' \"$top/a\" \"$top/a/\" \"$top//a/file\" \
+               \"//$top/a/file\" \"///$top/a/b/c\" \"$top/./a\" \"$top/a/../a/file\" \"$top/a/..\" \"$top/a/.\" \
+               \"$top/link/file\" \"$top/link\" \"$top/broken\" \"$top/a/sp ace\" \"$top/a/file/x\" \"$top/none/x\"; do\n\
+               for call in 'realpath -ms' 'realpath -s' 'readlink -f' 'realpath -m' 'readlink'; do\n\
+                 ours=$($call \"$path\" 2>&1; echo $?); theirs=$(command $call \"$path\" 2>&1; echo $?)\n\
+                 [ \"$ours\" = \"$theirs\" ] || printf '%s %s: %s, not %s\\n' \"$call\" \"$path\" \"$ours\" \"$theirs\"\n\
+               done\ndone\nmkdir -p a/b && mkdir -p a/new && [ -d a/new ] || echo mkdir\n",
+            quote(dir.path().to_str().unwrap())
+        );
+        let output = std::process::Command::new("/bin/sh").args(["-c", &script]).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        assert_eq!((text(output.stdout), text(output.stderr)), (String::new(), String::new()));
+        assert!(output.status.success());
     }
 
     #[test]
