@@ -163,6 +163,9 @@ fn serve(stream: &TcpStream, shared: &Shared, handler: &Handler) {
             break;
         }
     }
+    // What we close is not open any more for a client that sees the end and comes back at once.
+    let peer = stream.peer_addr().ok();
+    shared.streams.lock().unwrap().retain(|other| other.peer_addr().ok() != peer);
     let _ = stream.shutdown(Shutdown::Both);
 }
 

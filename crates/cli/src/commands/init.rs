@@ -54,7 +54,6 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
 
 fn write(dir: &Path) -> Result<Written, Failure> {
     let recipe = dir.join(RECIPE);
-    let overlay = dir.join("files");
     let cannot =
         |path: &Path, error| Failure::environment(error).context(format!("cannot write {}", path.display()));
     DirBuilder::new().recursive(true).mode(0o755).create(dir).map_err(|error| cannot(dir, error))?;
@@ -72,13 +71,7 @@ fn write(dir: &Path) -> Result<Written, Failure> {
         let _ = std::fs::remove_file(&recipe);
         return Err(cannot(&recipe, error));
     }
-    let mut written = vec![recipe];
-    match DirBuilder::new().mode(0o755).create(&overlay) {
-        Ok(()) => written.push(overlay),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(cannot(&overlay, error)),
-    }
-    Ok(Written { written })
+    Ok(Written { written: vec![recipe] })
 }
 
 #[cfg(test)]
@@ -90,7 +83,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path().join("new/image");
         let written = write(&dir).unwrap();
-        assert_eq!(written.written, [dir.join(RECIPE), dir.join("files")]);
+        assert_eq!(written.written, [dir.join(RECIPE)]);
         assert_eq!(std::fs::read_to_string(dir.join(RECIPE)).unwrap(), SKELETON);
 
         std::fs::write(dir.join(RECIPE), "mine").unwrap();
