@@ -16,6 +16,7 @@ use selfsame_store::{Store, StoreError};
 use crate::event::{Event, Observer, Stage, Warning};
 use crate::fetch::Source;
 use crate::host::{Host, IdShift, MountError};
+use crate::inputs::LastBuild;
 use crate::lock::{Lock, Package, Step};
 use crate::output::{self, OutputError};
 use crate::plan::{self, Plan};
@@ -197,10 +198,7 @@ pub fn build(request: &Request<'_>) -> Result<Built, BuildError> {
 }
 
 fn run(request: &Request<'_>) -> Result<Built, BuildError> {
-    let changes = crate::lock::Request::of(request.recipe).changes_since(&request.lock.request);
-    if !changes.is_empty() {
-        return Err(BuildError::Stale { changes });
-    }
+    fresh_lock(request)?;
     let builder = Builder::new(request)?;
     let plan = builder.plan_digest();
     let key = builder.image_key(plan);
@@ -209,6 +207,7 @@ fn run(request: &Request<'_>) -> Result<Built, BuildError> {
     let outputs = match kept.transpose()? {
         Some(outputs) => {
             builder.report_cached();
+            builder.remember(None);
             outputs
         }
         // Nothing is kept, or what was kept is damaged and was put aside.
@@ -223,8 +222,14 @@ fn run(request: &Request<'_>) -> Result<Built, BuildError> {
     Ok(Built { outputs, stages })
 }
 
+/// Refuses a lock that answers another recipe.
+pub(crate) fn fresh_lock(request: &Request<'_>) -> Result<(), BuildError> {
+    let changes = crate::lock::Request::of(request.recipe).changes_since(&request.lock.request);
+    if changes.is_empty() { Ok(()) } else { Err(BuildError::Stale { changes }) }
+}
+
 impl<'a> Builder<'a> {
-    fn new(request: &Request<'a>) -> Result<Self, BuildError> {
+    pub(crate) fn new(request: &Request<'a>) -> Result<Self, BuildError> {
         let Request { recipe, lock, epoch, .. } = *request;
         let tracked = |path: &Path| read_tracked(&recipe.dir, path, epoch);
         let overlay = recipe.overlay.as_deref().map(tracked).transpose()?;
@@ -256,7 +261,7 @@ impl<'a> Builder<'a> {
     }
 
     /// Digest of everything that shapes the outputs.
-    fn plan_digest(&self) -> Digest {
+    pub(crate) fn plan_digest(&self) -> Digest {
         let mut text = format!("{}\n", self.plan.tree);
         for (output, key) in &self.plan.outputs {
             text.push_str(&format!("{} {key}\n", output.name()));
@@ -264,7 +269,7 @@ impl<'a> Builder<'a> {
         Digest::of(text.as_bytes())
     }
 
-    fn image_key(&self, plan: Digest) -> Digest {
+    pub(crate) fn image_key(&self, plan: Digest) -> Digest {
         Digest::of(format!("image {} {plan} {}", self.recipe.name, self.lock.digest()).as_bytes())
     }
 
@@ -296,7 +301,10 @@ impl<'a> Builder<'a> {
             // From here on the real tree is compressed, which finds what was done beforehand.
             stop.store(true, Ordering::Relaxed);
             let packed = self.pack(collected, scope)?;
-            self.conclude(packed, plan, key)
+            let visible = packed.collected.visible;
+            let files = self.conclude(packed, plan, key)?;
+            self.remember(Some(visible));
+            Ok(files)
         })
     }
 
@@ -481,7 +489,7 @@ impl<'a> Builder<'a> {
         })
     }
 
-    fn has_layer(&self, stage: Stage, key: Digest) -> bool {
+    pub(crate) fn has_layer(&self, stage: Stage, key: Digest) -> bool {
         Layer::find(self.store, stage, key, self.host).is_some()
     }
 
@@ -490,20 +498,43 @@ impl<'a> Builder<'a> {
         Ok(layers::turn(self.store, stage, key, self.host, waits)?)
     }
 
+    /// Stages whose results are layers, and their keys.
+    pub(crate) fn layer_keys(&self) -> [(Stage, Digest); 4] {
+        [
+            (Stage::Bootstrap, self.plan.bootstrap),
+            (Stage::Install, self.plan.install),
+            (Stage::Settings, self.plan.settings),
+            (Stage::Customise, self.plan.customise),
+        ]
+    }
+
+    /// Keeps what this build depended on, so that the next one can say what changed. `visible` is what mkinitramfs could
+    /// read, if that is known.
+    fn remember(&self, visible: Option<Digest>) {
+        let name = &self.recipe.name;
+        let known = LastBuild::find(self.store, name);
+        let mut last = known.clone().unwrap_or_default();
+        last.note(&self.plan.inputs);
+        if let Some(visible) = visible {
+            last.note_visible(self.plan.customise, visible);
+        }
+        if known.as_ref() != Some(&last) {
+            last.keep(self.store, name);
+        }
+    }
+
     fn report_cached(&self) {
         let iso = self.plan.outputs.iter().find(|(output, _)| *output == Output::Iso).map(|(_, key)| *key);
-        let stages = [
-            (Stage::Fetch, Some(self.lock.digest())),
-            (Stage::Bootstrap, Some(self.plan.bootstrap)),
-            (Stage::Install, Some(self.plan.install)),
-            (Stage::Settings, Some(self.plan.settings)),
-            (Stage::Customise, Some(self.plan.customise)),
+        let layers = self.layer_keys().map(|(stage, key)| (stage, Some(key)));
+        let before = [(Stage::Fetch, Some(self.lock.digest()))];
+        let after = [
             (Stage::Finalise, Some(self.plan.tree)),
             (Stage::Pack, Some(self.plan.squashfs)),
             (Stage::Assemble, iso),
         ];
+        let stages = before.into_iter().chain(layers).chain(after);
         let mut reports = self.reports.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        for (stage, key) in stages.into_iter().filter_map(|(stage, key)| Some((stage, key?))) {
+        for (stage, key) in stages.filter_map(|(stage, key)| Some((stage, key?))) {
             self.observer.on(Event::StageFinished { stage, cached: true });
             reports.push(StageReport { name: stage.name(), key, cached: true, seconds: 0.0 });
         }

@@ -11,6 +11,7 @@ use selfsame_build::{execute, recipe};
 use selfsame_store::Store;
 use serde::Serialize;
 
+use super::plan::Plan;
 use super::{Context, PROGRAM, recipe_dir};
 use crate::failure::{Failure, Status};
 use crate::moment;
@@ -30,6 +31,7 @@ use crate::ui::{Output, Present};
 #[command(after_help = "Examples:
   selfsame build                   build the recipe in this directory into ./out
   selfsame build examples/live --out /srv/images
+  selfsame build my-image --plan               say what would be done, and why
   selfsame build my-image --offline            use what is in the store, touch no network
   selfsame build my-image --mirror debian=file:/srv/mirror/debian")]
 pub struct Args {
@@ -39,6 +41,9 @@ pub struct Args {
     /// Directory for the images and what describes them, made if missing
     #[arg(long, value_name = "DIR", default_value = "out")]
     pub out: PathBuf,
+    /// Build nothing; say for each stage whether it would run, and which change since the last build makes it
+    #[arg(long)]
+    plan: bool,
     #[command(flatten)]
     pub reach: Reach,
     #[command(flatten)]
@@ -173,7 +178,7 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
     let epoch = moment::of(&recipe, &cx.settings, &cx.ui)?;
     let source = Mirrors::new(&recipe, &args.reach, &cx.settings)?;
     let store = Store::open(cx.settings.store(args.reach.store.as_ref())?)?;
-    let built = execute::build(&execute::Request {
+    let request = execute::Request {
         recipe: &recipe,
         lock: &lock,
         epoch,
@@ -184,7 +189,12 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
         jobs: args.reach.jobs(),
         out: &args.out,
         observer: &progress,
-    })?;
+    };
+    if args.plan {
+        cx.ui.result(args.output, &Plan::of(selfsame_build::forecast::forecast(&request)?))?;
+        return Ok(Status::Success);
+    }
+    let built = execute::build(&request)?;
     let report = Report {
         outputs: built
             .outputs
