@@ -16,7 +16,7 @@ use selfsame_store::{Store, StoreError};
 use crate::event::{Event, Observer, Stage, Warning};
 use crate::fetch::Source;
 use crate::host::{Host, IdShift, MountError};
-use crate::inputs::LastBuild;
+use crate::inputs::{LastBuild, StageInputs};
 use crate::lock::{Lock, Package, Step};
 use crate::output::{self, OutputError};
 use crate::plan::{self, Plan};
@@ -27,6 +27,18 @@ use crate::stages::debs::PlainDebs;
 use crate::stages::job::{JobDir, Runner};
 use crate::stages::layers::{self, Layer, NewLayer};
 use crate::stages::{self, JobError, LayerError};
+
+/// Stages after which a build can stop. The later ones leave nothing that a later build could use without the rest.
+pub const UNTIL: [Stage; 8] = [
+    Stage::Fetch,
+    Stage::Unpack,
+    Stage::Bootstrap,
+    Stage::Install,
+    Stage::Settings,
+    Stage::Customise,
+    Stage::Finalise,
+    Stage::Initramfs,
+];
 
 /// Everything a build needs from outside.
 #[derive(Clone, Copy)]
@@ -49,6 +61,8 @@ pub struct Request<'a> {
     pub jobs: NonZero<usize>,
     /// Directory for the outputs; made if it is not there.
     pub out: &'a Path,
+    /// The stage after which to stop, if not after the last: one of [`UNTIL`].
+    pub until: Option<Stage>,
     /// Who is told what happens.
     pub observer: &'a dyn Observer,
 }
@@ -58,6 +72,8 @@ pub struct Request<'a> {
 pub struct Built {
     /// The files, images first, then manifest, package list and record.
     pub outputs: Vec<BuiltFile>,
+    /// Names of the files that were not made, because the build was to stop before.
+    pub not_made: Vec<String>,
     /// What each stage took.
     pub stages: Vec<StageReport>,
 }
@@ -136,6 +152,9 @@ pub enum BuildError {
         /// The stage.
         stage: Stage,
     },
+    /// A build shall stop after a stage that it does not have.
+    #[error("the recipe has no output that boots, so there is no stage {0} to stop after")]
+    NoStage(Stage),
     /// A bootable image without a kernel.
     #[error("no kernel is installed: add the package linux-image-amd64")]
     NoKernel,
@@ -188,6 +207,7 @@ pub(crate) struct Builder<'a> {
     pub(crate) hooks: Vec<(PathBuf, Vec<u8>)>,
     pub(crate) jobs: NonZero<usize>,
     pub(crate) observer: &'a dyn Observer,
+    until: Option<Stage>,
     reports: Mutex<Vec<StageReport>>,
 }
 
@@ -200,9 +220,13 @@ pub fn build(request: &Request<'_>) -> Result<Built, BuildError> {
 fn run(request: &Request<'_>) -> Result<Built, BuildError> {
     fresh_lock(request)?;
     let builder = Builder::new(request)?;
+    if let Some(stage @ Stage::Initramfs) = request.until.filter(|_| !request.recipe.bootable()) {
+        return Err(BuildError::NoStage(stage));
+    }
     let plan = builder.plan_digest();
     let key = builder.image_key(plan);
-    let kept = output::find(request.store, key)?;
+    // Whoever asks for a stage wants its result to be there, not that of the last one.
+    let kept = if request.until.is_some() { None } else { output::find(request.store, key)? };
     let kept = kept.and_then(|files| output::publish(request.store, &files, request.out, false).transpose());
     let outputs = match kept.transpose()? {
         Some(outputs) => {
@@ -212,14 +236,17 @@ fn run(request: &Request<'_>) -> Result<Built, BuildError> {
         }
         // Nothing is kept, or what was kept is damaged and was put aside.
         None => {
-            let files = builder.run(request.source, plan, key)?;
             let lost = || OutputError::Gone { dir: request.out.to_owned() };
-            output::publish(request.store, &files, request.out, true)?.ok_or_else(lost)?
+            match builder.run(request.source, plan, key)? {
+                Some(files) => output::publish(request.store, &files, request.out, true)?.ok_or_else(lost)?,
+                None => Vec::new(),
+            }
         }
     };
+    let not_made = if outputs.is_empty() { builder.file_names() } else { Vec::new() };
     let mut stages = builder.reports.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
     stages.sort_by_key(|report| Stage::ALL.iter().position(|stage| stage.name() == report.name));
-    Ok(Built { outputs, stages })
+    Ok(Built { outputs, not_made, stages })
 }
 
 /// Refuses a lock that answers another recipe.
@@ -256,6 +283,7 @@ impl<'a> Builder<'a> {
             hooks,
             jobs: request.jobs,
             observer: request.observer,
+            until: request.until,
             reports: Mutex::default(),
         })
     }
@@ -273,11 +301,20 @@ impl<'a> Builder<'a> {
         Digest::of(format!("image {} {plan} {}", self.recipe.name, self.lock.digest()).as_bytes())
     }
 
-    fn run(&self, source: &dyn Source, plan: Digest, key: Digest) -> Result<Vec<output::File>, BuildError> {
+    /// Runs the stages; `None` if the build was to stop before the last one.
+    fn run(
+        &self,
+        source: &dyn Source,
+        plan: Digest,
+        key: Digest,
+    ) -> Result<Option<Vec<output::File>>, BuildError> {
         self.stage(Stage::Fetch, self.lock.digest(), || {
             crate::fetch::packages(self.lock, self.store, source, self.observer)?;
             Ok(((), false))
         })?;
+        if self.ends(Stage::Fetch) {
+            return Ok(None);
+        }
         let packages = self.installed()?;
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
@@ -292,17 +329,18 @@ impl<'a> Builder<'a> {
                 })?)),
             };
             if let Some(debs) = debs.clone()
+                && self.until.is_none()
                 && self.plan.outputs.iter().any(|(output, _)| *output != Output::Tar)
             {
                 let (packages, stop) = (&packages, &stop);
                 scope.spawn(move || stages::warm::run(self, &debs, packages, stop));
             }
-            let collected = self.stages_in_sandbox(debs.as_deref(), scope)?;
+            let Some(collected) = self.stages_in_sandbox(debs.as_deref(), scope)? else { return Ok(None) };
+            let visible = collected.0.visible;
             // From here on the real tree is compressed, which finds what was done beforehand.
             stop.store(true, Ordering::Relaxed);
             let packed = self.pack(collected, scope)?;
-            let visible = packed.collected.visible;
-            let files = self.conclude(packed, plan, key)?;
+            let files = packed.map(|packed| self.conclude(packed, plan, key)).transpose()?;
             self.remember(Some(visible));
             Ok(files)
         })
@@ -313,67 +351,107 @@ impl<'a> Builder<'a> {
         &'scope self,
         debs: Option<&PlainDebs>,
         scope: &'scope std::thread::Scope<'scope, '_>,
-    ) -> Result<(stages::collect::Collected, [Layer; 4]), BuildError> {
+    ) -> Result<Option<(stages::collect::Collected, [Layer; 4])>, BuildError> {
         // Layers that were there a moment ago may be gone now; only then is there nothing to make them of.
         let debs = |stage| debs.ok_or(BuildError::Gone { stage });
+        if self.ends(Stage::Unpack) {
+            return Ok(None);
+        }
         let bootstrap = self.layer(Stage::Bootstrap, self.plan.bootstrap, |new| {
             stages::bootstrap::run(self, debs(Stage::Bootstrap)?, new)
         })?;
+        if self.ends(Stage::Bootstrap) {
+            return Ok(None);
+        }
         let install = self.layer(Stage::Install, self.plan.install, |new| {
             stages::install::run(self, debs(Stage::Install)?, &bootstrap, new)
         })?;
+        if self.ends(Stage::Install) {
+            return Ok(None);
+        }
         let settings = self.layer(Stage::Settings, self.plan.settings, |new| {
             stages::settings::run(self, &[&install, &bootstrap], new)
         })?;
+        if self.ends(Stage::Settings) {
+            return Ok(None);
+        }
+        let customise = || {
+            self.layer(Stage::Customise, self.plan.customise, |new| {
+                stages::customise::run(self, &[&settings, &install, &bootstrap], new)
+            })
+        };
+        if self.until == Some(Stage::Customise) {
+            customise()?;
+            self.remember(None);
+            return Ok(None);
+        }
         let lower = [settings.clone(), install.clone(), bootstrap.clone()];
         let base = scope.spawn(move || stages::collect::base(self, &lower.each_ref()));
-        let customise = self.layer(Stage::Customise, self.plan.customise, |new| {
-            stages::customise::run(self, &[&settings, &install, &bootstrap], new)
-        })?;
+        let customise = customise()?;
         let collected = self.stage(Stage::Finalise, self.plan.tree, || {
             let base = base.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
             Ok((stages::collect::collect(self, base, &customise)?, false))
         })?;
-        Ok((collected, [customise, install, settings, bootstrap]))
+        Ok(Some((collected, [customise, install, settings, bootstrap])))
     }
 
-    /// Packs what was collected, and makes the rest of a bootable image beside it.
+    /// Whether the build was to stop after `stage`, which is done. If so, what it depended on is noted.
+    fn ends(&self, stage: Stage) -> bool {
+        let ends = self.until == Some(stage);
+        if ends {
+            self.remember(None);
+        }
+        ends
+    }
+
+    /// Packs what was collected, and makes the rest of a bootable image beside it; `None` if the build was to stop
+    /// before that.
     fn pack<'scope>(
         &'scope self,
         (collected, [customise, install, settings, bootstrap]): (stages::collect::Collected, [Layer; 4]),
         scope: &'scope std::thread::Scope<'scope, '_>,
-    ) -> Result<stages::pack::Packed, BuildError> {
+    ) -> Result<Option<stages::pack::Packed>, BuildError> {
+        if self.until == Some(Stage::Finalise) {
+            return Ok(None);
+        }
         if !self.recipe.bootable() {
-            return stages::pack::run(self, collected);
+            return Ok(Some(stages::pack::run(self, collected)?));
         }
         self.can_boot(&collected)?;
         let key = stages::initramfs::key(self, &collected);
         let find = || stages::initramfs::find(self, key);
+        let lowers = [&customise, &settings, &install, &bootstrap];
+        let hidden = collected.hidden.clone();
+        let make = || {
+            self.stage(Stage::Initramfs, key, || {
+                let _turn = self.turn(Stage::Initramfs, key)?;
+                if let Some(found) = find()? {
+                    return Ok((found, true));
+                }
+                let new = NewLayer::create(self.store, Stage::Initramfs, key, self.host)?;
+                Ok((stages::initramfs::run(self, &lowers, &hidden, key, new)?, false))
+            })
+        };
         let found = self.stage_if_kept(Stage::Initramfs, key, find)?;
         let (initramfs, mut packed) = match found {
+            found if self.until == Some(Stage::Initramfs) => {
+                found.map_or_else(make, Ok)?;
+                return Ok(None);
+            }
             Some(initramfs) => (initramfs, stages::pack::run(self, collected)?),
             None => {
                 // mkinitramfs is one long chain of short processes: it runs beside the packing, which makes way.
-                let hidden = collected.hidden.clone();
                 let packed = scope.spawn(move || {
                     stages::warm::be_nice();
                     stages::pack::run(self, collected)
                 });
-                let lowers = [&customise, &settings, &install, &bootstrap];
-                let initramfs = self.stage(Stage::Initramfs, key, || {
-                    let _turn = self.turn(Stage::Initramfs, key)?;
-                    if let Some(found) = find()? {
-                        return Ok((found, true));
-                    }
-                    let new = NewLayer::create(self.store, Stage::Initramfs, key, self.host)?;
-                    Ok((stages::initramfs::run(self, &lowers, &hidden, key, new)?, false))
-                });
+                let initramfs = make();
                 let packed = packed.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
                 (initramfs?, packed?)
             }
         };
         stages::assemble::run(self, &mut packed, &initramfs)?;
-        Ok(packed)
+        Ok(Some(packed))
     }
 
     /// Refuses what would only fail after all the work.
@@ -395,6 +473,13 @@ impl<'a> Builder<'a> {
         let package =
             |name: &str| self.lock.image_package(name).ok_or_else(|| BuildError::Lock(name.to_owned()));
         names.map(package).collect()
+    }
+
+    /// Names of all files that a build makes.
+    fn file_names(&self) -> Vec<String> {
+        let outputs = self.plan.outputs.iter().map(|(output, _)| output.name());
+        let extensions = outputs.chain(["manifest", "packages", "record.json"]);
+        extensions.map(|extension| format!("{}.{extension}", self.recipe.name)).collect()
     }
 
     /// Writes manifest, package list and record, and remembers the whole set under `key`.
@@ -514,7 +599,8 @@ impl<'a> Builder<'a> {
         let name = &self.recipe.name;
         let known = LastBuild::find(self.store, name);
         let mut last = known.clone().unwrap_or_default();
-        last.note(&self.plan.inputs);
+        let done = |inputs: &&StageInputs| self.until.is_none_or(|until| inputs.stage <= until);
+        last.note(self.plan.inputs.iter().filter(done));
         if let Some(visible) = visible {
             last.note_visible(self.plan.customise, visible);
         }

@@ -52,3 +52,32 @@ fn the_plan_says_what_would_run_and_why() {
     );
     shared.assert_clean();
 }
+
+#[test]
+fn a_build_stops_where_it_is_told_and_the_next_one_goes_on_there() {
+    if !builds_here() {
+        return;
+    }
+    let shared = shared();
+    let world = with_hook("echo until");
+    let run = shared.build(&world, &["--until", "customise"]);
+    assert_eq!((run.status, run.stdout.as_str()), (Some(0), ""), "{}", run.stderr);
+    let not_made = "not made: tiny.squashfs, tiny.tar, tiny.manifest, tiny.packages, tiny.record.json";
+    assert!(run.stderr.contains(&format!("stopped after stage customise; {not_made}\n")), "{}", run.stderr);
+    assert!(!world.root().join("out").exists());
+
+    let json = shared.build(&world, &["--json", "--offline"]).success();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let stages = json["stages"].as_array().unwrap().iter();
+    let made = stages.filter(|stage| stage["cached"] == false).map(|stage| stage["name"].as_str().unwrap());
+    assert_eq!(made.collect::<Vec<_>>(), ["fetch", "finalise", "pack"]);
+
+    let json = shared.build(&world, &["--until", "fetch", "--json"]).success();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["stages"].as_array().unwrap().len(), 1, "{json}");
+    let message = shared.build(&world, &["--until", "initramfs"]).failure(3);
+    assert!(message.contains("no output that boots"), "{message}");
+    let message = shared.build(&world, &["--until", "pack"]).failure(2);
+    assert!(message.contains("possible values: fetch, unpack"), "{message}");
+    shared.assert_clean();
+}
