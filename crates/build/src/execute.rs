@@ -13,6 +13,7 @@ use selfsame_image::tree::{self, Content};
 use selfsame_image::{Digest, Epoch, squashfs};
 use selfsame_store::{Store, StoreError};
 
+use crate::blocks::{Blocks, OwnBlocks};
 use crate::event::{Event, Observer, Stage, Warning};
 use crate::fetch::Source;
 use crate::host::{Host, IdShift, MountError};
@@ -63,6 +64,8 @@ pub struct Request<'a> {
     pub out: &'a Path,
     /// The stage after which to stop, if not after the last: one of [`UNTIL`].
     pub until: Option<Stage>,
+    /// Whether to make everything anew but the packages. What is made is kept in any case.
+    pub anew: bool,
     /// Who is told what happens.
     pub observer: &'a dyn Observer,
 }
@@ -208,6 +211,8 @@ pub(crate) struct Builder<'a> {
     pub(crate) jobs: NonZero<usize>,
     pub(crate) observer: &'a dyn Observer,
     until: Option<Stage>,
+    /// If nothing of earlier builds is used: the compressed blocks that this one made.
+    own_blocks: Option<OwnBlocks>,
     reports: Mutex<Vec<StageReport>>,
 }
 
@@ -226,7 +231,10 @@ fn run(request: &Request<'_>) -> Result<Built, BuildError> {
     let plan = builder.plan_digest();
     let key = builder.image_key(plan);
     // Whoever asks for a stage wants its result to be there, not that of the last one.
-    let kept = if request.until.is_some() { None } else { output::find(request.store, key)? };
+    let kept = match request.until.is_none() && builder.uses_kept() {
+        true => output::find(request.store, key)?,
+        false => None,
+    };
     let kept = kept.and_then(|files| output::publish(request.store, &files, request.out, false).transpose());
     let outputs = match kept.transpose()? {
         Some(outputs) => {
@@ -284,6 +292,7 @@ impl<'a> Builder<'a> {
             jobs: request.jobs,
             observer: request.observer,
             until: request.until,
+            own_blocks: request.anew.then(OwnBlocks::default),
             reports: Mutex::default(),
         })
     }
@@ -419,7 +428,7 @@ impl<'a> Builder<'a> {
         }
         self.can_boot(&collected)?;
         let key = stages::initramfs::key(self, &collected);
-        let find = || stages::initramfs::find(self, key);
+        let find = || if self.uses_kept() { stages::initramfs::find(self, key) } else { Ok(None) };
         let lowers = [&customise, &settings, &install, &bootstrap];
         let hidden = collected.hidden.clone();
         let make = || {
@@ -565,22 +574,32 @@ impl<'a> Builder<'a> {
         make: impl FnOnce(NewLayer) -> Result<Layer, BuildError>,
     ) -> Result<Layer, BuildError> {
         self.stage(stage, key, || {
-            // Another build that makes the same layer is waited for, and its result used.
-            let _turn = self.turn(stage, key)?;
-            match Layer::find(self.store, stage, key, self.host) {
-                Some(layer) => Ok((layer, true)),
-                None => Ok((make(NewLayer::create(self.store, stage, key, self.host)?)?, false)),
-            }
+            let new = || NewLayer::create(self.store, stage, key, self.host);
+            let at = (self.store, stage, key, self.host);
+            layers::obtain(at, self.uses_kept(), || self.waits(stage), || make(new()?))
         })
     }
 
     pub(crate) fn has_layer(&self, stage: Stage, key: Digest) -> bool {
-        Layer::find(self.store, stage, key, self.host).is_some()
+        self.uses_kept() && Layer::find(self.store, stage, key, self.host).is_some()
     }
 
     fn turn(&self, stage: Stage, key: Digest) -> Result<std::fs::File, BuildError> {
-        let waits = || self.observer.on(Event::Warning { warning: Warning::Waits { stage } });
-        Ok(layers::turn(self.store, stage, key, self.host, waits)?)
+        Ok(layers::turn(self.store, stage, key, self.host, || self.waits(stage))?)
+    }
+
+    fn waits(&self, stage: Stage) {
+        self.observer.on(Event::Warning { warning: Warning::Waits { stage } });
+    }
+
+    /// Whether results of earlier builds are used.
+    fn uses_kept(&self) -> bool {
+        self.own_blocks.is_none()
+    }
+
+    /// Compressed blocks that may be used; new ones are kept in any case.
+    pub(crate) fn blocks(&self) -> Blocks<'_> {
+        Blocks { store: self.store, only: self.own_blocks.as_ref() }
     }
 
     /// Stages whose results are layers, and their keys.

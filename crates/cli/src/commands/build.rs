@@ -52,6 +52,9 @@ pub struct Args {
     /// Stop after this stage, and write no file
     #[arg(long, value_name = "STAGE", value_parser = until(), conflicts_with = "plan")]
     until: Option<event::Stage>,
+    /// Use nothing that earlier builds made, only the packages in the store; what is made is kept as ever
+    #[arg(long, conflicts_with = "plan")]
+    no_cache: bool,
     #[command(flatten)]
     pub reach: Reach,
     #[command(flatten)]
@@ -207,6 +210,7 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
         jobs: args.reach.jobs(),
         out: &args.out,
         until: args.until,
+        anew: args.no_cache,
         observer: &progress,
     };
     if args.plan {

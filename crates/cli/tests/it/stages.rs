@@ -81,3 +81,23 @@ fn a_build_stops_where_it_is_told_and_the_next_one_goes_on_there() {
     assert!(message.contains("possible values: fetch, unpack"), "{message}");
     shared.assert_clean();
 }
+
+#[test]
+fn a_build_without_earlier_results_makes_the_same_bytes_anew() {
+    if !builds_here() {
+        return;
+    }
+    let shared = shared();
+    let world = with_hook("echo no cache");
+    let digests = shared.build(&world, &[]).success();
+    let json = shared.build(&world, &["--no-cache", "--offline", "--json"]).success();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let stages = json["stages"].as_array().unwrap();
+    assert!(stages.len() == 8 && stages.iter().all(|stage| stage["cached"] == false), "{json}");
+    let outputs = json["outputs"].as_array().unwrap().iter();
+    let line = |file: &serde_json::Value| {
+        format!("{}  {}\n", file["sha256"].as_str().unwrap(), file["path"].as_str().unwrap())
+    };
+    assert_eq!(outputs.map(line).collect::<String>(), digests);
+    shared.assert_clean();
+}
