@@ -1,5 +1,8 @@
 //! Compressed blocks of SquashFS images, kept in the store from build to build and shared by all images.
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use selfsame_image::Digest;
 use selfsame_image::squashfs::BlockCache;
 use selfsame_store::Store;
@@ -7,19 +10,59 @@ use selfsame_store::Store;
 /// Kind of the store's cache entries.
 const KIND: &str = "squashfs";
 
+/// Keys of the blocks that one build made.
+#[derive(Debug, Default)]
+pub(crate) struct OwnBlocks(Mutex<BTreeSet<Digest>>);
+
+impl OwnBlocks {
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<Digest>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The store as a cache of blocks.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Blocks<'a>(pub(crate) &'a Store);
+pub(crate) struct Blocks<'a> {
+    pub(crate) store: &'a Store,
+    /// If it is there, blocks that are not in it count as missing.
+    pub(crate) only: Option<&'a OwnBlocks>,
+}
 
 impl BlockCache for Blocks<'_> {
     /// The store checks every byte before it hands an entry out.
     fn get(&self, key: &Digest) -> Option<Vec<u8>> {
-        self.0.cache_get(KIND, key).ok().flatten()
+        if self.only.is_some_and(|own| !own.lock().contains(key)) {
+            return None;
+        }
+        self.store.cache_get(KIND, key).ok().flatten()
     }
 
     fn put(&self, key: &Digest, entry: &[u8]) {
         // A cache that cannot be written, as on a full disk, costs time and nothing else: whatever must be written
         // fails with its own error.
-        let _ = self.0.cache_put(KIND, key, entry);
+        if self.store.cache_put(KIND, key, entry).is_ok()
+            && let Some(own) = self.only
+        {
+            own.lock().insert(*key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_that_makes_everything_anew_finds_its_own_blocks_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let (earlier, mine) = (Digest::of(b"earlier"), Digest::of(b"mine"));
+        let all = Blocks { store: &store, only: None };
+        all.put(&earlier, b"1");
+        let own = OwnBlocks::default();
+        let blocks = Blocks { store: &store, only: Some(&own) };
+        blocks.put(&mine, b"2");
+        assert_eq!((blocks.get(&earlier), blocks.get(&mine)), (None, Some(b"2".to_vec())));
+        assert_eq!((all.get(&earlier), all.get(&mine)), (Some(b"1".to_vec()), Some(b"2".to_vec())));
     }
 }

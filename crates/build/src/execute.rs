@@ -13,9 +13,11 @@ use selfsame_image::tree::{self, Content};
 use selfsame_image::{Digest, Epoch, squashfs};
 use selfsame_store::{Store, StoreError};
 
+use crate::blocks::{Blocks, OwnBlocks};
 use crate::event::{Event, Observer, Stage, Warning};
 use crate::fetch::Source;
 use crate::host::{Host, IdShift, MountError};
+use crate::inputs::{LastBuild, StageInputs};
 use crate::lock::{Lock, Package, Role, Step};
 use crate::output::{self, OutputError};
 use crate::plan::{self, Plan};
@@ -27,6 +29,18 @@ use crate::stages::debs::PlainDebs;
 use crate::stages::job::{JobDir, Runner};
 use crate::stages::layers::{self, Layer, NewLayer};
 use crate::stages::{self, JobError, LayerError};
+
+/// Stages after which a build can stop. The later ones leave nothing that a later build could use without the rest.
+pub const UNTIL: [Stage; 8] = [
+    Stage::Fetch,
+    Stage::Unpack,
+    Stage::Bootstrap,
+    Stage::Install,
+    Stage::Settings,
+    Stage::Customise,
+    Stage::Finalise,
+    Stage::Initramfs,
+];
 
 /// Everything a build needs from outside.
 #[derive(Clone, Copy)]
@@ -49,6 +63,10 @@ pub struct Request<'a> {
     pub jobs: NonZero<usize>,
     /// Directory for the outputs; made if it is not there.
     pub out: &'a Path,
+    /// The stage after which to stop, if not after the last: one of [`UNTIL`].
+    pub until: Option<Stage>,
+    /// Whether to make everything anew but the packages. What is made is kept in any case.
+    pub anew: bool,
     /// Who is told what happens.
     pub observer: &'a dyn Observer,
 }
@@ -58,6 +76,8 @@ pub struct Request<'a> {
 pub struct Built {
     /// The files, images first, then manifest, package list and record.
     pub outputs: Vec<BuiltFile>,
+    /// Names of the files that were not made, because the build was to stop before.
+    pub not_made: Vec<String>,
     /// What each stage took.
     pub stages: Vec<StageReport>,
 }
@@ -136,6 +156,9 @@ pub enum BuildError {
         /// The stage.
         stage: Stage,
     },
+    /// A build shall stop after a stage that it does not have.
+    #[error("the recipe has no output that boots, so there is no stage {0} to stop after")]
+    NoStage(Stage),
     /// A bootable image without a kernel.
     #[error("no kernel is installed: add the package linux-image-amd64")]
     NoKernel,
@@ -200,6 +223,9 @@ pub(crate) struct Builder<'a> {
     pub(crate) hooks: Vec<(PathBuf, Vec<u8>)>,
     pub(crate) jobs: NonZero<usize>,
     pub(crate) observer: &'a dyn Observer,
+    until: Option<Stage>,
+    /// If nothing of earlier builds is used: the compressed blocks that this one made.
+    own_blocks: Option<OwnBlocks>,
     reports: Mutex<Vec<StageReport>>,
 }
 
@@ -222,34 +248,48 @@ pub fn build(request: &Request<'_>) -> Result<Built, BuildError> {
 }
 
 fn run(request: &Request<'_>) -> Result<Built, BuildError> {
-    let changes = crate::lock::Request::of(request.recipe).changes_since(&request.lock.request);
-    if !changes.is_empty() {
-        return Err(BuildError::Stale { changes });
-    }
+    fresh_lock(request)?;
     let builder = Builder::new(request)?;
+    if let Some(stage @ Stage::Initramfs) = request.until.filter(|_| !request.recipe.bootable()) {
+        return Err(BuildError::NoStage(stage));
+    }
     let plan = builder.plan_digest();
     let key = builder.image_key(plan);
-    let kept = output::find(request.store, key)?;
+    // Whoever asks for a stage wants its result to be there, not that of the last one.
+    let kept = match request.until.is_none() && builder.uses_kept() {
+        true => output::find(request.store, key)?,
+        false => None,
+    };
     let kept = kept.and_then(|files| output::publish(request.store, &files, request.out, false).transpose());
     let outputs = match kept.transpose()? {
         Some(outputs) => {
             builder.report_cached();
+            builder.remember(None);
             outputs
         }
         // Nothing is kept, or what was kept is damaged and was put aside.
         None => {
-            let files = builder.run(request.source, plan, key)?;
             let lost = || OutputError::Gone { dir: request.out.to_owned() };
-            output::publish(request.store, &files, request.out, true)?.ok_or_else(lost)?
+            match builder.run(request.source, plan, key)? {
+                Some(files) => output::publish(request.store, &files, request.out, true)?.ok_or_else(lost)?,
+                None => Vec::new(),
+            }
         }
     };
+    let not_made = if outputs.is_empty() { builder.file_names() } else { Vec::new() };
     let mut stages = builder.reports.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
     stages.sort_by_key(|report| Stage::ALL.iter().position(|stage| stage.name() == report.name));
-    Ok(Built { outputs, stages })
+    Ok(Built { outputs, not_made, stages })
+}
+
+/// Refuses a lock that answers another recipe.
+pub(crate) fn fresh_lock(request: &Request<'_>) -> Result<(), BuildError> {
+    let changes = crate::lock::Request::of(request.recipe).changes_since(&request.lock.request);
+    if changes.is_empty() { Ok(()) } else { Err(BuildError::Stale { changes }) }
 }
 
 impl<'a> Builder<'a> {
-    fn new(request: &Request<'a>) -> Result<Self, BuildError> {
+    pub(crate) fn new(request: &Request<'a>) -> Result<Self, BuildError> {
         let Request { recipe, lock, epoch, .. } = *request;
         let tracked = |path: &Path| read_tracked(&recipe.dir, path, epoch);
         let overlay = recipe.overlay.as_deref().map(tracked).transpose()?;
@@ -276,12 +316,14 @@ impl<'a> Builder<'a> {
             hooks,
             jobs: request.jobs,
             observer: request.observer,
+            until: request.until,
+            own_blocks: request.anew.then(OwnBlocks::default),
             reports: Mutex::default(),
         })
     }
 
     /// Digest of everything that shapes the outputs.
-    fn plan_digest(&self) -> Digest {
+    pub(crate) fn plan_digest(&self) -> Digest {
         let mut text = format!("{}\n", self.plan.tree);
         for (output, key) in &self.plan.outputs {
             text.push_str(&format!("{} {key}\n", output.name()));
@@ -289,30 +331,42 @@ impl<'a> Builder<'a> {
         Digest::of(text.as_bytes())
     }
 
-    fn image_key(&self, plan: Digest) -> Digest {
+    pub(crate) fn image_key(&self, plan: Digest) -> Digest {
         Digest::of(format!("image {} {plan} {}", self.recipe.name, self.lock.digest()).as_bytes())
     }
 
-    fn run(&self, source: &dyn Source, plan: Digest, key: Digest) -> Result<Vec<output::File>, BuildError> {
+    /// Runs the stages; `None` if the build was to stop before the last one.
+    fn run(
+        &self,
+        source: &dyn Source,
+        plan: Digest,
+        key: Digest,
+    ) -> Result<Option<Vec<output::File>>, BuildError> {
         let kept = self.has_layer(Stage::Bootstrap, self.plan.bootstrap)
             && self.has_layer(Stage::Install, self.plan.install);
         self.stage(Stage::Fetch, self.lock.digest(), || {
             // What is installed already is only looked into for boot loaders.
-            let needed = |package: &Package| !kept || package.role == Role::Boot;
+            let needed = |package: &Package| !kept || self.ends(Stage::Fetch) || package.role == Role::Boot;
             crate::fetch::packages(self.lock, needed, self.store, source, self.observer)?;
             Ok(((), false))
         })?;
+        if self.ends(Stage::Fetch) {
+            return Ok(None);
+        }
         let packages = self.installed()?;
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
             // However this ends, nothing is compressed beforehand any more.
             let _stop = StopOnDrop(&stop);
             let debs = (!kept).then(|| self.prepare(&packages, &stop, scope));
-            let collected = self.stages_in_sandbox(debs.as_ref(), scope)?;
+            let Some(collected) = self.stages_in_sandbox(debs.as_ref(), scope)? else { return Ok(None) };
+            let visible = collected.0.visible;
             // From here on the real tree is compressed, which finds what was done beforehand.
             stop.store(true, Ordering::Relaxed);
             let packed = self.pack(collected, scope)?;
-            self.conclude(packed, plan, key)
+            let files = packed.map(|packed| self.conclude(packed, plan, key)).transpose()?;
+            self.remember(Some(visible));
+            Ok(files)
         })
     }
 
@@ -338,7 +392,8 @@ impl<'a> Builder<'a> {
             match debs {
                 Ok(debs) => {
                     let _ = send_all.send(Ok(debs.clone()));
-                    if self.plan.outputs.iter().any(|(output, _)| *output != Output::Tar) {
+                    let squashfs = self.plan.outputs.iter().any(|(output, _)| *output != Output::Tar);
+                    if squashfs && self.until.is_none() {
                         stages::warm::run(self, &debs, packages, stop);
                     }
                 }
@@ -354,13 +409,19 @@ impl<'a> Builder<'a> {
         &'scope self,
         debs: Option<&Coming>,
         scope: &'scope std::thread::Scope<'scope, '_>,
-    ) -> Result<(stages::collect::Collected, [Layer; 4]), BuildError> {
+    ) -> Result<Option<(stages::collect::Collected, [Layer; 4])>, BuildError> {
         // Layers that were there a moment ago may be gone now; only then is there nothing to make them of.
         let gone = |stage| move || BuildError::Gone { stage };
+        if self.ends(Stage::Unpack) {
+            return Ok(None);
+        }
         let bootstrap = self.layer(Stage::Bootstrap, self.plan.bootstrap, |new| {
             let debs = debs.ok_or_else(gone(Stage::Bootstrap))?.base.recv();
             stages::bootstrap::run(self, &debs.map_err(|_| BuildError::Gone { stage: Stage::Unpack })??, new)
         })?;
+        if self.ends(Stage::Bootstrap) {
+            return Ok(None);
+        }
         let install = self.layer(Stage::Install, self.plan.install, |new| {
             let debs = debs.ok_or_else(gone(Stage::Install))?.all.recv();
             stages::install::run(
@@ -370,58 +431,92 @@ impl<'a> Builder<'a> {
                 new,
             )
         })?;
+        if self.ends(Stage::Install) {
+            return Ok(None);
+        }
         let settings = self.layer(Stage::Settings, self.plan.settings, |new| {
             stages::settings::run(self, &[&install, &bootstrap], new)
         })?;
+        if self.ends(Stage::Settings) {
+            return Ok(None);
+        }
+        let customise = || {
+            self.layer(Stage::Customise, self.plan.customise, |new| {
+                stages::customise::run(self, &[&settings, &install, &bootstrap], new)
+            })
+        };
+        if self.until == Some(Stage::Customise) {
+            customise()?;
+            self.remember(None);
+            return Ok(None);
+        }
         let lower = [settings.clone(), install.clone(), bootstrap.clone()];
         let base = scope.spawn(move || stages::collect::base(self, &lower.each_ref()));
-        let customise = self.layer(Stage::Customise, self.plan.customise, |new| {
-            stages::customise::run(self, &[&settings, &install, &bootstrap], new)
-        })?;
+        let customise = customise()?;
         let collected = self.stage(Stage::Finalise, self.plan.tree, || {
             let base = base.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
             Ok((stages::collect::collect(self, base, &customise)?, false))
         })?;
-        Ok((collected, [customise, install, settings, bootstrap]))
+        Ok(Some((collected, [customise, install, settings, bootstrap])))
     }
 
-    /// Packs what was collected, and makes the rest of a bootable image beside it.
+    /// Whether the build was to stop after `stage`, which is done. If so, what it depended on is noted.
+    fn ends(&self, stage: Stage) -> bool {
+        let ends = self.until == Some(stage);
+        if ends {
+            self.remember(None);
+        }
+        ends
+    }
+
+    /// Packs what was collected, and makes the rest of a bootable image beside it; `None` if the build was to stop
+    /// before that.
     fn pack<'scope>(
         &'scope self,
         (collected, [customise, install, settings, bootstrap]): (stages::collect::Collected, [Layer; 4]),
         scope: &'scope std::thread::Scope<'scope, '_>,
-    ) -> Result<stages::pack::Packed, BuildError> {
+    ) -> Result<Option<stages::pack::Packed>, BuildError> {
+        if self.until == Some(Stage::Finalise) {
+            return Ok(None);
+        }
         if !self.recipe.bootable() {
-            return stages::pack::run(self, collected);
+            return Ok(Some(stages::pack::run(self, collected)?));
         }
         self.can_boot(&collected)?;
         let key = stages::initramfs::key(self, &collected);
-        let find = || stages::initramfs::find(self, key);
+        let find = || if self.uses_kept() { stages::initramfs::find(self, key) } else { Ok(None) };
+        let lowers = [&customise, &settings, &install, &bootstrap];
+        let view = stages::initramfs::view(&collected)?;
+        let make = || {
+            self.stage(Stage::Initramfs, key, || {
+                let _turn = self.turn(Stage::Initramfs, key)?;
+                if let Some(found) = find()? {
+                    return Ok((found, true));
+                }
+                let new = NewLayer::create(self.store, Stage::Initramfs, key, self.host)?;
+                Ok((stages::initramfs::run(self, &lowers, &view, key, new)?, false))
+            })
+        };
         let found = self.stage_if_kept(Stage::Initramfs, key, find)?;
         let (initramfs, mut packed) = match found {
+            found if self.until == Some(Stage::Initramfs) => {
+                found.map_or_else(make, Ok)?;
+                return Ok(None);
+            }
             Some(initramfs) => (initramfs, stages::pack::run(self, collected)?),
             None => {
                 // mkinitramfs is one long chain of short processes: it runs beside the packing, which makes way.
-                let view = stages::initramfs::view(&collected)?;
                 let packed = scope.spawn(move || {
                     stages::warm::be_nice();
                     stages::pack::run(self, collected)
                 });
-                let lowers = [&customise, &settings, &install, &bootstrap];
-                let initramfs = self.stage(Stage::Initramfs, key, || {
-                    let _turn = self.turn(Stage::Initramfs, key)?;
-                    if let Some(found) = find()? {
-                        return Ok((found, true));
-                    }
-                    let new = NewLayer::create(self.store, Stage::Initramfs, key, self.host)?;
-                    Ok((stages::initramfs::run(self, &lowers, &view, key, new)?, false))
-                });
+                let initramfs = make();
                 let packed = packed.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
                 (initramfs?, packed?)
             }
         };
         stages::assemble::run(self, &mut packed, &initramfs)?;
-        Ok(packed)
+        Ok(Some(packed))
     }
 
     /// Refuses what would only fail after all the work.
@@ -443,6 +538,13 @@ impl<'a> Builder<'a> {
         let package =
             |name: &str| self.lock.image_package(name).ok_or_else(|| BuildError::Lock(name.to_owned()));
         names.map(package).collect()
+    }
+
+    /// Names of all files that a build makes.
+    fn file_names(&self) -> Vec<String> {
+        let outputs = self.plan.outputs.iter().map(|(output, _)| output.name());
+        let extensions = outputs.chain(["manifest", "packages", "record.json"]);
+        extensions.map(|extension| format!("{}.{extension}", self.recipe.name)).collect()
     }
 
     /// Writes manifest, package list and record, and remembers the whole set under `key`.
@@ -528,38 +630,72 @@ impl<'a> Builder<'a> {
         make: impl FnOnce(NewLayer) -> Result<Layer, BuildError>,
     ) -> Result<Layer, BuildError> {
         self.stage(stage, key, || {
-            // Another build that makes the same layer is waited for, and its result used.
-            let _turn = self.turn(stage, key)?;
-            match Layer::find(self.store, stage, key, self.host) {
-                Some(layer) => Ok((layer, true)),
-                None => Ok((make(NewLayer::create(self.store, stage, key, self.host)?)?, false)),
-            }
+            let new = || NewLayer::create(self.store, stage, key, self.host);
+            let at = (self.store, stage, key, self.host);
+            layers::obtain(at, self.uses_kept(), || self.waits(stage), || make(new()?))
         })
     }
 
-    fn has_layer(&self, stage: Stage, key: Digest) -> bool {
-        Layer::find(self.store, stage, key, self.host).is_some()
+    pub(crate) fn has_layer(&self, stage: Stage, key: Digest) -> bool {
+        self.uses_kept() && Layer::find(self.store, stage, key, self.host).is_some()
     }
 
     fn turn(&self, stage: Stage, key: Digest) -> Result<std::fs::File, BuildError> {
-        let waits = || self.observer.on(Event::Warning { warning: Warning::Waits { stage } });
-        Ok(layers::turn(self.store, stage, key, self.host, waits)?)
+        Ok(layers::turn(self.store, stage, key, self.host, || self.waits(stage))?)
+    }
+
+    fn waits(&self, stage: Stage) {
+        self.observer.on(Event::Warning { warning: Warning::Waits { stage } });
+    }
+
+    /// Whether results of earlier builds are used.
+    fn uses_kept(&self) -> bool {
+        self.own_blocks.is_none()
+    }
+
+    /// Compressed blocks that may be used; new ones are kept in any case.
+    pub(crate) fn blocks(&self) -> Blocks<'_> {
+        Blocks { store: self.store, only: self.own_blocks.as_ref() }
+    }
+
+    /// Stages whose results are layers, and their keys.
+    pub(crate) fn layer_keys(&self) -> [(Stage, Digest); 4] {
+        [
+            (Stage::Bootstrap, self.plan.bootstrap),
+            (Stage::Install, self.plan.install),
+            (Stage::Settings, self.plan.settings),
+            (Stage::Customise, self.plan.customise),
+        ]
+    }
+
+    /// Keeps what this build depended on, so that the next one can say what changed. `visible` is what mkinitramfs could
+    /// read, if that is known.
+    fn remember(&self, visible: Option<Digest>) {
+        let name = &self.recipe.name;
+        let known = LastBuild::find(self.store, name);
+        let mut last = known.clone().unwrap_or_default();
+        let done = |inputs: &&StageInputs| self.until.is_none_or(|until| inputs.stage <= until);
+        last.note(self.plan.inputs.iter().filter(done));
+        if let Some(visible) = visible {
+            last.note_visible(self.plan.customise, visible);
+        }
+        if known.as_ref() != Some(&last) {
+            last.keep(self.store, name);
+        }
     }
 
     fn report_cached(&self) {
         let iso = self.plan.outputs.iter().find(|(output, _)| *output == Output::Iso).map(|(_, key)| *key);
-        let stages = [
-            (Stage::Fetch, Some(self.lock.digest())),
-            (Stage::Bootstrap, Some(self.plan.bootstrap)),
-            (Stage::Install, Some(self.plan.install)),
-            (Stage::Settings, Some(self.plan.settings)),
-            (Stage::Customise, Some(self.plan.customise)),
+        let layers = self.layer_keys().map(|(stage, key)| (stage, Some(key)));
+        let before = [(Stage::Fetch, Some(self.lock.digest()))];
+        let after = [
             (Stage::Finalise, Some(self.plan.tree)),
             (Stage::Pack, Some(self.plan.squashfs)),
             (Stage::Assemble, iso),
         ];
+        let stages = before.into_iter().chain(layers).chain(after);
         let mut reports = self.reports.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        for (stage, key) in stages.into_iter().filter_map(|(stage, key)| Some((stage, key?))) {
+        for (stage, key) in stages.filter_map(|(stage, key)| Some((stage, key?))) {
             self.observer.on(Event::StageFinished { stage, cached: true });
             reports.push(StageReport { name: stage.name(), key, cached: true, seconds: 0.0 });
         }

@@ -5,6 +5,8 @@ use std::fmt::Write;
 use selfsame_image::digest::Hasher;
 use selfsame_image::{Digest, Epoch, codec};
 
+use crate::event::Stage;
+use crate::inputs::{Facts, StageInputs, after};
 use crate::lock::{FORMAT, Lock, Package, Role, Step};
 use crate::recipe::{Output, Recipe};
 use crate::stages::bootstrap::POLICY_RC_D;
@@ -39,6 +41,8 @@ pub struct Plan {
     pub outputs: Vec<(Output, Digest)>,
     /// The SquashFS, which is an output or a part of one.
     pub squashfs: Digest,
+    /// What each stage depends on, by name, in the order they run. Decides nothing; only stages of this recipe.
+    pub inputs: Vec<StageInputs>,
 }
 
 /// Plans the build of `recipe` as pinned by `lock`.
@@ -46,125 +50,209 @@ pub struct Plan {
 /// # Errors
 /// The name of a package or step of the lock that makes no sense; [`Lock`]s that were parsed have none.
 pub fn plan(recipe: &Recipe, lock: &Lock, inputs: &Inputs, epoch: Epoch) -> Result<Plan, String> {
-    let named = |name: &str| lock.image_package(name).ok_or_else(|| name.to_owned());
-    let mut key = Key::new("bootstrap", &[]);
+    let bootstrap = bootstrap_key(lock, epoch)?.finish(Stage::Bootstrap);
+    let install = install_key(lock, bootstrap.key)?.finish(Stage::Install);
+    let settings = settings_key(recipe, install.key).finish(Stage::Settings);
+    let customise = customise_key(recipe, lock, inputs, settings.key).finish(Stage::Customise);
+    let tree = tree_key(recipe, customise.key).finish(Stage::Finalise);
+    let mut initramfs = initramfs_facts(customise.key, recipe.initramfs_codec, epoch);
+    initramfs.note(&after(Stage::Customise), customise.key);
+    let initramfs = initramfs.finish(Stage::Initramfs);
+    let mut squashfs = squashfs_key(recipe, tree.key);
+    recipe.outputs.iter().for_each(|output| squashfs.note(&format!("output {}", output.name()), ""));
+    squashfs.note("lock", lock.digest());
+    let squashfs = squashfs.finish(Stage::Pack);
+    let mut iso = Key::new("iso", Some((Stage::Pack, squashfs.key)));
+    iso.hash("initramfs", initramfs.key);
+    iso.note(&after(Stage::Initramfs), initramfs.key);
+    iso.add("boot", format_args!("{:?}", recipe.boot));
+    iso.add("volume id", &recipe.volume_id);
+    lock.packages.iter().filter(|p| p.role == Role::Boot).for_each(|p| iso.package(p));
+    let iso = iso.finish(Stage::Assemble);
+
+    let output = |output: Output| match output {
+        Output::Squashfs => squashfs.key,
+        Output::Tar => Key::new("tar", Some((Stage::Finalise, tree.key))).finish(Stage::Pack).key,
+        Output::Iso => iso.key,
+    };
+    let outputs = recipe.outputs.iter().map(|o| (*o, output(*o))).collect();
+    let keys = [&bootstrap, &install, &settings, &customise, &tree, &squashfs].map(|inputs| inputs.key);
+    let [bootstrap_key, install_key, settings_key, customise_key, tree_key, squashfs_key] = keys;
+    let mut inputs = vec![bootstrap, install, settings, customise, tree];
+    match recipe.bootable() {
+        true => inputs.extend([initramfs, squashfs, iso]),
+        false => inputs.push(squashfs),
+    }
+    Ok(Plan {
+        epoch,
+        bootstrap: bootstrap_key,
+        install: install_key,
+        settings: settings_key,
+        customise: customise_key,
+        tree: tree_key,
+        outputs,
+        squashfs: squashfs_key,
+        inputs,
+    })
+}
+
+fn bootstrap_key(lock: &Lock, epoch: Epoch) -> Result<Key, String> {
+    let mut key = Key::new("bootstrap", None);
     key.environment(epoch, LOCALE);
     key.add("policy-rc.d", String::from_utf8_lossy(POLICY_RC_D));
     key.add("script", script::bootstrap(&lock.install.base));
     for name in &lock.install.base {
-        key.package(named(name)?);
+        key.package(lock.image_package(name).ok_or(name)?);
     }
-    let bootstrap = key.finish();
+    Ok(key)
+}
 
-    let mut key = Key::new("install", &[bootstrap]);
+fn install_key(lock: &Lock, bootstrap: Digest) -> Result<Key, String> {
+    let mut key = Key::new("install", Some((Stage::Bootstrap, bootstrap)));
     let steps = lock.install.steps().ok_or("install.steps")?;
     key.add("script", script::install(&steps));
     for step in &steps {
         let (Step::Unpack(names) | Step::Configure(names)) = step;
         for name in names {
-            key.package(named(name)?);
+            key.package(lock.image_package(name).ok_or(*name)?);
         }
     }
-    let install = key.finish();
+    Ok(key)
+}
 
-    let mut key = Key::new("settings", &[install]);
+fn settings_key(recipe: &Recipe, install: Digest) -> Key {
+    let mut key = Key::new("settings", Some((Stage::Install, install)));
     key.add("script", script::settings(&recipe.system));
-    let settings = key.finish();
+    // The script has them; only what is noted can be named.
+    key.note("hostname", &recipe.system.hostname);
+    key.note("locale", &recipe.system.locale);
+    key.note("timezone", &recipe.system.timezone);
+    key
+}
 
-    let mut key = Key::new("customise", &[settings]);
+fn customise_key(recipe: &Recipe, lock: &Lock, inputs: &Inputs, settings: Digest) -> Key {
+    let mut key = Key::new("customise", Some((Stage::Settings, settings)));
     key.add("script", script::users(&recipe.system));
-    key.add("automatic", lock.install.automatic.join(" "));
-    key.add("overlay", format_args!("{:?}", inputs.overlay));
-    for (path, digest) in recipe.hooks.iter().zip(&inputs.hooks) {
-        key.add("hook", format_args!("{} {digest}", path.display()));
+    for user in &recipe.system.users {
+        key.note(&format!("user {}", user.name), format_args!("{user:?}"));
     }
-    let customise = key.finish();
+    key.hash("automatic", lock.install.automatic.join(" "));
+    key.note("automatic marks", lock.install.automatic.join(" "));
+    key.hash("overlay", format_args!("{:?}", inputs.overlay));
+    if let Some(overlay) = inputs.overlay {
+        key.note("overlay", overlay);
+    }
+    for (path, digest) in recipe.hooks.iter().zip(&inputs.hooks) {
+        key.hash("hook", format_args!("{} {digest}", path.display()));
+        key.note(&format!("hook {}", path.display()), digest);
+    }
+    key
+}
 
-    let mut key = Key::new("tree", &[customise]);
-    REMOVED.iter().for_each(|(glob, _)| key.add("removed", glob));
-    EMPTIED.iter().for_each(|path| key.add("emptied", path));
-    recipe.exclude.iter().for_each(|pattern| key.add("exclude", pattern));
-    let tree = key.finish();
+fn tree_key(recipe: &Recipe, customise: Digest) -> Key {
+    let mut key = Key::new("tree", Some((Stage::Customise, customise)));
+    REMOVED.iter().for_each(|(glob, _)| key.named("removed", glob));
+    EMPTIED.iter().for_each(|path| key.named("emptied", path));
+    recipe.exclude.iter().for_each(|pattern| key.named("exclude", pattern));
+    key
+}
 
-    let mut key = Key::new("squashfs", &[tree]);
+fn squashfs_key(recipe: &Recipe, tree: Digest) -> Key {
+    let mut key = Key::new("squashfs", Some((Stage::Finalise, tree)));
     key.codec(recipe.squashfs.codec);
     key.add("block size", recipe.squashfs.block_size);
-    let squashfs = key.finish();
-
-    let output = |output: Output| {
-        let key = match output {
-            Output::Squashfs => squashfs,
-            Output::Tar => Key::new("tar", &[tree]).finish(),
-            Output::Iso => {
-                let mut key = Key::new("iso", &[squashfs]);
-                key.add("initramfs", initramfs_key(customise, recipe.initramfs_codec, epoch));
-                key.add("boot", format_args!("{:?}", recipe.boot));
-                key.add("volume id", &recipe.volume_id);
-                lock.packages.iter().filter(|p| p.role == Role::Boot).for_each(|p| key.package(p));
-                key.finish()
-            }
-        };
-        (output, key)
-    };
-    let outputs = recipe.outputs.iter().map(|o| output(*o)).collect();
-    Ok(Plan { epoch, bootstrap, install, settings, customise, tree, outputs, squashfs })
+    key
 }
 
 /// The key of an initramfs that is generated where `visible` stands for all that can be read, and packed with `codec`.
 pub(crate) fn initramfs_key(visible: Digest, codec: codec::Codec, epoch: Epoch) -> Digest {
-    let mut key = Key::new("initramfs", &[visible]);
+    initramfs_facts(visible, codec, epoch).finish(Stage::Initramfs).key
+}
+
+fn initramfs_facts(visible: Digest, codec: codec::Codec, epoch: Epoch) -> Key {
+    let mut key = Key::new("initramfs", None);
+    key.hash("after", visible);
     key.environment(epoch, "C");
     key.add("script", script::initramfs());
     key.add("functions", script::HOOK_FUNCTIONS);
     key.codec(codec);
-    key.finish()
+    key
 }
 
-/// Hashes labelled facts without ambiguity: each fact is its length and its text.
-struct Key(Hasher);
+/// Hashes labelled facts without ambiguity: each fact is its length and its text. Notes beside that what people call
+/// them.
+struct Key {
+    hasher: Hasher,
+    facts: Facts,
+}
 
 impl Key {
-    fn new(stage: &str, parents: &[Digest]) -> Self {
-        let mut key = Self(Hasher::new());
-        key.add("stage", stage);
+    fn new(stage: &str, parent: Option<(Stage, Digest)>) -> Self {
+        let mut key = Self { hasher: Hasher::new(), facts: Facts::default() };
+        key.hash("stage", stage);
         key.add("format", FORMAT);
-        for parent in parents {
-            key.add("after", parent);
+        if let Some((stage, parent)) = parent {
+            key.hash("after", parent);
+            key.note(&after(stage), parent);
         }
         key
     }
 
     fn add(&mut self, label: &str, value: impl std::fmt::Display) {
+        self.hash(label, &value);
+        self.note(label, value);
+    }
+
+    /// A fact that may be there many times; its value is a part of its name.
+    fn named(&mut self, label: &str, value: impl std::fmt::Display) {
+        self.hash(label, &value);
+        self.note(&format!("{label} {value}"), "");
+    }
+
+    /// A fact that has no name for people.
+    fn hash(&mut self, label: &str, value: impl std::fmt::Display) {
         let mut text = String::from(label);
         let _ = write!(text, "\0{value}");
-        self.0.update(&(text.len() as u64).to_le_bytes());
-        self.0.update(text.as_bytes());
+        self.hasher.update(&(text.len() as u64).to_le_bytes());
+        self.hasher.update(text.as_bytes());
+    }
+
+    /// A name for people; changes no key.
+    fn note(&mut self, name: &str, value: impl std::fmt::Display) {
+        self.facts.note(name, &value.to_string());
     }
 
     /// The world that programs run in.
     fn environment(&mut self, epoch: Epoch, locale: &str) {
         self.add("epoch", epoch.0);
         for (name, value) in environment(epoch, locale) {
-            self.add("variable", format_args!("{}={}", name.display(), value.display()));
+            self.hash("variable", format_args!("{}={}", name.display(), value.display()));
+            // That one is the epoch once more.
+            if name != "SOURCE_DATE_EPOCH" {
+                self.note(&format!("variable {}", name.display()), value.display());
+            }
         }
         for (name, text) in SHIMS {
-            self.add("shim", format_args!("{name} {text}"));
+            self.hash("shim", format_args!("{name} {text}"));
+            self.note(&format!("shim {name}"), text);
         }
     }
 
     fn package(&mut self, package: &Package) {
-        self.add("package", format_args!("{} {}", package.name, package.file.sha256));
+        self.hash("package", format_args!("{} {}", package.name, package.file.sha256));
+        self.note(&format!("package {}", package.name), package.file.sha256);
     }
 
     fn codec(&mut self, codec: codec::Codec) {
         self.add("codec", codec);
         for (name, library) in codec::LIBRARIES {
-            self.add(name, library);
+            self.hash(name, library);
+            self.note(&format!("library for {name}"), library);
         }
     }
 
-    fn finish(self) -> Digest {
-        self.0.finish()
+    fn finish(self, stage: Stage) -> StageInputs {
+        StageInputs { stage, key: self.hasher.finish(), facts: self.facts }
     }
 }
 
@@ -173,6 +261,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::inputs::{Change, LastBuild};
     use crate::lock::sample;
 
     fn planned(change: impl FnOnce(&mut Recipe, &mut Lock, &mut Inputs)) -> Plan {
@@ -210,5 +299,35 @@ mod tests {
             recipe.archives.get_mut("debian").unwrap().mirrors = vec!["file:/mirror".into()];
         });
         assert_eq!(moved, planned(|_, _, _| ()));
+    }
+
+    #[test]
+    fn what_changed_has_a_name_for_people() {
+        let base = planned(|_, _, _| ());
+        let mut last = LastBuild::default();
+        last.note(&base.inputs);
+        let named = |plan: &Plan| {
+            let stages = plan.inputs.iter().map(|inputs| (inputs.stage, last.changes(inputs).unwrap()));
+            stages.filter(|(_, changes)| !changes.is_empty()).collect::<Vec<_>>()
+        };
+        assert_eq!(named(&base), []);
+        let both = planned(|recipe, _, inputs| {
+            inputs.hooks[0] = Digest::of(b"other");
+            inputs.overlay = Some(Digest::of(b"overlay"));
+            recipe.squashfs.block_size = 4096;
+        });
+        let (customise, finalise) = (Change::After(Stage::Customise), Change::After(Stage::Finalise));
+        let expected = [
+            (Stage::Customise, vec![Change::Added("overlay".into()), Change::Changed("hook h".into())]),
+            (Stage::Finalise, vec![customise]),
+            (Stage::Pack, vec![Change::Changed("block size".into()), finalise]),
+        ];
+        assert_eq!(named(&both), expected);
+        let host = planned(|recipe, _, _| recipe.system.hostname = "other".into());
+        assert_eq!(named(&host)[0], (Stage::Settings, vec![Change::Changed("hostname".into())]));
+        let package = planned(|_, lock, _| {
+            lock.packages.iter_mut().find(|p| p.name == "nano").unwrap().file.sha256 = Digest::of(b"new");
+        });
+        assert_eq!(named(&package)[0], (Stage::Install, vec![Change::Changed("package nano".into())]));
     }
 }

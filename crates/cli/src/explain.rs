@@ -188,6 +188,7 @@ impl From<BuildError> for Failure {
             BuildError::Job(error) => error.into(),
             BuildError::Lock(_)
             | BuildError::BootFile(_)
+            | BuildError::NoStage(_)
             | BuildError::NoKernel
             | BuildError::NoGenerator => Self::input(error),
             BuildError::Files(FilesError::Io { ref source, .. })

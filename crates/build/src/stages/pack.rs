@@ -10,7 +10,6 @@ use selfsame_image::tree::{Content, Contents};
 use selfsame_image::{Digest, squashfs, tar};
 use selfsame_store::Scratch;
 
-use crate::blocks::Blocks;
 use crate::event::{Event, Stage};
 use crate::execute::{BuildError, Builder};
 use crate::host;
@@ -85,7 +84,7 @@ fn squash(builder: &Builder<'_>, collected: &Collected) -> Result<Squashed, Buil
         builder.observer.on(Event::Advanced { stage, amount: done - told.get() });
         told.set(done);
     };
-    let blocks = Blocks(builder.store);
+    let blocks = builder.blocks();
     let options = squashfs::Options { cache: Some(&blocks), progress: Some(&progress), ..builder.squashfs() };
     let mut out = BufWriter::with_capacity(1 << 20, Interruptible(&mut file));
     squashfs::write(&collected.tree, &collected.contents, &options, builder.jobs, &mut out)

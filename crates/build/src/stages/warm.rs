@@ -12,7 +12,6 @@ use selfsame_image::tree::{Content, Contents, Layered, Memory};
 
 use super::debs::PlainDebs;
 use super::finalise::finalise;
-use crate::blocks::Blocks;
 use crate::execute::Builder;
 use crate::lock::Package;
 
@@ -28,7 +27,7 @@ pub(crate) fn run(builder: &Builder<'_>, debs: &PlainDebs, packages: &[&Package]
     let mut memory = Memory::new();
     finalise(&mut tree, &mut memory, &builder.recipe.exclude, builder.epoch());
     let contents = Stoppable { inner: Layered(memory, contents), stop };
-    let blocks = Blocks(builder.store);
+    let blocks = builder.blocks();
     let options = squashfs::Options { cache: Some(&blocks), ..builder.squashfs() };
     let jobs = NonZero::new(builder.jobs.get() - 1).unwrap_or(NonZero::<usize>::MIN);
     let _ = squashfs::warm(&tree, &contents, &options, jobs);

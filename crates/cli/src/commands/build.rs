@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::SystemTime;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use selfsame_build::lock::{self, Lock};
-use selfsame_build::{execute, recipe};
+use selfsame_build::{event, execute, recipe};
 use selfsame_store::Store;
 use serde::Serialize;
 
+use super::plan::Plan;
 use super::{Context, PROGRAM, recipe_dir};
 use crate::failure::{Failure, Status};
 use crate::moment;
@@ -24,12 +26,17 @@ use crate::ui::{Output, Present};
 /// `<sha256>  <path>` for each file it writes, which `sha256sum -c` understands: the images, then their manifest,
 /// package list and record. Nothing is built twice: stages whose inputs did not change are taken from the store.
 ///
+/// With --until the build stops after a stage and writes no file: `--until fetch` downloads everything beforehand, and
+/// what the stages after that keep is there for the next build.
+///
 /// Nothing in an image is newer than its date: SOURCE_DATE_EPOCH if that is set, else the recipe's epoch, else the
 /// time of the recipe's commit.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   selfsame build                   build the recipe in this directory into ./out
   selfsame build examples/live --out /srv/images
+  selfsame build my-image --plan               say what would be done, and why
+  selfsame build my-image --until fetch        only download, for a later build with --offline
   selfsame build my-image --offline            use what is in the store, touch no network
   selfsame build my-image --mirror debian=file:/srv/mirror/debian")]
 pub struct Args {
@@ -39,6 +46,15 @@ pub struct Args {
     /// Directory for the images and what describes them, made if missing
     #[arg(long, value_name = "DIR", default_value = "out")]
     pub out: PathBuf,
+    /// Build nothing; say for each stage whether it would run, and which change since the last build makes it
+    #[arg(long)]
+    plan: bool,
+    /// Stop after this stage, and write no file
+    #[arg(long, value_name = "STAGE", value_parser = until(), conflicts_with = "plan")]
+    until: Option<event::Stage>,
+    /// Use nothing that earlier builds made, only the packages in the store; what is made is kept as ever
+    #[arg(long, conflicts_with = "plan")]
+    no_cache: bool,
     #[command(flatten)]
     pub reach: Reach,
     #[command(flatten)]
@@ -64,6 +80,13 @@ pub struct Reach {
     /// Take an archive of the recipe from this address first; may be given more than once
     #[arg(long = "mirror", value_name = "ARCHIVE=URL")]
     pub mirrors: Vec<Mirror>,
+}
+
+/// Reads the value of `--until`.
+fn until() -> impl TypedValueParser<Value = event::Stage> {
+    let stage = |name: String| execute::UNTIL.into_iter().find(|stage| stage.name() == name);
+    PossibleValuesParser::new(execute::UNTIL.map(event::Stage::name))
+        .try_map(move |name| stage(name).ok_or("no stage has this name"))
 }
 
 impl Reach {
@@ -118,6 +141,9 @@ pub struct Report {
     pub outputs: Vec<Built>,
     /// The stages, in the order they ran.
     pub stages: Vec<Stage>,
+    /// Names of the files that were not made because of `--until`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_made: Vec<String>,
 }
 
 /// One file that was written.
@@ -173,7 +199,7 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
     let epoch = moment::of(&recipe, &cx.settings, &cx.ui)?;
     let source = Mirrors::new(&recipe, &args.reach, &cx.settings)?;
     let store = Store::open(cx.settings.store(args.reach.store.as_ref())?)?;
-    let built = execute::build(&execute::Request {
+    let request = execute::Request {
         recipe: &recipe,
         lock: &lock,
         epoch,
@@ -183,8 +209,18 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
         source: &source,
         jobs: args.reach.jobs(),
         out: &args.out,
+        until: args.until,
+        anew: args.no_cache,
         observer: &progress,
-    })?;
+    };
+    if args.plan {
+        cx.ui.result(args.output, &Plan::of(selfsame_build::forecast::forecast(&request)?))?;
+        return Ok(Status::Success);
+    }
+    let built = execute::build(&request)?;
+    if let Some(stage) = args.until {
+        cx.ui.note(&format!("stopped after stage {stage}; not made: {}", built.not_made.join(", ")));
+    }
     let report = Report {
         outputs: built
             .outputs
@@ -205,6 +241,7 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
                 seconds: stage.seconds,
             })
             .collect(),
+        not_made: built.not_made,
     };
     cx.ui.result(args.output, &report)?;
     Ok(Status::Success)
@@ -250,7 +287,11 @@ mod tests {
     #[test]
     fn the_text_is_what_sha256sum_checks() {
         let built = |path: &str| Built { path: path.into(), sha256: "0".repeat(64), size: 1 };
-        let report = Report { outputs: vec![built("out/live.iso"), built("a\\b\nc")], stages: Vec::new() };
+        let report = Report {
+            outputs: vec![built("out/live.iso"), built("a\\b\nc")],
+            stages: Vec::new(),
+            not_made: Vec::new(),
+        };
         let mut text = Vec::new();
         report.text(&mut text).unwrap();
         let zeros = "0".repeat(64);
@@ -265,6 +306,7 @@ mod tests {
         let report = Report {
             outputs: vec![Built { path: "o".into(), sha256: "s".into(), size: 3 }],
             stages: vec![Stage { name: "pack".into(), key: "k".into(), cached: true, seconds: 0.5 }],
+            not_made: Vec::new(),
         };
         assert_eq!(
             serde_json::to_string(&report).unwrap(),

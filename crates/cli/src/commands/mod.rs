@@ -12,6 +12,7 @@ pub mod build;
 pub mod init;
 pub mod inspect;
 pub mod lock;
+mod plan;
 pub mod recipe_dir;
 pub mod store;
 

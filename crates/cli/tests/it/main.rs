@@ -11,6 +11,7 @@ mod failures;
 mod help;
 mod init;
 mod inspect;
+mod stages;
 mod store;
 
 /// A fresh hostile world around the program.

@@ -1,0 +1,103 @@
+//! What is done of a build and what is kept of earlier ones, as `selfsame build` and `selfsame store gc` tell it.
+
+use std::path::Path;
+
+use selfsame_testkit::TestEnvironment;
+
+use crate::build::{Recipe, builds_here, shared};
+
+/// A world with the example and this hook, which no other test has.
+fn with_hook(script: &str) -> TestEnvironment {
+    let world = Recipe::with_hook().write();
+    world.write("r/hook", format!("#!/bin/sh\n{script}\n"));
+    world
+}
+
+#[test]
+fn the_plan_says_what_would_run_and_why() {
+    let plan = |world: &TestEnvironment, store: &Path| {
+        let run = world.run(["build", "r", "--plan", "--store", store.to_str().unwrap()]);
+        run.success().lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    if !builds_here() {
+        return;
+    }
+    let shared = shared();
+    let world = with_hook("echo the plan");
+    shared.build(&world, &[]).success();
+    let kept = plan(&world, &shared.store);
+    let names =
+        ["fetch", "unpack", "bootstrap", "install", "settings", "customise", "finalise", "pack"].iter();
+    let expected: Vec<String> = names
+        .map(|name| format!("{name:<10} {}", if *name == "unpack" { "not needed" } else { "kept" }))
+        .collect();
+    assert_eq!(kept, expected);
+
+    world.write("r/hook", "#!/bin/sh\necho another plan\n");
+    let changed = plan(&world, &shared.store);
+    assert_eq!(changed[..5], expected[..5]);
+    let runs = [
+        "customise  runs: hook hook changed",
+        "finalise   runs: after customise",
+        "pack       runs: after finalise",
+    ];
+    assert_eq!(changed[5..], runs);
+    assert_eq!(plan(&world, &shared.store), changed, "planning changes nothing");
+
+    let empty = plan(&world, &world.root().join("empty"));
+    assert!(empty[0].starts_with("fetch      runs: "), "{empty:?}");
+    assert_eq!(
+        empty[1..3],
+        ["unpack     runs: bootstrap and install need it", "bootstrap  runs: never built in this store"]
+    );
+    shared.assert_clean();
+}
+
+#[test]
+fn a_build_stops_where_it_is_told_and_the_next_one_goes_on_there() {
+    if !builds_here() {
+        return;
+    }
+    let shared = shared();
+    let world = with_hook("echo until");
+    let run = shared.build(&world, &["--until", "customise"]);
+    assert_eq!((run.status, run.stdout.as_str()), (Some(0), ""), "{}", run.stderr);
+    let not_made = "not made: tiny.squashfs, tiny.tar, tiny.manifest, tiny.packages, tiny.record.json";
+    assert!(run.stderr.contains(&format!("stopped after stage customise; {not_made}\n")), "{}", run.stderr);
+    assert!(!world.root().join("out").exists());
+
+    let json = shared.build(&world, &["--json", "--offline"]).success();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let stages = json["stages"].as_array().unwrap().iter();
+    let made = stages.filter(|stage| stage["cached"] == false).map(|stage| stage["name"].as_str().unwrap());
+    assert_eq!(made.collect::<Vec<_>>(), ["fetch", "finalise", "pack"]);
+
+    let json = shared.build(&world, &["--until", "fetch", "--json"]).success();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["stages"].as_array().unwrap().len(), 1, "{json}");
+    let message = shared.build(&world, &["--until", "initramfs"]).failure(3);
+    assert!(message.contains("no output that boots"), "{message}");
+    let message = shared.build(&world, &["--until", "pack"]).failure(2);
+    assert!(message.contains("possible values: fetch, unpack"), "{message}");
+    shared.assert_clean();
+}
+
+#[test]
+fn a_build_without_earlier_results_makes_the_same_bytes_anew() {
+    if !builds_here() {
+        return;
+    }
+    let shared = shared();
+    let world = with_hook("echo no cache");
+    let digests = shared.build(&world, &[]).success();
+    let json = shared.build(&world, &["--no-cache", "--offline", "--json"]).success();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let stages = json["stages"].as_array().unwrap();
+    assert!(stages.len() == 8 && stages.iter().all(|stage| stage["cached"] == false), "{json}");
+    let outputs = json["outputs"].as_array().unwrap().iter();
+    let line = |file: &serde_json::Value| {
+        format!("{}  {}\n", file["sha256"].as_str().unwrap(), file["path"].as_str().unwrap())
+    };
+    assert_eq!(outputs.map(line).collect::<String>(), digests);
+    shared.assert_clean();
+}
