@@ -80,6 +80,15 @@ impl Store {
 
     /// Removes the entries of all kinds that were not used for the longest time, until at most `limit` bytes are left.
     pub fn cache_trim(&self, limit: u64) -> Result<Trimmed, StoreError> {
+        self.trim(limit, true)
+    }
+
+    /// What [`Store::cache_trim`] would do.
+    pub fn cache_excess(&self, limit: u64) -> Result<Trimmed, StoreError> {
+        self.trim(limit, false)
+    }
+
+    fn trim(&self, limit: u64, remove: bool) -> Result<Trimmed, StoreError> {
         let mut entries = Vec::new();
         for kind in fs::sorted_names(&self.dir("cache"))? {
             self.cache_entries(&kind, &mut |path| {
@@ -96,7 +105,9 @@ impl Store {
             if trimmed.kept_bytes <= limit {
                 break;
             }
-            std::fs::remove_file(&path).or_else(fs::missing_is_fine).map_err(failed("remove", &path))?;
+            if remove {
+                std::fs::remove_file(&path).or_else(fs::missing_is_fine).map_err(failed("remove", &path))?;
+            }
             trimmed.removed += 1;
             trimmed.removed_bytes += size;
             trimmed.kept_bytes -= size;

@@ -32,7 +32,7 @@ fn made_by(host: &Host) -> io::Result<Vec<u8>> {
 /// Name of the file with the captured tree, beside a layer: its digest, then its text.
 const CAPTURED: &str = "captured";
 /// Name of the file that says how a finished layer was made. Its time is that of the last use.
-const MADE: &str = "made-by";
+pub(super) const MADE: &str = "made-by";
 
 /// A layer whose time of last use is older than this gets a new one when it is used.
 const TOUCHED_AFTER: Duration = Duration::from_secs(3600);
@@ -47,10 +47,10 @@ pub(crate) struct NewLayer {
 
 /// Why a layer could not be kept.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot keep a stage's result in {}", path.display())]
+#[error("cannot keep or remove a stage's result in {}", path.display())]
 pub struct LayerError {
-    path: PathBuf,
-    source: io::Error,
+    pub(super) path: PathBuf,
+    pub(super) source: io::Error,
 }
 
 impl Layer {
@@ -174,7 +174,7 @@ fn lock(
 }
 
 /// Whether the open `file` is the one at `path`.
-fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+pub(super) fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     let open = file.metadata()?;
     match std::fs::symlink_metadata(path) {
         Ok(named) => Ok((named.dev(), named.ino()) == (open.dev(), open.ino())),
@@ -245,7 +245,7 @@ fn place(store: &Store, stage: Stage, key: Digest, host: &Host) -> PathBuf {
 }
 
 /// Removes the layer `last` and what may be left at `new`. The name goes first: half a layer must not look like one.
-fn discard(last: &Path, new: &Path) -> io::Result<()> {
+pub(super) fn discard(last: &Path, new: &Path) -> io::Result<()> {
     remove_if_there(new)?;
     match std::fs::rename(last, new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

@@ -14,10 +14,12 @@ mod menu;
 pub(crate) mod pack;
 pub(crate) mod script;
 pub(crate) mod settings;
+mod sweep;
 pub(crate) mod unpack;
 pub(crate) mod warm;
 
 pub use finalise::{Done, EMPTIED, REMOVED};
 pub use job::JobError;
 pub use layers::LayerError;
+pub use sweep::{Unused, Why, sweep};
 pub use unpack::UnpackError;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use selfsame_store::Store;
 use serde::Serialize;
 
-use super::Context;
+use super::{Context, gc};
 use crate::failure::{Failure, Status};
 use crate::ui::{Output, Present, binary_size};
 
@@ -20,6 +20,7 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Stat(StatArgs),
+    Gc(gc::Args),
 }
 
 /// Say where the store is and how much is in it
@@ -64,7 +65,13 @@ impl Present for Stat {
 
 /// Runs the command.
 pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
-    let Command::Stat(args) = &args.command;
+    match &args.command {
+        Command::Stat(args) => run_stat(args, cx),
+        Command::Gc(args) => gc::run(args, cx),
+    }
+}
+
+fn run_stat(args: &StatArgs, cx: &Context) -> Result<Status, Failure> {
     let path = cx.settings.store(args.store.as_ref())?;
     if path.exists() {
         // Refuses what is no store, or one of a newer selfsame; sweeps what killed processes left.
@@ -101,7 +108,7 @@ fn stat(path: &Path) -> io::Result<Stat> {
 
 /// Files (anything but directories) and allocated bytes at and below `path`; links are not followed. What another
 /// process removes meanwhile does not count.
-fn usage(path: &Path) -> io::Result<(u64, u64)> {
+pub(super) fn usage(path: &Path) -> io::Result<(u64, u64)> {
     use std::os::unix::fs::MetadataExt;
     let gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
     let mut total = (0, 0);

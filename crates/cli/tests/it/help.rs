@@ -7,8 +7,17 @@ use selfsame_testkit::readme::workspace;
 use crate::world;
 
 /// Every command, in the order of the page.
-const COMMANDS: [&[&str]; 8] =
-    [&[], &["init"], &["lock"], &["build"], &["inspect"], &["boot"], &["store"], &["store", "stat"]];
+const COMMANDS: [&[&str]; 9] = [
+    &[],
+    &["init"],
+    &["lock"],
+    &["build"],
+    &["inspect"],
+    &["boot"],
+    &["store"],
+    &["store", "stat"],
+    &["store", "gc"],
+];
 
 #[test]
 fn the_page_on_the_command_line_is_what_help_says() {

@@ -101,3 +101,36 @@ fn a_build_without_earlier_results_makes_the_same_bytes_anew() {
     assert_eq!(outputs.map(line).collect::<String>(), digests);
     shared.assert_clean();
 }
+
+#[test]
+fn what_was_not_used_is_removed_and_the_next_build_makes_it_again() {
+    if !builds_here() {
+        return;
+    }
+    let shared = shared();
+    let world = with_hook("echo gc");
+    // A store of its own: the layers of the shared one are needed.
+    let packages = world.root().join("store/blobs");
+    std::fs::create_dir_all(packages.parent().unwrap()).unwrap();
+    std::fs::copy(shared.store.join("layout"), world.root().join("store/layout")).unwrap();
+    std::os::unix::fs::symlink(shared.store.join("blobs"), &packages).unwrap();
+    let build = |arguments: &[&str]| {
+        world.run(["build", "r", "--store", "store", "--offline"].iter().chain(arguments)).success()
+    };
+    let gc = |arguments: &[&str]| {
+        let run = world.run(["store", "gc", "--store", "store"].iter().chain(arguments));
+        run.success().lines().map(|line| line.trim_start().to_owned()).collect::<Vec<_>>()
+    };
+    build(&["--until", "settings"]);
+    assert_eq!(gc(&[]), ["0 B  removed in all"], "all of it was just used");
+    let looked = gc(&["--older-than", "0", "--dry-run"]);
+    assert_eq!(looked.len(), 4, "{looked:?}");
+    let removed = gc(&["--older-than", "0"]);
+    assert_eq!(removed[..3], looked[..3]);
+    assert!(removed[0].contains("/work/bootstrap-") && removed[0].ends_with(": not used for long"));
+    assert_eq!(std::fs::read_dir(world.root().join("store/work")).unwrap().count(), 0);
+    let run = world.run(["build", "r", "--store", "store", "--plan"]).success();
+    assert!(run.contains("\nbootstrap  runs: its result is not in the store\n"), "{run}");
+    let message = world.run(["store", "gc", "--cache", "1.5GB"]).failure(2);
+    assert!(message.contains("expected a whole number of bytes"), "{message}");
+}
