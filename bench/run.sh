@@ -3,8 +3,8 @@
 #
 #   bench/run.sh [RUNS] [RECIPE]            default: 3 runs of examples/live
 #
-# Cold: empty store, packages already on this machine for both (a mirror made by scripts/mirror.sh, kept in
-# .cache/mirror). Again: the same build a second time, nothing changed. One run of each takes turns, so that the ratio
+# Cold: a store with the packages and nothing else; the expert has them in a mirror made by scripts/mirror.sh, kept in
+# .cache/mirror. Then builds after a change, in the same store. One run of each takes turns, so that the ratio
 # of a pair says something even on a machine that is not quiet.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -19,7 +19,7 @@ done
 cargo build --release --locked --quiet
 selfsame=$PWD/target/release/selfsame
 boot_packages=(isolinux syslinux-common shim-signed grub-efi-amd64-signed)
-scripts/mirror.sh "$mirror" "$lock" "${boot_packages[@]}"
+scripts/mirror.sh "$mirror" "$lock" "${boot_packages[@]}" tree
 # Both read the packages from memory.
 find "$mirror/pool" -name '*.deb' -exec cat {} + > /dev/null
 
@@ -38,18 +38,45 @@ measured() {
   awk -v who="$who" -v run="$run" -v wall="$wall" -v user="$user" -v sys="$system" -v peak="$peak" \
     'BEGIN { printf "%s %d %.1f %.1f %.0f\n", who, run, wall, user + sys, peak / 1024 }' | tee -a "$table" >&2
 }
+# build WHO RUN RECIPE [ARGUMENT...]
 build() {
-  measured "$1" "$2" "$selfsame" build "$recipe" --quiet --json --store "$work/store" --out "$work/out" \
-    --mirror "debian=file:$mirror"
+  local who=$1 run=$2 recipe=$3
+  shift 3
+  measured "$who" "$run" "$selfsame" build "$recipe" --quiet --json --store "$work/store" --out "$work/out" \
+    --mirror "debian=file:$mirror" "$@"
 }
+# A copy of the recipe with a change: changed NAME COMMAND...
+changed() {
+  local copy=$work/$1
+  rm -rf "$copy"
+  cp -a "$recipe" "$copy"
+  (cd "$copy" && eval "$2")
+  echo "$copy"
+}
+touched=$(changed touched 'echo changed >> files/etc/issue')
+hooked=$(changed hooked 'for hook in hooks/*; do echo "# changed" >> "$hook"; done')
+other=$(changed other 'sed -i "s/^name = .*/name = \"other\"/; s/^hostname = .*/hostname = \"other\"/" selfsame.toml')
+more=$(changed more 'sed -i "s/^  \"zstd\",$/  \"zstd\",\n  \"tree\",/" selfsame.toml')
+"$selfsame" build "$recipe" --until fetch --quiet --store "$work/packages" --mirror "debian=file:$mirror" > /dev/null
+"$selfsame" lock "$more" --update --quiet --store "$work/packages" --mirror "debian=file:$mirror" > /dev/null
+"$selfsame" build "$more" --until fetch --quiet --store "$work/packages" --mirror "debian=file:$mirror" > /dev/null
 for run in $(seq "$runs"); do
   rm -rf "$work/store" "$work/out" "$work/expert.iso"
+  mkdir "$work/store"
+  cp -a "$work/packages/blobs" "$work/packages/layout" "$work/store/"
   : > "$work/steps"
   STEPS=$work/steps measured expert "$run" bench/expert.sh "$lock" "$mirror" "$work/expert.iso"
-  build cold "$run"
+  build cold "$run" "$recipe"
   cp "$work/stdout" "$work/stages"
-  build again "$run"
+  build again "$run" "$recipe"
+  build touched "$run" "$touched"
+  cp "$work/stdout" "$work/touched.json"
+  build hooked "$run" "$hooked"
+  build other "$run" "$other"
+  build more "$run" "$more"
 done
+# The floor of a small change: the image written and hashed once.
+measured floor 1 sh -c "cat $work/out/$(basename "$recipe").iso > $work/copy && sha256sum $work/copy"
 
 echo
 echo "$(nproc) processors, $(awk '/MemTotal/{printf "%.0f GiB", $2 / 1048576}' /proc/meminfo), $runs paired runs of $recipe at $(git rev-parse --short HEAD), medians"
@@ -66,12 +93,15 @@ awk '
   }
   { rows++; name[rows] = $1; run[rows] = $2; for (c = 3; c <= 5; c++) cell[rows, c] = $c; wall[$1, $2] = $3; if ($2 > last) last = $2 }
   END {
-    split("expert cold again", order, " ")
-    for (k = 1; k <= 3; k++) {
+    label["expert"] = "bench/expert.sh"; label["cold"] = "cold"; label["again"] = "nothing changed"
+    label["touched"] = "one file of the overlay changed"; label["hooked"] = "a hook changed"
+    label["other"] = "another image of the same packages"; label["more"] = "one package added"
+    label["floor"] = "copy and sha256sum of the ISO"
+    count = split("expert cold again touched hooked other more floor", order, " ")
+    for (k = 1; k <= count; k++) {
       who = order[k]; ratios = ""
-      for (r = 1; r <= last; r++) ratios = ratios sprintf("%s%.2f", r > 1 ? ", " : "", wall["expert", r] / (wall[who, r] > 0 ? wall[who, r] : 0.01))
-      label = who == "expert" ? "bench/expert.sh" : "selfsame build, " (who == "cold" ? "cold" : "nothing changed")
-      printf "| %s | %.1f | %.1f | %.0f | %s |\n", label, median(who, 3), median(who, 4), median(who, 5), ratios
+      for (r = 1; r <= last; r++) if ((who, r) in wall) ratios = ratios sprintf("%s%.2f", r > 1 ? ", " : "", wall["expert", r] / (wall[who, r] > 0 ? wall[who, r] : 0.01))
+      printf "| %s | %.1f | %.1f | %.0f | %s |\n", label[who], median(who, 3), median(who, 4), median(who, 5), ratios
     }
   }' "$table"
 echo
