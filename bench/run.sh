@@ -16,8 +16,8 @@ for program in mmdebstrap mksquashfs xorriso mkfs.fat mcopy; do
   type -P "$program" > /dev/null || { echo "error: $program is missing; scripts/oracles.sh installs it" >&2; exit 1; }
 done
 [ -x /usr/bin/time ] || { echo "error: GNU time is missing; scripts/oracles.sh installs it" >&2; exit 1; }
-cargo build --release --locked --quiet
-selfsame=$PWD/target/release/selfsame
+[ -n "${SELFSAME:-}" ] || cargo build --release --locked --quiet
+selfsame=${SELFSAME:-$PWD/target/release/selfsame}
 boot_packages=(isolinux syslinux-common shim-signed grub-efi-amd64-signed)
 scripts/mirror.sh "$mirror" "$lock" "${boot_packages[@]}" tree
 # Both read the packages from memory.
