@@ -16,6 +16,7 @@ pub mod lock;
 mod plan;
 pub mod recipe_dir;
 pub mod store;
+mod store_check;
 
 /// This very program, which becomes the first process of each sandbox.
 pub const PROGRAM: &str = "/proc/self/exe";

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use selfsame_store::Store;
 use serde::Serialize;
 
-use super::{Context, gc};
+use super::{Context, gc, store_check};
 use crate::failure::{Failure, Status};
 use crate::ui::{Output, Present, binary_size};
 
@@ -20,6 +20,7 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Stat(StatArgs),
+    Check(store_check::Args),
     Gc(gc::Args),
 }
 
@@ -67,6 +68,7 @@ impl Present for Stat {
 pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
     match &args.command {
         Command::Stat(args) => run_stat(args, cx),
+        Command::Check(args) => store_check::run(args, cx),
         Command::Gc(args) => gc::run(args, cx),
     }
 }

@@ -7,7 +7,7 @@ use selfsame_testkit::readme::workspace;
 use crate::world;
 
 /// Every command, in the order of the page.
-const COMMANDS: [&[&str]; 9] = [
+const COMMANDS: [&[&str]; 10] = [
     &[],
     &["init"],
     &["lock"],
@@ -16,6 +16,7 @@ const COMMANDS: [&[&str]; 9] = [
     &["boot"],
     &["store"],
     &["store", "stat"],
+    &["store", "check"],
     &["store", "gc"],
 ];
 
