@@ -80,6 +80,8 @@ pub struct Built {
     pub not_made: Vec<String>,
     /// What each stage took.
     pub stages: Vec<StageReport>,
+    /// When files were compressed beforehand, if they were: begin and length in seconds.
+    pub beforehand: Option<(f64, f64)>,
 }
 
 /// One file that was put in place.
@@ -100,6 +102,8 @@ pub struct StageReport {
     pub key: Digest,
     /// Whether an earlier result was used.
     pub cached: bool,
+    /// Seconds since the build began.
+    pub start: f64,
     /// Wall time in seconds.
     pub seconds: f64,
 }
@@ -226,6 +230,8 @@ pub(crate) struct Builder<'a> {
     until: Option<Stage>,
     /// If nothing of earlier builds is used: the compressed blocks that this one made.
     own_blocks: Option<OwnBlocks>,
+    begun: Instant,
+    beforehand: Mutex<Option<(f64, f64)>>,
     reports: Mutex<Vec<StageReport>>,
 }
 
@@ -279,7 +285,8 @@ fn run(request: &Request<'_>) -> Result<Built, BuildError> {
     let not_made = if outputs.is_empty() { builder.file_names() } else { Vec::new() };
     let mut stages = builder.reports.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
     stages.sort_by_key(|report| Stage::ALL.iter().position(|stage| stage.name() == report.name));
-    Ok(Built { outputs, not_made, stages })
+    let beforehand = builder.beforehand.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+    Ok(Built { outputs, not_made, stages, beforehand })
 }
 
 /// Refuses a lock that answers another recipe.
@@ -318,6 +325,8 @@ impl<'a> Builder<'a> {
             observer: request.observer,
             until: request.until,
             own_blocks: request.anew.then(OwnBlocks::default),
+            begun: Instant::now(),
+            beforehand: Mutex::default(),
             reports: Mutex::default(),
         })
     }
@@ -394,7 +403,10 @@ impl<'a> Builder<'a> {
                     let _ = send_all.send(Ok(debs.clone()));
                     let squashfs = self.plan.outputs.iter().any(|(output, _)| *output != Output::Tar);
                     if squashfs && self.until.is_none() {
+                        let start = self.begun.elapsed().as_secs_f64();
                         stages::warm::run(self, &debs, packages, stop);
+                        let span = (start, self.begun.elapsed().as_secs_f64() - start);
+                        *self.beforehand.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(span);
                     }
                 }
                 // Whoever waits next gets the error.
@@ -601,11 +613,12 @@ impl<'a> Builder<'a> {
         if crate::host::interrupted() {
             return Err(BuildError::Interrupted);
         }
-        let begin = Instant::now();
+        let start = self.begun.elapsed().as_secs_f64();
         self.observer.on(Event::StageStarted { stage, key: Some(key) });
         let (value, cached) = work()?;
         self.observer.on(Event::StageFinished { stage, cached });
-        let report = StageReport { name: stage.name(), key, cached, seconds: begin.elapsed().as_secs_f64() };
+        let seconds = self.begun.elapsed().as_secs_f64() - start;
+        let report = StageReport { name: stage.name(), key, cached, start, seconds };
         self.reports.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(report);
         Ok(value)
     }
@@ -697,7 +710,8 @@ impl<'a> Builder<'a> {
         let mut reports = self.reports.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         for (stage, key) in stages.filter_map(|(stage, key)| Some((stage, key?))) {
             self.observer.on(Event::StageFinished { stage, cached: true });
-            reports.push(StageReport { name: stage.name(), key, cached: true, seconds: 0.0 });
+            let start = self.begun.elapsed().as_secs_f64();
+            reports.push(StageReport { name: stage.name(), key, cached: true, start, seconds: 0.0 });
         }
     }
 

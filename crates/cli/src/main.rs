@@ -15,6 +15,7 @@ mod moment;
 mod progress;
 mod settings;
 mod source;
+mod timeline;
 mod ui;
 
 use commands::{Context, boot, build, init, inspect, lock, store};

@@ -18,6 +18,7 @@ use crate::failure::{Failure, Status};
 use crate::moment;
 use crate::progress::Progress;
 use crate::source::Mirrors;
+use crate::timeline::{self, Bar};
 use crate::ui::{Output, Present};
 
 /// Build the images of a recipe
@@ -55,6 +56,9 @@ pub struct Args {
     /// Use nothing that earlier builds made, only the packages in the store; what is made is kept as ever
     #[arg(long, conflicts_with = "plan")]
     no_cache: bool,
+    /// Draw when each stage ran into this file, as SVG; `warm` is what was compressed beforehand
+    #[arg(long, value_name = "FILE", conflicts_with = "plan")]
+    timeline: Option<PathBuf>,
     #[command(flatten)]
     pub reach: Reach,
     #[command(flatten)]
@@ -166,6 +170,8 @@ pub struct Stage {
     pub key: String,
     /// Whether the result was taken from the store.
     pub cached: bool,
+    /// Seconds since the build began.
+    pub start: f64,
     /// Wall time.
     pub seconds: f64,
 }
@@ -221,6 +227,11 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
     if let Some(stage) = args.until {
         cx.ui.note(&format!("stopped after stage {stage}; not made: {}", built.not_made.join(", ")));
     }
+    if let Some(path) = &args.timeline {
+        std::fs::write(path, timeline::svg(&bars(&built))).map_err(|error| {
+            Failure::environment(error).context(format!("cannot write the timeline {}", path.display()))
+        })?;
+    }
     let report = Report {
         outputs: built
             .outputs
@@ -238,6 +249,7 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
                 name: stage.name.to_owned(),
                 key: stage.key.to_string(),
                 cached: stage.cached,
+                start: stage.start,
                 seconds: stage.seconds,
             })
             .collect(),
@@ -245,6 +257,18 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
     };
     cx.ui.result(args.output, &report)?;
     Ok(Status::Success)
+}
+
+/// What ran, in the order in which it began.
+fn bars(built: &execute::Built) -> Vec<Bar> {
+    let stage = |stage: &execute::StageReport| {
+        let execute::StageReport { name, start, seconds, cached, .. } = *stage;
+        Bar { name, start, seconds, cached }
+    };
+    let warm = built.beforehand.map(|(start, seconds)| Bar { name: "warm", start, seconds, cached: false });
+    let mut bars: Vec<Bar> = built.stages.iter().map(stage).chain(warm).collect();
+    bars.sort_by(|a, b| a.start.total_cmp(&b.start));
+    bars
 }
 
 /// The lock in `directory`; `None` if there is none.
@@ -305,12 +329,18 @@ mod tests {
     fn the_json_form_has_the_promised_names() {
         let report = Report {
             outputs: vec![Built { path: "o".into(), sha256: "s".into(), size: 3 }],
-            stages: vec![Stage { name: "pack".into(), key: "k".into(), cached: true, seconds: 0.5 }],
+            stages: vec![Stage {
+                name: "pack".into(),
+                key: "k".into(),
+                cached: true,
+                start: 1.5,
+                seconds: 0.5,
+            }],
             not_made: Vec::new(),
         };
         assert_eq!(
             serde_json::to_string(&report).unwrap(),
-            r#"{"outputs":[{"path":"o","sha256":"s","size":3}],"stages":[{"name":"pack","key":"k","cached":true,"seconds":0.5}]}"#
+            r#"{"outputs":[{"path":"o","sha256":"s","size":3}],"stages":[{"name":"pack","key":"k","cached":true,"start":1.5,"seconds":0.5}]}"#
         );
     }
 }

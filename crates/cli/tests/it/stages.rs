@@ -90,7 +90,9 @@ fn a_build_without_earlier_results_makes_the_same_bytes_anew() {
     let shared = shared();
     let world = with_hook("echo no cache");
     let digests = shared.build(&world, &[]).success();
-    let json = shared.build(&world, &["--no-cache", "--offline", "--json"]).success();
+    let json = shared.build(&world, &["--no-cache", "--offline", "--json", "--timeline", "t.svg"]).success();
+    let timeline = std::fs::read_to_string(world.root().join("t.svg")).unwrap();
+    assert!([">bootstrap<", ">pack<", ">warm<"].iter().all(|name| timeline.contains(name)), "{timeline}");
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     let stages = json["stages"].as_array().unwrap();
     assert!(stages.len() == 8 && stages.iter().all(|stage| stage["cached"] == false), "{json}");
