@@ -7,13 +7,14 @@ mod schedule;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use selfsame_image::tree::{self, Content};
 use selfsame_image::{Digest, Epoch, squashfs};
 use selfsame_store::Store;
 
-use crate::blocks::{Blocks, OwnBlocks};
+use crate::blocks::{self, Blocks, OwnBlocks};
 use crate::event::{Event, Observer, Stage, Warning};
 use crate::fetch::Source;
 use crate::host::{Host, IdShift};
@@ -127,6 +128,8 @@ pub(crate) struct Builder<'a> {
     own_blocks: Option<OwnBlocks>,
     begun: Instant,
     beforehand: Mutex<Option<(f64, f64)>>,
+    /// A layer was made by this build.
+    remade: AtomicBool,
     reports: Mutex<Vec<StageReport>>,
 }
 
@@ -222,6 +225,7 @@ impl<'a> Builder<'a> {
             own_blocks: request.anew.then(OwnBlocks::default),
             begun: Instant::now(),
             beforehand: Mutex::default(),
+            remade: AtomicBool::new(false),
             reports: Mutex::default(),
         })
     }
@@ -282,6 +286,8 @@ impl<'a> Builder<'a> {
             content: Content::of(text.as_bytes()),
         });
         output::remember(self.store, key, &files)?;
+        // A cache that cannot be tidied up is only larger.
+        let _ = self.store.cache_trim(blocks::LIMIT);
         Ok(files)
     }
 
@@ -327,7 +333,11 @@ impl<'a> Builder<'a> {
         self.stage(stage, key, || {
             let new = || NewLayer::create(self.store, stage, key, self.host);
             let at = (self.store, stage, key, self.host);
-            layers::obtain(at, self.uses_kept(), || self.waits(stage), || make(new()?))
+            // What lies on a layer that was made again may not fit it: programs of packages are not all deterministic.
+            let wanted = self.uses_kept() && !self.remade.load(Ordering::Relaxed);
+            let (layer, kept) = layers::obtain(at, wanted, || self.waits(stage), || make(new()?))?;
+            self.remade.fetch_or(!kept, Ordering::Relaxed);
+            Ok((layer, kept))
         })
     }
 

@@ -10,6 +10,7 @@ use crate::inputs::{Facts, StageInputs, after};
 use crate::lock::{FORMAT, Lock, Package, Role, Step};
 use crate::recipe::{Output, Recipe};
 use crate::stages::bootstrap::POLICY_RC_D;
+use crate::stages::initramfs::HIDDEN;
 use crate::stages::job::{LOCALE, SHIMS, environment};
 use crate::stages::{EMPTIED, REMOVED, script};
 
@@ -67,6 +68,7 @@ pub fn plan(recipe: &Recipe, lock: &Lock, inputs: &Inputs, epoch: Epoch) -> Resu
     iso.note(&after(Stage::Initramfs), initramfs.key);
     iso.add("boot", format_args!("{:?}", recipe.boot));
     iso.add("volume id", &recipe.volume_id);
+    iso.add("name", &recipe.name);
     lock.packages.iter().filter(|p| p.role == Role::Boot).for_each(|p| iso.package(p));
     let iso = iso.finish(Stage::Assemble);
 
@@ -175,6 +177,7 @@ fn initramfs_facts(visible: Digest, codec: codec::Codec, epoch: Epoch) -> Key {
     key.environment(epoch, "C");
     key.add("script", script::initramfs());
     key.add("functions", script::HOOK_FUNCTIONS);
+    HIDDEN.iter().for_each(|path| key.add("hidden", path));
     key.codec(codec);
     key
 }

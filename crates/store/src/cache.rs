@@ -54,10 +54,21 @@ impl Store {
 
     /// The cache entry of `kind` for `key`; `None` if there is none, or a damaged one, which is removed.
     pub fn cache_get(&self, kind: &str, key: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(match self.cache_read(kind, key)? {
+            Found::Whole(file, bytes) => {
+                touch(&file);
+                Some(bytes)
+            }
+            Found::Missing | Found::Damaged => None,
+        })
+    }
+
+    /// Reads an entry; a damaged one is removed.
+    fn cache_read(&self, kind: &str, key: &Digest) -> Result<Found, StoreError> {
         let path = self.cache_path(kind, key)?;
         let mut file = match fs::open_regular(&path)? {
             Opened::File(file) => file,
-            Opened::Missing | Opened::NotAFile => return Ok(None),
+            Opened::Missing | Opened::NotAFile => return Ok(Found::Missing),
         };
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(failed("read", &path))?;
@@ -66,11 +77,10 @@ impl Store {
                 // If it cannot be removed, the next one to look at it does not use it either.
                 let _ = std::fs::remove_file(&path);
             }
-            return Ok(None);
+            return Ok(Found::Damaged);
         };
-        touch(&file);
         bytes.drain(..start);
-        Ok(Some(bytes))
+        Ok(Found::Whole(file, bytes))
     }
 
     /// Whether there is a cache entry of `kind` for `key`. Its bytes are not looked at.
@@ -115,16 +125,14 @@ impl Store {
         Ok(trimmed)
     }
 
-    /// Looks at one entry for [`Store::check`]. A damaged one is removed.
+    /// Looks at one entry for [`Store::check`], which is no use of it. A damaged one is removed.
     pub(crate) fn cache_check(&self, kind: &str, key: &Digest) -> Result<(), StoreError> {
-        let path = self.cache_path(kind, key)?;
-        match self.cache_get(kind, key)? {
-            Some(_) => Ok(()),
-            None if path.symlink_metadata().is_err() => {
+        match self.cache_read(kind, key)? {
+            Found::Whole(..) | Found::Missing => Ok(()),
+            Found::Damaged => {
                 let item = Item::Cached { kind: kind.to_owned(), key: *key };
                 Err(StoreError::Damaged { item, fault: Fault::Record, moved_to: None })
             }
-            None => Ok(()),
         }
     }
 
@@ -142,6 +150,13 @@ impl Store {
         fs::check_name("cache kind", kind)?;
         Ok(self.dir("cache").join(kind).join(fs::fan_out(key)))
     }
+}
+
+/// What is at the place of an entry.
+enum Found {
+    Whole(File, Vec<u8>),
+    Missing,
+    Damaged,
 }
 
 /// Marks an entry as used now. The mark only says what to remove first, so that it may fail.

@@ -97,23 +97,19 @@ impl<'a> Builder<'a> {
         // Layers that were there a moment ago may be gone now; only then is there nothing to make them of.
         let gone = |stage| move || BuildError::Gone { stage };
         if self.ends(Stage::Unpack) {
+            debs.map_or(Ok(()), Coming::finish)?;
             return Ok(None);
         }
         let bootstrap = self.layer(Stage::Bootstrap, self.plan.bootstrap, |new| {
-            let debs = debs.ok_or_else(gone(Stage::Bootstrap))?.base.recv();
-            stages::bootstrap::run(self, &debs.map_err(|_| BuildError::Gone { stage: Stage::Unpack })??, new)
+            let debs = debs.ok_or_else(gone(Stage::Bootstrap))?.base()?;
+            stages::bootstrap::run(self, &debs, new)
         })?;
         if self.ends(Stage::Bootstrap) {
             return Ok(None);
         }
         let install = self.layer(Stage::Install, self.plan.install, |new| {
-            let debs = debs.ok_or_else(gone(Stage::Install))?.all.recv();
-            stages::install::run(
-                self,
-                &debs.map_err(|_| BuildError::Gone { stage: Stage::Unpack })??,
-                &bootstrap,
-                new,
-            )
+            let debs = debs.ok_or_else(gone(Stage::Install))?.all()?;
+            stages::install::run(self, &debs, &bootstrap, new)
         })?;
         if self.ends(Stage::Install) {
             return Ok(None);
@@ -231,6 +227,26 @@ struct Coming {
     base: mpsc::Receiver<Result<PlainDebs, BuildError>>,
     /// All of them.
     all: mpsc::Receiver<Result<PlainDebs, BuildError>>,
+}
+
+impl Coming {
+    /// Waits for the packages of the bootstrap.
+    fn base(&self) -> Result<PlainDebs, BuildError> {
+        self.base.recv().unwrap_or(Err(BuildError::Gone { stage: Stage::Unpack }))
+    }
+
+    /// Waits for all packages. If nobody asked for the first ones, an error may lie there.
+    fn all(&self) -> Result<PlainDebs, BuildError> {
+        self.all.recv().unwrap_or_else(|_| {
+            let lost = Err(BuildError::Gone { stage: Stage::Unpack });
+            self.base.try_recv().ok().filter(Result::is_err).unwrap_or(lost)
+        })
+    }
+
+    /// Waits until there is nothing left to do.
+    fn finish(&self) -> Result<(), BuildError> {
+        self.all().map(drop)
+    }
 }
 
 /// Sets its flag when dropped.

@@ -16,7 +16,8 @@ pub const FILE: &str = "selfsame.lock";
 /// Version of the lock's text form. Raised when an older program would misread a newer lock.
 pub const VERSION: u32 = 1;
 
-/// Version of what the program writes into images for the same input. Raised when any output byte changes on purpose.
+/// Version of what the program writes into images for the same input. Raised when any output byte changes on purpose,
+/// from the first release on.
 pub const FORMAT: u32 = 1;
 
 /// A whole lock.

@@ -62,7 +62,7 @@ pub(crate) fn base(builder: &Builder<'_>, layers: &[&Layer]) -> Result<Base, Bui
             let captured =
                 host::capture(mounted.path(), builder.shift(), builder.jobs, CaptureLimits::default())?;
             if let Some(top) = layers.first() {
-                top.keep_captured(&captured.0)?;
+                top.keep_captured(&captured.0);
             }
             captured
         }
@@ -72,13 +72,15 @@ pub(crate) fn base(builder: &Builder<'_>, layers: &[&Layer]) -> Result<Base, Bui
 
 /// Lays `top` over `base` and takes out what does not belong into an image.
 pub(crate) fn collect(builder: &Builder<'_>, base: Base, top: &Layer) -> Result<Collected, BuildError> {
-    let Base { mut tree, contents, _mounted, _dir } = base;
+    // In this order they are dropped if anything fails: the mount before its directory.
+    let Base { _dir, _mounted, mut tree, contents } = base;
     let limits = CaptureLimits::default();
     let above = host::capture_upper(builder.host, &mut tree, &top.files(), builder.jobs, limits)?;
+    // Before anything is taken out: mkinitramfs runs where all of it still is.
+    let hidden = initramfs::hidden(&tree);
+    let visible = initramfs::visible(&tree, &hidden, builder.epoch());
     let mut memory = Memory::new();
     finalise(&mut tree, &mut memory, &[], builder.epoch());
-    let hidden = initramfs::hidden(&tree);
-    let visible = initramfs::visible(&tree, &hidden);
     let kernels = kernels(&tree);
     let hook_functions = match tree.get(initramfs::HOOK_FUNCTIONS.as_bytes()).map(|entry| entry.item) {
         Some(Item::Leaf(_, Kind::File(content))) => Some(*content),

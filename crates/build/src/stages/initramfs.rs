@@ -38,7 +38,7 @@ struct Remembered {
 
 /// Directories and files that mkinitramfs does not see, because nothing that belongs into an initramfs lies there: a
 /// change below them does not make it run again. It cannot read them, so this is a fact and not a hope.
-const HIDDEN: &[&str] = &[
+pub(crate) const HIDDEN: &[&str] = &[
     "etc/apt",
     "etc/bash.bashrc",
     "etc/cron.d",
@@ -101,6 +101,9 @@ pub(crate) fn view(collected: &Collected) -> Result<View, BuildError> {
         let reader = collected.contents.open(content)?;
         let mut bytes = vec![0; usize::try_from(content.size).map_err(|_| io::ErrorKind::InvalidData)?];
         reader.read_exact_at(&mut bytes, 0)?;
+        if Digest::of(&bytes) != content.digest {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{HOOK_FUNCTIONS} changed")));
+        }
         bytes.extend_from_slice(script::HOOK_FUNCTIONS.as_bytes());
         Ok(bytes)
     };
@@ -119,9 +122,17 @@ pub(crate) fn hidden(tree: &Tree) -> Vec<(&'static str, bool)> {
     HIDDEN.iter().filter_map(is_dir).collect()
 }
 
-/// Digest of what is left of `tree` without what is `hidden`. That there is something hidden can still be seen.
-pub(crate) fn visible(tree: &Tree, hidden: &[(&str, bool)]) -> Digest {
+/// Places that the sandbox covers with file systems of its own.
+const COVERED: [&str; 5] = ["dev", "proc", "run", "sys", "tmp"];
+
+/// Digest of what is left of the merged layers `tree` without what is `hidden`. That there is something hidden can still
+/// be seen. Times beyond the epoch say when layers were made, and are cut in the result too.
+pub(crate) fn visible(tree: &Tree, hidden: &[(&str, bool)], epoch: Epoch) -> Digest {
     let mut tree = tree.clone();
+    tree.clamp_times(epoch);
+    for path in COVERED {
+        tree.remove(path.as_bytes());
+    }
     let mut text = String::new();
     for (path, is_dir) in hidden {
         tree.remove(path.as_bytes());
@@ -237,11 +248,13 @@ mod tests {
         };
         let digest = |files: &[(&str, &str)]| {
             let tree = tree(files);
-            visible(&tree, &hidden(&tree))
+            visible(&tree, &hidden(&tree), Epoch(10))
         };
         let base = digest(&[("etc/issue", "1"), ("etc/fstab", "1")]);
         assert_eq!(base, digest(&[("etc/issue", "2"), ("etc/fstab", "1"), ("etc/skel/x", "1")]));
         assert_ne!(base, digest(&[("etc/issue", "1"), ("etc/fstab", "2")]));
+        // What finalise takes out can be read as long as it is there.
+        assert_ne!(base, digest(&[("etc/issue", "1"), ("etc/fstab", "1"), ("etc/ssh_host_key", "1")]));
         // A name that is there or not can be asked for.
         assert_ne!(base, digest(&[("etc/fstab", "1")]));
         assert_eq!(hidden(&tree(&[("etc/issue", "1")])), [("etc/issue", false), ("etc/skel", true)]);

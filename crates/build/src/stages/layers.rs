@@ -87,16 +87,16 @@ impl Layer {
         (digest == Digest::of(text).to_string().as_bytes()).then(|| tree::text::parse(text).ok())?
     }
 
-    /// Keeps the tree that was captured, for [`Layer::captured`].
-    pub(crate) fn keep_captured(&self, tree: &Tree) -> Result<(), LayerError> {
+    /// Keeps the tree that was captured, for [`Layer::captured`]. Without it the next build captures again, so that this
+    /// may fail.
+    pub(crate) fn keep_captured(&self, tree: &Tree) {
         let text = tree::text::to_string(tree);
-        let last = self.dir.join(CAPTURED);
-        let new = self.dir.join(format!("{CAPTURED}.new"));
-        let keep = || {
-            std::fs::write(&new, format!("{}\n{text}", Digest::of(text.as_bytes())))?;
-            std::fs::rename(&new, &last)
-        };
-        keep().map_err(|source| LayerError { path: last.clone(), source })
+        // Another build may do the same at the same moment.
+        let new = self.dir.join(format!("{CAPTURED}.{}.new", std::process::id()));
+        let text = format!("{}\n{text}", Digest::of(text.as_bytes()));
+        if std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, self.dir.join(CAPTURED))).is_err() {
+            let _ = std::fs::remove_file(&new);
+        }
     }
 }
 

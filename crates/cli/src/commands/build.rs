@@ -227,11 +227,7 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
     if let Some(stage) = args.until {
         cx.ui.note(&format!("stopped after stage {stage}; not made: {}", built.not_made.join(", ")));
     }
-    if let Some(path) = &args.timeline {
-        std::fs::write(path, timeline::svg(&bars(&built))).map_err(|error| {
-            Failure::environment(error).context(format!("cannot write the timeline {}", path.display()))
-        })?;
-    }
+    let bars = bars(&built);
     let report = Report {
         outputs: built
             .outputs
@@ -256,6 +252,12 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
         not_made: built.not_made,
     };
     cx.ui.result(args.output, &report)?;
+    // Last: the images are there, whatever becomes of the picture.
+    if let Some(path) = &args.timeline {
+        std::fs::write(path, timeline::svg(&bars)).map_err(|error| {
+            Failure::environment(error).context(format!("cannot write the timeline {}", path.display()))
+        })?;
+    }
     Ok(Status::Success)
 }
 
