@@ -10,8 +10,8 @@ use selfsame_store::Store;
 /// Kind of the store's cache entries.
 const KIND: &str = "squashfs";
 
-/// How many bytes of blocks stay after a build: those that were used last.
-pub(crate) const LIMIT: u64 = 10 << 30;
+/// How many bytes of compressed blocks stay in the store after a build: those that were used last.
+pub const LIMIT: u64 = 10 << 30;
 
 /// Keys of the blocks that one build made.
 #[derive(Debug, Default)]

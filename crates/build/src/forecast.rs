@@ -2,12 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use selfsame_store::Store;
-
 use crate::event::Stage;
 use crate::execute::{BuildError, Builder, Request};
 use crate::inputs::{Change, LastBuild};
-use crate::lock::Lock;
+use crate::lock::Role;
 use crate::output;
 use crate::plan::{self, Plan};
 use crate::stages;
@@ -88,15 +86,17 @@ fn look(builder: &Builder<'_>, last: Option<&LastBuild>) -> Result<Seen, BuildEr
     });
     Ok(Seen {
         image: output::find(builder.store, builder.image_key(builder.plan_digest()))?.is_some(),
-        missing: missing(builder.lock, builder.store),
+        missing: missing(builder),
         layers: layers.map(|(stage, _)| stage).collect(),
         initramfs: initramfs.transpose()?,
     })
 }
 
-fn missing(lock: &Lock, store: &Store) -> (usize, u64) {
-    let there = |file: &crate::lock::Blob| store.size(&file.sha256) == Some(file.size);
-    let missing = lock.packages.iter().filter(|package| !there(&package.file));
+fn missing(builder: &Builder<'_>) -> (usize, u64) {
+    let there = |file: &crate::lock::Blob| builder.store.size(&file.sha256) == Some(file.size);
+    let installed = builder.is_installed();
+    let needed = builder.lock.packages.iter().filter(|package| !installed || package.role == Role::Boot);
+    let missing = needed.filter(|package| !there(&package.file));
     missing.fold((0, 0), |(count, bytes), package| (count + 1, bytes + package.file.size))
 }
 

@@ -1,6 +1,6 @@
 //! From recipe and lock to an image: plan, sandbox, stages, record.
 
-mod blocks;
+pub mod blocks;
 pub mod event;
 pub mod execute;
 pub mod fetch;
@@ -14,7 +14,7 @@ pub mod plan;
 pub mod recipe;
 pub mod record;
 pub mod resolve;
-mod room;
+pub mod room;
 pub mod sandbox;
 pub mod stages;
 pub mod time;

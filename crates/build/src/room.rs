@@ -2,8 +2,6 @@
 
 use std::error::Error;
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
 
 use selfsame_store::Store;
 
@@ -18,28 +16,33 @@ const TIMES_PACKAGES: u64 = 20;
 /// Programs in the sandbox are ended before less than this is left.
 const KEPT_FREE: u64 = 256 << 20;
 
-/// What is missing to build what `lock` says in `store`, and what is free there now: bytes, the first one a guess.
+/// What is missing to build what `lock` says in `store`, and what is free there now: bytes, the first one a guess that
+/// counts what is built already as if it were still to come.
 pub(crate) fn missing(store: &Store, lock: &Lock) -> (u64, u64) {
     let packages: u64 = lock.packages.iter().map(|package| package.file.size).sum();
+    let there = lock.packages.iter().filter_map(|package| store.size(&package.file.sha256)).sum();
     let needed = packages.saturating_mul(TIMES_PACKAGES).saturating_add(KEPT_FREE);
     let free =
         rustix::fs::statvfs(store.root()).map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
-    let missing = needed.saturating_sub(used(store.root())).saturating_sub(free);
+    let missing = needed.saturating_sub(there).saturating_sub(free);
     // It did not fit, whatever the guess says.
     (missing.max(64 << 20), free)
 }
 
 /// Whether `error` comes of a disk of the store without room. Outputs may lie on another one.
 pub(crate) fn is_cause(error: &BuildError) -> bool {
-    if let BuildError::Output(_) = error {
-        return false;
+    match error {
+        BuildError::Output(_) => false,
+        BuildError::Job(JobError::Failed { status: Status::Disk, .. }) => true,
+        error => disk_is_full(error),
     }
-    if let BuildError::Job(JobError::Failed { status: Status::Disk, .. }) = error {
-        return true;
-    }
+}
+
+/// Whether `error` comes from a disk, or a quota of it, that has no room left.
+pub fn disk_is_full(error: &(dyn Error + 'static)) -> bool {
     let full =
         |error: &io::Error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    let mut cause = Some(error);
     while let Some(error) = cause {
         if error.downcast_ref::<io::Error>().is_some_and(full) {
             return true;
@@ -47,15 +50,4 @@ pub(crate) fn is_cause(error: &BuildError) -> bool {
         cause = error.source();
     }
     false
-}
-
-/// Bytes on the disk below `dir`, as far as it can be looked at.
-fn used(dir: &Path) -> u64 {
-    let Ok(entries) = std::fs::read_dir(dir) else { return 0 };
-    let size = |entry: std::fs::DirEntry| match entry.metadata() {
-        Ok(found) if found.is_dir() => used(&entry.path()),
-        Ok(found) => found.blocks().saturating_mul(512),
-        Err(_) => 0,
-    };
-    entries.flatten().map(size).sum()
 }

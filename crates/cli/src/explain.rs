@@ -9,6 +9,7 @@ use selfsame_build::host::{HostError, PopulateError};
 use selfsame_build::lock::LockError;
 use selfsame_build::recipe::{FilesError, RecipeError};
 use selfsame_build::resolve::{ArchiveError, ResolveError};
+use selfsame_build::room::disk_is_full;
 use selfsame_build::sandbox::Status;
 use selfsame_build::stages::{JobError, UnpackError};
 use selfsame_store::StoreError;
@@ -146,13 +147,6 @@ impl From<ResolveError> for Failure {
             _ => Self::environment(error),
         }
     }
-}
-
-/// Whether `error` comes from a disk (or a quota of it) that has no room left.
-fn disk_is_full(error: &(dyn std::error::Error + 'static)) -> bool {
-    let full =
-        |error: &io::Error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-    causes(error).any(|error| error.downcast_ref::<io::Error>().is_some_and(full))
 }
 
 /// A failure to read or write content: the machine's, if an error of the system is behind it, else the content's.

@@ -1,15 +1,10 @@
 //! The cache: what can be made again, kept under a kind and a key as long as there is room.
 //!
-//! ```text
-//! selfsame cache 1 <kind> <key> <SHA-256 of the payload> <length of the payload>\n
-//! <payload>
-//! ```
-//! As with records, a reader makes the header from what it asked for and what it found, so a flipped bit, a cut file or
-//! an entry under another entry's name is noticed before a byte is used. Unlike records, entries are not synced, a
-//! damaged one counts as missing and is removed, and the oldest go when there are too many.
+//! Entries have the form of records (`sealed`), so nothing damaged is used. Unlike records they are not synced, a damaged
+//! one counts as missing and is removed, and the oldest go when there are too many.
 
 use std::fs::{File, FileTimes};
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -19,7 +14,8 @@ use selfsame_image::digest::Digest;
 use crate::Store;
 use crate::check::Fault;
 use crate::error::{Item, StoreError};
-use crate::fs::{self, Opened, Unfinished, failed, failed_writing};
+use crate::fs::{self, Opened, failed};
+use crate::sealed::Form;
 
 /// An entry whose time of last use is older than this gets a new one when it is used.
 const TOUCHED_AFTER: Duration = Duration::from_secs(3600);
@@ -41,15 +37,8 @@ impl Store {
     /// # Errors
     /// [`StoreError::BadName`] as for records, and what the system says, a full disk included.
     pub fn cache_put(&self, kind: &str, key: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
-        let path = self.cache_path(kind, key)?;
-        let header = header(kind, key, bytes);
-        let size = (header.len() + bytes.len()) as u64;
-        let unfinished = Unfinished::new(self.inner.sessions.path(Some(size))?);
-        let mut file = fs::create_new(unfinished.path(), Some(size))?;
-        let written = file.write_all(header.as_bytes()).and_then(|()| file.write_all(bytes));
-        written.map_err(failed_writing("write", unfinished.path(), Some(size)))?;
-        fs::make_dir(&self.dir("cache").join(kind))?;
-        unfinished.place(&path)
+        let sealed = self.seal(Form::Cached, kind, key, bytes)?;
+        sealed.unfinished.place(&sealed.path)
     }
 
     /// The cache entry of `kind` for `key`; `None` if there is none, or a damaged one, which is removed.
@@ -65,27 +54,26 @@ impl Store {
 
     /// Reads an entry; a damaged one is removed.
     fn cache_read(&self, kind: &str, key: &Digest) -> Result<Found, StoreError> {
-        let path = self.cache_path(kind, key)?;
+        let path = self.sealed_path(Form::Cached, kind, key)?;
         let mut file = match fs::open_regular(&path)? {
             Opened::File(file) => file,
             Opened::Missing | Opened::NotAFile => return Ok(Found::Missing),
         };
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(failed("read", &path))?;
-        let Some(start) = payload(kind, key, &bytes) else {
+        let Some(payload) = Form::Cached.open(kind, key, bytes) else {
             if fs::is_same_file(&file, &path) {
                 // If it cannot be removed, the next one to look at it does not use it either.
                 let _ = std::fs::remove_file(&path);
             }
             return Ok(Found::Damaged);
         };
-        bytes.drain(..start);
-        Ok(Found::Whole(file, bytes))
+        Ok(Found::Whole(file, payload))
     }
 
     /// Whether there is a cache entry of `kind` for `key`. Its bytes are not looked at.
     pub fn cache_contains(&self, kind: &str, key: &Digest) -> bool {
-        self.cache_path(kind, key).is_ok_and(|path| path.is_file())
+        self.sealed_path(Form::Cached, kind, key).is_ok_and(|path| path.is_file())
     }
 
     /// Removes the entries of all kinds that were not used for the longest time, until at most `limit` bytes are left.
@@ -144,12 +132,6 @@ impl Store {
         }
         Ok(())
     }
-
-    /// Where an entry is, or would be.
-    fn cache_path(&self, kind: &str, key: &Digest) -> Result<PathBuf, StoreError> {
-        fs::check_name("cache kind", kind)?;
-        Ok(self.dir("cache").join(kind).join(fs::fan_out(key)))
-    }
 }
 
 /// What is at the place of an entry.
@@ -165,14 +147,4 @@ fn touch(file: &File) {
     if file.metadata().and_then(|found| found.modified()).is_ok_and(old) {
         let _ = file.set_times(FileTimes::new().set_modified(SystemTime::now()));
     }
-}
-
-fn header(kind: &str, key: &Digest, payload: &[u8]) -> String {
-    format!("selfsame cache 1 {kind} {key} {} {}\n", Digest::of(payload), payload.len())
-}
-
-/// Where the payload of a cache file begins, if the file is the entry of `kind` for `key` and whole.
-fn payload(kind: &str, key: &Digest, file: &[u8]) -> Option<usize> {
-    let start = file.iter().take(400).position(|byte| *byte == b'\n')? + 1;
-    (file[..start] == *header(kind, key, &file[start..]).as_bytes()).then_some(start)
 }

@@ -29,6 +29,7 @@ mod error;
 mod fs;
 mod partial;
 mod record;
+mod sealed;
 mod session;
 
 use std::fs::File;

@@ -1,13 +1,6 @@
-//! Records: small immutable facts under a kind and a key.
-//!
-//! ```text
-//! selfsame record 1 <kind> <key> <SHA-256 of the payload> <length of the payload>\n
-//! <payload>
-//! ```
-//! A reader makes the header from what it asked for and what it found and compares the two, so that every bit of the
-//! file is covered, and a record under another record's name is noticed.
+//! Records: small immutable facts under a kind and a key. They are written to last; `sealed` has their form.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::PathBuf;
 
 use selfsame_image::digest::Digest;
@@ -15,7 +8,8 @@ use selfsame_image::digest::Digest;
 use crate::Store;
 use crate::check::Fault;
 use crate::error::{Item, StoreError};
-use crate::fs::{self, Opened, Unfinished, failed, failed_writing};
+use crate::fs::{self, Opened, failed, failed_writing};
+use crate::sealed::{Form, Sealed};
 
 impl Store {
     /// Keeps `bytes` as the record of `kind` for `key`, for good. A record that is there already is replaced as a whole.
@@ -26,16 +20,9 @@ impl Store {
     /// # Errors
     /// [`StoreError::BadName`] unless `kind` is 1 to 100 of the characters `a-z 0-9 . _ -` and does not start with a dot.
     pub fn record_put(&self, kind: &str, key: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
-        let path = self.record_path(kind, key)?;
-        let header = header(kind, key, bytes);
-        let size = (header.len() + bytes.len()) as u64;
-        let unfinished = Unfinished::new(self.inner.sessions.path(Some(size))?);
-        let mut file = fs::create_new(unfinished.path(), Some(size))?;
-        let written = file.write_all(header.as_bytes()).and_then(|()| file.write_all(bytes));
-        written.map_err(failed_writing("write", unfinished.path(), Some(size)))?;
+        let Sealed { file, unfinished, size, path } = self.seal(Form::Record, kind, key, bytes)?;
         fs::freeze(&file, unfinished.path())?;
         file.sync_all().map_err(failed_writing("sync", unfinished.path(), Some(size)))?;
-        fs::make_dir(&self.dir("records").join(kind))?;
         unfinished.place(&path)?;
         path.parent().map_or(Ok(()), fs::sync_dir)
     }
@@ -45,7 +32,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Damaged`] if it is not what was stored; it has then been moved away, and is missing from now on.
     pub fn record_get(&self, kind: &str, key: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
-        let path = self.record_path(kind, key)?;
+        let path = self.sealed_path(Form::Record, kind, key)?;
         let mut file = match fs::open_regular(&path)? {
             Opened::File(file) => file,
             Opened::Missing => return Ok(None),
@@ -53,8 +40,8 @@ impl Store {
         };
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(failed("read", &path))?;
-        match payload(kind, key, &bytes) {
-            Some(payload) => Ok(Some(payload.to_vec())),
+        match Form::Record.open(kind, key, bytes) {
+            Some(payload) => Ok(Some(payload)),
             None => Err(self.damaged_record(kind, key, path, Fault::Record, Some(&file))),
         }
     }
@@ -71,12 +58,6 @@ impl Store {
         Ok(keys)
     }
 
-    /// Where a record is, or would be.
-    fn record_path(&self, kind: &str, key: &Digest) -> Result<PathBuf, StoreError> {
-        fs::check_name("record kind", kind)?;
-        Ok(self.dir("records").join(kind).join(fs::fan_out(key)))
-    }
-
     fn damaged_record(
         &self,
         kind: &str,
@@ -88,15 +69,4 @@ impl Store {
         let moved_to = self.move_aside(&path, &format!("record-{kind}-{key}"), seen);
         StoreError::Damaged { item: Item::Record { kind: kind.to_owned(), key: *key }, fault, moved_to }
     }
-}
-
-fn header(kind: &str, key: &Digest, payload: &[u8]) -> String {
-    format!("selfsame record 1 {kind} {key} {} {}\n", Digest::of(payload), payload.len())
-}
-
-/// The payload of a record file, if it is the record of `kind` for `key` and whole.
-fn payload<'a>(kind: &str, key: &Digest, file: &'a [u8]) -> Option<&'a [u8]> {
-    let end = file.iter().position(|byte| *byte == b'\n')?;
-    let (found, payload) = file.split_at(end + 1);
-    (found == header(kind, key, payload).as_bytes()).then_some(payload)
 }

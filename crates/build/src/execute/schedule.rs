@@ -23,11 +23,11 @@ impl<'a> Builder<'a> {
         plan: Digest,
         key: Digest,
     ) -> Result<Option<Vec<output::File>>, BuildError> {
-        let kept = self.has_layer(Stage::Bootstrap, self.plan.bootstrap)
-            && self.has_layer(Stage::Install, self.plan.install);
+        let kept = self.is_installed();
         self.stage(Stage::Fetch, self.lock.digest(), || {
             // What is installed already is only looked into for boot loaders.
-            let needed = |package: &Package| !kept || self.ends(Stage::Fetch) || package.role == Role::Boot;
+            let all = !kept || self.until == Some(Stage::Fetch);
+            let needed = |package: &Package| all || package.role == Role::Boot;
             crate::fetch::packages(self.lock, needed, self.store, source, self.observer)?;
             Ok(((), false))
         })?;
@@ -199,12 +199,18 @@ impl<'a> Builder<'a> {
         Ok(Some(packed))
     }
 
+    /// Whether the layers are kept that packages are needed for.
+    pub(crate) fn is_installed(&self) -> bool {
+        self.has_layer(Stage::Bootstrap, self.plan.bootstrap)
+            && self.has_layer(Stage::Install, self.plan.install)
+    }
+
     /// Refuses what would only fail after all the work.
     fn can_boot(&self, collected: &stages::collect::Collected) -> Result<(), BuildError> {
         if collected.kernels.is_empty() {
             return Err(BuildError::NoKernel);
         }
-        if collected.generators == 0 { Err(BuildError::NoGenerator) } else { Ok(()) }
+        if collected.has_mkinitramfs { Ok(()) } else { Err(BuildError::NoGenerator) }
     }
 
     /// The packages of the image in the order in which they are unpacked.

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use selfsame_apt::fetch::FetchError;
 use selfsame_image::Epoch;
-use selfsame_store::{Store, StoreError};
+use selfsame_store::{Scratch, Store, StoreError};
 
 use crate::event::{Event, Observer, Stage};
 use crate::fetch::{Source, Wanted};
@@ -235,11 +235,12 @@ struct Apt<'a> {
     dir: PathBuf,
     job: JobDir,
     sources: String,
+    _scratch: Scratch,
 }
 
 impl Drop for Apt<'_> {
     fn drop(&mut self) {
-        // Left behind by a failure here, it is removed by the next lock.
+        // What a failure here leaves goes with the scratch, or is swept when the store is opened again.
         let _ = crate::host::remove_tree(&self.dir);
     }
 }
@@ -251,11 +252,9 @@ impl<'a> Apt<'a> {
         closure: &[&Candidate],
         states: &[crate::lock::ArchiveState],
     ) -> Result<Self, ResolveError> {
-        let dir = request.store.work_dir("resolve")?.join(std::process::id().to_string());
+        let scratch = request.store.scratch()?;
+        let dir = scratch.path().join("apt");
         let work = |source| ResolveError::Work { path: dir.clone(), source };
-        if dir.symlink_metadata().is_ok() {
-            crate::host::remove_tree(&dir).map_err(work)?;
-        }
         std::fs::create_dir_all(dir.join("files")).map_err(work)?;
         let owner = Some(request.host.shift.first());
         std::os::unix::fs::chown(dir.join("files"), owner, owner).map_err(work)?;
@@ -290,7 +289,7 @@ impl<'a> Apt<'a> {
             }
         }
         let sandbox = Sandbox { program: request.program.to_owned(), host: *request.host };
-        Ok(Self { request, sandbox, dir, job, sources })
+        Ok(Self { request, sandbox, dir, job, sources, _scratch: scratch })
     }
 
     /// apt's choice: the base in the order of its installation, and the actions for the rest.
@@ -357,8 +356,11 @@ impl<'a> Apt<'a> {
             let words = lines.filter(|line| !noise.contains(&line.as_str())).collect();
             return Err(ResolveError::Unsatisfiable { words });
         }
-        let path = self.dir.join("files/var/tmp/simulated");
-        let text = std::fs::read_to_string(&path).map_err(|source| ResolveError::Work { path, source })?;
+        let text = crate::host::open_below(&self.dir.join("files"), "var/tmp/simulated");
+        let text = text.and_then(std::io::read_to_string).map_err(|source| ResolveError::Work {
+            path: self.dir.join("files/var/tmp/simulated"),
+            source,
+        })?;
         Ok(simulation::parse(&text)?)
     }
 }

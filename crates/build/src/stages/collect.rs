@@ -14,6 +14,7 @@ use crate::host::{self, CaptureLimits, DirContents};
 
 use super::finalise::finalise;
 use super::initramfs;
+use super::job;
 use super::layers::Layer;
 
 /// The tree of the layers below the last one, and where its files are.
@@ -36,8 +37,8 @@ pub(crate) struct Collected {
     pub(crate) hidden: Vec<(&'static str, bool)>,
     /// What initramfs hooks share.
     pub(crate) hook_functions: Option<Content>,
-    /// How many programs there are that make an initramfs.
-    pub(crate) generators: usize,
+    /// Whether there is a mkinitramfs where jobs look for programs.
+    pub(crate) has_mkinitramfs: bool,
     /// The kernels, by version, whatever the recipe excludes.
     pub(crate) kernels: BTreeMap<String, Content>,
     /// Keeps the lower layers mounted.
@@ -86,7 +87,8 @@ pub(crate) fn collect(builder: &Builder<'_>, base: Base, top: &Layer) -> Result<
         Some(Item::Leaf(_, Kind::File(content))) => Some(*content),
         _ => None,
     };
-    let generators = usize::from(tree.get(b"usr/sbin/mkinitramfs").is_some());
+    let has = |dir: &&str| tree.get(format!("{dir}/mkinitramfs").as_bytes()).is_some();
+    let has_mkinitramfs = job::PROGRAM_DIRS.iter().any(|dir| has(&dir.trim_start_matches('/')));
     tree.remove_matching(&builder.recipe.exclude);
     tree.compact();
     Ok(Collected {
@@ -95,7 +97,7 @@ pub(crate) fn collect(builder: &Builder<'_>, base: Base, top: &Layer) -> Result<
         visible,
         hidden,
         hook_functions,
-        generators,
+        has_mkinitramfs,
         kernels,
         _base: (_mounted, _dir),
     })

@@ -83,7 +83,7 @@ fn tail_text(tail: &[String]) -> String {
 /// The environment of every program in the sandbox. Nothing of the machine's own environment gets in.
 pub(crate) fn environment(epoch: Epoch, locale: &str) -> Vec<(OsString, OsString)> {
     let epoch = epoch.0.to_string();
-    let path = format!("{JOB}/shims:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    let path = format!("{JOB}/shims:{}", PROGRAM_DIRS.join(":"));
     [
         ("PATH", path.as_str()),
         ("HOME", "/root"),
@@ -110,6 +110,10 @@ pub(crate) const SHIMS: &[(&str, &str)] = &[
     // The initramfs is generated once, at the end, not after every package that asks for it.
     ("update-initramfs", "#!/bin/sh\nexit 0\n"),
 ];
+
+/// Where programs of the image are looked for, in this order.
+pub(crate) const PROGRAM_DIRS: [&str; 6] =
+    ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
 /// The locale of programs, unless a job wants another.
 pub(crate) const LOCALE: &str = "C.UTF-8";

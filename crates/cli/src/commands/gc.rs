@@ -1,12 +1,13 @@
 //! `selfsame store gc`
 
+use std::fmt;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
-use selfsame_build::host;
 use selfsame_build::stages::{Unused, Why, sweep};
+use selfsame_build::{blocks, host};
 use selfsame_store::Store;
 use serde::Serialize;
 
@@ -28,8 +29,9 @@ pub struct Args {
     /// Directory of the store [default: SELFSAME_STORE, else selfsame in the user's cache directory]
     #[arg(long, value_name = "DIR")]
     store: Option<PathBuf>,
-    /// How much of the compressed blocks stays, in bytes or with KiB, MiB, GiB or TiB
-    #[arg(long, value_name = "SIZE", default_value = "10GiB")]
+    /// How much of the compressed blocks stays, in bytes or with KiB, MiB, GiB or TiB; more than the default does not
+    /// outlive the next build
+    #[arg(long, value_name = "SIZE", default_value_t = Size(blocks::LIMIT))]
     cache: Size,
     /// Results of stages that were not used for this many days go
     #[arg(long, value_name = "DAYS", default_value_t = 30)]
@@ -49,6 +51,13 @@ struct Size(u64);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected a whole number of bytes, or one with KiB, MiB, GiB or TiB")]
 struct SizeError;
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (unit, size) = (1 << 30, self.0);
+        if size % unit == 0 { write!(f, "{}GiB", size / unit) } else { write!(f, "{size}") }
+    }
+}
 
 impl FromStr for Size {
     type Err = SizeError;

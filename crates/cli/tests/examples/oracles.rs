@@ -10,7 +10,7 @@ use selfsame_build::host::{CaptureLimits, IdShift, capture};
 use selfsame_build::lock::{Lock, Role};
 use selfsame_image::deb::Deb;
 use selfsame_image::tree::{Content, Item, Kind, text};
-use selfsame_image::{Digest, Tree, initramfs};
+use selfsame_image::{Digest, Tree, initramfs, iso9660};
 use selfsame_testkit::readme::workspace;
 use selfsame_testkit::{is_root, may_skip, oracle, oracle_text};
 
@@ -118,43 +118,71 @@ fn the_kernel_mounts_exactly_the_manifest() {
 
 #[test]
 fn xorriso_and_isoinfo_list_exactly_the_image() {
-    let expected: BTreeSet<&str> = [
-        "/.disk/info",
-        "/boot/grub/grub.cfg",
-        "/isolinux/boot.cat",
-        "/isolinux/isolinux.bin",
-        "/isolinux/isolinux.cfg",
-        "/isolinux/ldlinux.c32",
-        "/live/filesystem.squashfs",
-        "/live/initrd.img",
-        "/live/vmlinuz",
-    ]
-    .into();
-    let files = |listing: &str| -> BTreeSet<String> {
-        let paths = listing.lines().map(|line| line.trim().trim_matches('\''));
-        paths
-            .filter(|path| {
-                path.rsplit('/')
-                    .next()
-                    .is_some_and(|name| name.contains('.') || name == "info" || name == "vmlinuz")
-            })
-            .map(str::to_owned)
-            .collect()
-    };
-    let expected: BTreeSet<String> =
-        expected.into_iter().filter(|path| *path != "/isolinux/boot.cat").map(str::to_owned).collect();
+    let iso = fs::File::open(output(".iso")).unwrap();
+    let volume = iso9660::open(&iso).unwrap();
+    let tree = iso9660::read_tree(&iso, &volume, iso9660::Names::RockRidge).unwrap();
+    // Where each file begins and how long it is, as xorriso says it; and all that `ls -l` says, as isoinfo says it.
+    let (mut places, mut entries, mut paths) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    tree.walk(|path, entry| {
+        let path = format!("/{}", String::from_utf8(path.to_vec()).unwrap());
+        // The epoch of the example, 2026-08-01T00:00:00Z.
+        assert_eq!(entry.meta.mtime, 1_785_542_400, "{path}");
+        let mut kind = ("d", 2048);
+        if let Item::Leaf(_, Kind::File(extents)) = entry.item {
+            let size: u64 = extents.iter().map(|extent| extent.len).sum();
+            kind = ("-", size);
+            places.insert((path.clone(), extents[0].at / 2048, size));
+        }
+        let bits = (0..9).rev().map(|bit| if entry.meta.mode >> bit & 1 == 1 { bit % 3 } else { 3 });
+        let mode: String = bits.map(|bit| ["x", "w", "r", "-"][bit]).collect();
+        let (kind, size) = kind;
+        let line = format!("{kind}{mode} {} {} {size} Aug 1 2026", entry.meta.uid, entry.meta.gid);
+        entries.insert((path.clone(), line));
+        paths.insert(path);
+        Ok::<(), ()>(())
+    })
+    .unwrap();
+    assert!(places.len() == 8 && entries.len() == 14, "{entries:?}");
+
     let mut xorriso = Command::new("xorriso");
-    xorriso.arg("-indev").arg(output(".iso")).args(["-find", "/", "-type", "f"]);
+    xorriso.arg("-indev").arg(output(".iso")).args(["-find", "/", "--", "-find", "/", "-exec", "report_lba"]);
     let Some(listing) = oracle_text(&mut xorriso) else { return };
-    assert_eq!(files(&listing), expected);
-    let Some(listing) = oracle_text(Command::new("isoinfo").args(["-R", "-f", "-i"]).arg(output(".iso")))
+    let names = listing.lines().filter_map(|line| line.strip_prefix('\'')?.strip_suffix('\''));
+    assert_eq!(names.map(str::to_owned).collect::<BTreeSet<_>>(), paths);
+    let found = listing.lines().filter_map(|line| {
+        let mut fields = line.strip_prefix("File data lba:")?.split(',').skip(1).map(str::trim);
+        let (start, _, size) = (fields.next()?, fields.next()?, fields.next()?);
+        let path = fields.next()?.trim_matches('\'').to_owned();
+        Some((path, start.parse().unwrap(), size.parse().unwrap()))
+    });
+    assert_eq!(found.collect::<BTreeSet<_>>(), places);
+
+    let Some(listing) = oracle_text(Command::new("isoinfo").args(["-R", "-l", "-i"]).arg(output(".iso")))
     else {
         return;
     };
-    let listed: BTreeSet<String> = files(&listing).into_iter().filter(|path| path != "/.disk").collect();
-    assert_eq!(listed, expected);
+    let (mut dir, mut listed) = (String::new(), BTreeSet::new());
+    for line in listing.lines().filter(|line| !line.is_empty()) {
+        if let Some(path) = line.strip_prefix("Directory listing of ") {
+            dir = path.to_owned();
+            continue;
+        }
+        let (left, name) = line.split_once("] ").unwrap();
+        let words: Vec<&str> = left.split_whitespace().collect();
+        let [mode, _links, uid, gid, size, month, day, year] = words[..8] else { panic!("{line}") };
+        let path = match name.trim() {
+            ".." => continue,
+            "." if dir == "/" => "/".to_owned(),
+            "." => continue,
+            name => format!("{dir}{name}"),
+        };
+        listed.insert((path, format!("{mode} {uid} {gid} {size} {month} {day} {year}")));
+    }
+    assert_eq!(listed, entries);
+
     let dir = tempfile::tempdir().unwrap();
-    for (path, name) in [("/live/vmlinuz", "kernel"), ("/live/initrd.img", "initramfs")] {
+    let parts = [("/live/vmlinuz", "kernel"), ("/live/initrd.img", "initramfs")];
+    for (path, name) in parts.into_iter().chain([("/live/filesystem.squashfs", "squashfs")]) {
         let to = dir.path().join(name);
         extract(path, &to);
         assert_eq!(content(&to), component(name));

@@ -94,6 +94,16 @@ impl FromStr for Codec {
 }
 
 impl Codec {
+    /// The library that does the work and its version: one of [`LIBRARIES`].
+    pub fn library(self) -> &'static str {
+        let index = match self {
+            Self::Gzip { .. } => 0,
+            Self::Xz { .. } => 1,
+            Self::Zstd { .. } => 2,
+        };
+        LIBRARIES[index].1
+    }
+
     /// Compresses `block` on this thread. The bytes depend on `self`, `block` and [`LIBRARIES`] alone.
     pub fn compress(self, block: &[u8]) -> io::Result<Vec<u8>> {
         match self {
@@ -248,6 +258,15 @@ mod tests {
 
     fn sample() -> Vec<u8> {
         (0..100_000u32).flat_map(|n| (n / 7).to_le_bytes()).collect()
+    }
+
+    #[test]
+    fn each_codec_names_its_own_library() {
+        for codec in ["gzip:1", "xz:1", "zstd:1"] {
+            let library = codec.parse::<Codec>().unwrap().library();
+            let (name, _) = LIBRARIES.iter().find(|(_, known)| *known == library).unwrap();
+            assert!(codec.starts_with(name), "{codec}: {library}");
+        }
     }
 
     #[test]

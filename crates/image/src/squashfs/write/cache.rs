@@ -2,7 +2,7 @@
 
 use super::cut::{Unit, tail};
 use super::plan::Wanted;
-use crate::codec::{Codec, LIBRARIES};
+use crate::codec::Codec;
 use crate::digest::{Digest, Hasher};
 use crate::squashfs::layout::{DATA_RAW, wide};
 
@@ -56,13 +56,11 @@ impl Stored {
 /// The name of the stored form of `unit`: a digest of everything that decides its bytes.
 pub(super) fn key(unit: &Unit, wanted: &[Wanted], codec: Codec, block_size: u32) -> Digest {
     let mut hasher = Hasher::new();
-    let library = LIBRARIES.iter().find(|(name, _)| codec.to_string().starts_with(name));
     let kind = match unit {
         Unit::Run { .. } => "run",
         Unit::Fragment { .. } => "fragment",
     };
-    let head =
-        format!("squashfs {kind} 1\n{codec}\n{}\n{block_size}\n", library.map_or("", |(_, version)| version));
+    let head = format!("squashfs {kind} 1\n{codec}\n{}\n{block_size}\n", codec.library());
     hasher.update(head.as_bytes());
     let mut part = |file: usize, at: u64, length: u64| {
         let content = &wanted[file].content;
