@@ -11,7 +11,7 @@ use crate::sandbox::Status;
 use crate::stages::JobError;
 
 /// What a build takes at its height for each byte of its packages, everything counted that lies in the store: plain
-/// packages, layers, blocks, parts and images. Measured 14 to 19 on the examples.
+/// packages, layers, blocks, parts and images. Measured: 17 for `examples/tiny`, 11 for `examples/live`.
 const TIMES_PACKAGES: u64 = 20;
 /// Programs in the sandbox are ended before less than this is left.
 const KEPT_FREE: u64 = 256 << 20;
