@@ -32,6 +32,7 @@ use crate::stages::layers::{self, Layer, NewLayer};
 use crate::stages::pack::Packed;
 
 pub use error::BuildError;
+pub(crate) use schedule::needs;
 
 /// Stages after which a build can stop. The later ones leave nothing that a later build could use without the rest.
 pub const UNTIL: [Stage; 8] = [
@@ -324,21 +325,30 @@ impl<'a> Builder<'a> {
         }
     }
 
+    /// The layer of `stage`, which consists of it alone.
     fn layer(
         &self,
         stage: Stage,
         key: Digest,
         make: impl FnOnce(NewLayer) -> Result<Layer, BuildError>,
     ) -> Result<Layer, BuildError> {
-        self.stage(stage, key, || {
-            let new = || NewLayer::create(self.store, stage, key, self.host);
-            let at = (self.store, stage, key, self.host);
-            // What lies on a layer that was made again may not fit it: programs of packages are not all deterministic.
-            let wanted = self.uses_kept() && !self.remade.load(Ordering::Relaxed);
-            let (layer, kept) = layers::obtain(at, wanted, || self.waits(stage), || make(new()?))?;
-            self.remade.fetch_or(!kept, Ordering::Relaxed);
-            Ok((layer, kept))
-        })
+        self.stage(stage, key, || self.obtain(stage, key, make))
+    }
+
+    /// The layer of `stage` with `key`, and whether it was kept.
+    fn obtain(
+        &self,
+        stage: Stage,
+        key: Digest,
+        make: impl FnOnce(NewLayer) -> Result<Layer, BuildError>,
+    ) -> Result<(Layer, bool), BuildError> {
+        let new = || NewLayer::create(self.store, stage, key, self.host);
+        let at = (self.store, stage, key, self.host);
+        // What lies on a layer that was made again may not fit it: programs of packages are not all deterministic.
+        let wanted = self.uses_kept() && !self.remade.load(Ordering::Relaxed);
+        let (layer, kept) = layers::obtain(at, wanted, || self.waits(stage), || make(new()?))?;
+        self.remade.fetch_or(!kept, Ordering::Relaxed);
+        Ok((layer, kept))
     }
 
     pub(crate) fn has_layer(&self, stage: Stage, key: Digest) -> bool {
@@ -363,14 +373,13 @@ impl<'a> Builder<'a> {
         Blocks { store: self.store, only: self.own_blocks.as_ref() }
     }
 
-    /// Stages whose results are layers, and their keys.
-    pub(crate) fn layer_keys(&self) -> [(Stage, Digest); 4] {
-        [
-            (Stage::Bootstrap, self.plan.bootstrap),
-            (Stage::Install, self.plan.install),
-            (Stage::Settings, self.plan.settings),
-            (Stage::Customise, self.plan.customise),
-        ]
+    /// Stages whose results are layers, and the keys of all layers, from the lowest to the topmost.
+    pub(crate) fn layer_keys(&self) -> Vec<(Stage, Digest)> {
+        let groups = self.plan.groups.iter().map(|key| (Stage::Install, *key));
+        let mut keys = vec![(Stage::Bootstrap, self.plan.bootstrap)];
+        keys.extend(groups);
+        keys.extend([(Stage::Settings, self.plan.settings), (Stage::Customise, self.plan.customise)]);
+        keys
     }
 
     /// Keeps what this build depended on, so that the next one can say what changed. `visible` is what mkinitramfs could
@@ -391,14 +400,19 @@ impl<'a> Builder<'a> {
 
     fn report_cached(&self) {
         let iso = self.plan.outputs.iter().find(|(output, _)| *output == Output::Iso).map(|(_, key)| *key);
-        let layers = self.layer_keys().map(|(stage, key)| (stage, Some(key)));
-        let before = [(Stage::Fetch, Some(self.lock.digest()))];
+        let before = [
+            (Stage::Fetch, Some(self.lock.digest())),
+            (Stage::Bootstrap, Some(self.plan.bootstrap)),
+            (Stage::Install, Some(self.plan.install())),
+        ];
         let after = [
+            (Stage::Settings, Some(self.plan.settings)),
+            (Stage::Customise, Some(self.plan.customise)),
             (Stage::Finalise, Some(self.plan.tree)),
             (Stage::Pack, Some(self.plan.squashfs)),
             (Stage::Assemble, iso),
         ];
-        let stages = before.into_iter().chain(layers).chain(after);
+        let stages = before.into_iter().chain(after);
         let mut reports = self.reports.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         for (stage, key) in stages.filter_map(|(stage, key)| Some((stage, key?))) {
             self.observer.on(Event::StageFinished { stage, cached: true });

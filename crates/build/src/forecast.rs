@@ -3,9 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::event::Stage;
-use crate::execute::{BuildError, Builder, Request};
+use crate::execute::{BuildError, Builder, Request, needs};
 use crate::inputs::{Change, LastBuild};
-use crate::lock::Role;
 use crate::output;
 use crate::plan::{self, Plan};
 use crate::stages;
@@ -48,6 +47,13 @@ pub enum Reason {
         /// Their length in bytes.
         bytes: u64,
     },
+    /// It has several layers, of which so many of all are kept.
+    Part {
+        /// How many of the lowest are kept: at least one, and not all.
+        kept: usize,
+        /// How many there are.
+        of: usize,
+    },
     /// Later stages need what it makes, which is never kept.
     Needed(Vec<Stage>),
 }
@@ -61,6 +67,8 @@ struct Seen {
     missing: (usize, u64),
     /// Stages whose layers are there.
     layers: BTreeSet<Stage>,
+    /// How many of the lowest groups of packages are there, of how many.
+    groups: (usize, usize),
     /// Whether the initramfs is there; `None` if it cannot be known which one it will be.
     initramfs: Option<bool>,
 }
@@ -77,8 +85,12 @@ pub fn forecast(request: &Request<'_>) -> Result<Vec<Forecast>, BuildError> {
 }
 
 fn look(builder: &Builder<'_>, last: Option<&LastBuild>) -> Result<Seen, BuildError> {
-    let layers = builder.layer_keys();
-    let layers = layers.into_iter().filter(|(stage, key)| builder.has_layer(*stage, *key));
+    let keys = builder.layer_keys();
+    let there = |(stage, key): &(Stage, _)| builder.has_layer(*stage, *key);
+    // A stage of several layers is there if all of them are.
+    let gone: BTreeSet<Stage> = keys.iter().filter(|key| !there(key)).map(|(stage, _)| *stage).collect();
+    let layers = keys.iter().map(|(stage, _)| *stage).chain([Stage::Install]);
+    let groups: Vec<bool> = keys.iter().filter(|(stage, _)| *stage == Stage::Install).map(there).collect();
     let visible = last.and_then(|last| last.visible(builder.plan.customise));
     let initramfs = visible.map(|visible| {
         let key = plan::initramfs_key(visible, builder.recipe.initramfs_codec, builder.epoch());
@@ -86,18 +98,19 @@ fn look(builder: &Builder<'_>, last: Option<&LastBuild>) -> Result<Seen, BuildEr
     });
     Ok(Seen {
         image: output::find(builder.store, builder.image_key(builder.plan_digest()))?.is_some(),
-        missing: missing(builder),
-        layers: layers.map(|(stage, _)| stage).collect(),
+        missing: missing(builder)?,
+        layers: layers.filter(|stage| !gone.contains(stage)).collect(),
+        groups: (groups.iter().take_while(|there| **there).count(), groups.len()),
         initramfs: initramfs.transpose()?,
     })
 }
 
-fn missing(builder: &Builder<'_>) -> (usize, u64) {
+fn missing(builder: &Builder<'_>) -> Result<(usize, u64), BuildError> {
     let there = |file: &crate::lock::Blob| builder.store.size(&file.sha256) == Some(file.size);
-    let installed = builder.is_installed();
-    let needed = builder.lock.packages.iter().filter(|package| !installed || package.role == Role::Boot);
+    let packages = builder.to_unpack()?.concat();
+    let needed = builder.lock.packages.iter().filter(|package| needs(&packages, package));
     let missing = needed.filter(|package| !there(&package.file));
-    missing.fold((0, 0), |(count, bytes), package| (count + 1, bytes + package.file.size))
+    Ok(missing.fold((0, 0), |(count, bytes), package| (count + 1, bytes + package.file.size)))
 }
 
 /// What follows from the plan, from what the last build of the image had, and from what is in the store.
@@ -144,6 +157,13 @@ fn judge(plan: &Plan, last: Option<&LastBuild>, seen: &Seen) -> Vec<Forecast> {
                     && let Some(later) = later.into_iter().find(|inputs| own(inputs))
                 {
                     reasons = vec![Reason::Needed(vec![later.stage])];
+                }
+                Verdict::Runs(reasons)
+            }
+            Stage::Install if !seen.layers.contains(&Stage::Install) => {
+                let (kept, of) = seen.groups;
+                if seen.layers.contains(&Stage::Bootstrap) && kept > 0 {
+                    reasons.insert(0, Reason::Part { kept, of });
                 }
                 Verdict::Runs(reasons)
             }
@@ -255,6 +275,14 @@ mod tests {
         pack: Runs([Needed([Assemble])])
         assemble: Runs([Changed(Changed("volume id"))])
         "#);
+    }
+
+    #[test]
+    fn groups_that_are_kept_are_counted() {
+        let mut seen = Seen { layers: all_layers(), groups: (2, 3), ..Seen::default() };
+        seen.layers.remove(&Stage::Install);
+        let text = text(&planned(|_, _| ()), Some(&last()), &seen);
+        assert!(text.contains("install: Runs([Part { kept: 2, of: 3 }, Gone])"), "{text}");
     }
 
     #[test]

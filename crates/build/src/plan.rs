@@ -30,8 +30,8 @@ pub struct Plan {
     pub epoch: Epoch,
     /// Unpacked and configured Essential set.
     pub bootstrap: Digest,
-    /// All packages installed.
-    pub install: Digest,
+    /// Each group of packages installed, in order; the first one lies on the bootstrap.
+    pub groups: Vec<Digest>,
     /// Host name, locale and time zone set.
     pub settings: Digest,
     /// Overlay, users and hooks applied.
@@ -46,13 +46,20 @@ pub struct Plan {
     pub inputs: Vec<StageInputs>,
 }
 
+impl Plan {
+    /// All packages installed: the last group, or the bootstrap if there is none.
+    pub(crate) fn install(&self) -> Digest {
+        self.groups.last().copied().unwrap_or(self.bootstrap)
+    }
+}
+
 /// Plans the build of `recipe` as pinned by `lock`.
 ///
 /// # Errors
 /// The name of a package or step of the lock that makes no sense; [`Lock`]s that were parsed have none.
 pub fn plan(recipe: &Recipe, lock: &Lock, inputs: &Inputs, epoch: Epoch) -> Result<Plan, String> {
     let bootstrap = bootstrap_key(lock, epoch)?.finish(Stage::Bootstrap);
-    let install = install_key(lock, bootstrap.key)?.finish(Stage::Install);
+    let (groups, install) = install_keys(lock, bootstrap.key)?;
     let settings = settings_key(recipe, install.key).finish(Stage::Settings);
     let customise = customise_key(recipe, lock, inputs, settings.key).finish(Stage::Customise);
     let tree = tree_key(recipe, customise.key).finish(Stage::Finalise);
@@ -78,8 +85,8 @@ pub fn plan(recipe: &Recipe, lock: &Lock, inputs: &Inputs, epoch: Epoch) -> Resu
         Output::Iso => iso.key,
     };
     let outputs = recipe.outputs.iter().map(|o| (*o, output(*o))).collect();
-    let keys = [&bootstrap, &install, &settings, &customise, &tree, &squashfs].map(|inputs| inputs.key);
-    let [bootstrap_key, install_key, settings_key, customise_key, tree_key, squashfs_key] = keys;
+    let keys = [&bootstrap, &settings, &customise, &tree, &squashfs].map(|inputs| inputs.key);
+    let [bootstrap_key, settings_key, customise_key, tree_key, squashfs_key] = keys;
     let mut inputs = vec![bootstrap, install, settings, customise, tree];
     match recipe.bootable() {
         true => inputs.extend([initramfs, squashfs, iso]),
@@ -88,7 +95,7 @@ pub fn plan(recipe: &Recipe, lock: &Lock, inputs: &Inputs, epoch: Epoch) -> Resu
     Ok(Plan {
         epoch,
         bootstrap: bootstrap_key,
-        install: install_key,
+        groups,
         settings: settings_key,
         customise: customise_key,
         tree: tree_key,
@@ -109,17 +116,26 @@ fn bootstrap_key(lock: &Lock, epoch: Epoch) -> Result<Key, String> {
     Ok(key)
 }
 
-fn install_key(lock: &Lock, bootstrap: Digest) -> Result<Key, String> {
-    let mut key = Key::new("install", Some((Stage::Bootstrap, bootstrap)));
-    let steps = lock.install.steps().ok_or("install.steps")?;
-    key.add("script", script::install(&steps));
-    for step in &steps {
-        let (Step::Unpack(names) | Step::Configure(names)) = step;
-        for name in names {
-            key.package(lock.image_package(name).ok_or(*name)?);
+/// The keys of all groups, and what they depend on together.
+fn install_keys(lock: &Lock, bootstrap: Digest) -> Result<(Vec<Digest>, StageInputs), String> {
+    let mut facts = Facts::default();
+    facts.note(&after(Stage::Bootstrap), &bootstrap.to_string());
+    let (mut keys, mut below) = (Vec::new(), bootstrap);
+    for group in &lock.install.groups {
+        let mut key = Key { facts, ..Key::new("install", None) };
+        key.hash("after", below);
+        let steps = group.parsed().ok_or("install.groups")?;
+        key.add("script", script::install(&steps));
+        for step in &steps {
+            let (Step::Unpack(names) | Step::Configure(names)) = step;
+            for name in names {
+                key.package(lock.image_package(name).ok_or(*name)?);
+            }
         }
+        StageInputs { key: below, facts, .. } = key.finish(Stage::Install);
+        keys.push(below);
     }
-    Ok(key)
+    Ok((keys, StageInputs { stage: Stage::Install, key: below, facts }))
 }
 
 fn settings_key(recipe: &Recipe, install: Digest) -> Key {
@@ -176,7 +192,7 @@ fn initramfs_facts(visible: Digest, codec: codec::Codec, epoch: Epoch) -> Key {
     key.hash("after", visible);
     key.environment(epoch, "C");
     key.add("script", script::initramfs());
-    key.add("functions", script::HOOK_FUNCTIONS);
+    key.add("functions", [script::HOOK_FUNCTIONS, script::COPY_FILE].concat());
     HIDDEN.iter().for_each(|path| key.add("hidden", path));
     key.codec(codec);
     key
@@ -281,7 +297,7 @@ mod tests {
     fn a_change_reaches_its_stage_and_those_after_it_and_no_other() {
         let base = planned(|_, _, _| ());
         let hook = planned(|_, _, inputs| inputs.hooks[0] = Digest::of(b"other"));
-        assert_eq!((base.bootstrap, base.install), (hook.bootstrap, hook.install));
+        assert_eq!((base.bootstrap, &base.groups), (hook.bootstrap, &hook.groups));
         assert_ne!(base.customise, hook.customise);
         assert_ne!(base.outputs, hook.outputs);
         let codec = planned(|recipe, _, _| recipe.squashfs.block_size = 4096);
@@ -292,7 +308,7 @@ mod tests {
             dpkg.file.sha256 = Digest::of(b"new dpkg");
         });
         assert_ne!(base.bootstrap, package.bootstrap);
-        assert_ne!(base.install, package.install);
+        assert_ne!(base.groups, package.groups);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use selfsame_image::Digest;
 use super::{BuildError, Builder};
 use crate::event::{Event, Stage};
 use crate::fetch::Source;
-use crate::lock::{Package, Role, Step};
+use crate::lock::{Package, Role};
 use crate::output;
 use crate::recipe::Output;
 use crate::stages;
@@ -23,23 +23,23 @@ impl<'a> Builder<'a> {
         plan: Digest,
         key: Digest,
     ) -> Result<Option<Vec<output::File>>, BuildError> {
-        let kept = self.is_installed();
+        let layers = self.to_unpack()?;
+        let packages = layers.concat();
         self.stage(Stage::Fetch, self.lock.digest(), || {
             // What is installed already is only looked into for boot loaders.
-            let all = !kept || self.until == Some(Stage::Fetch);
-            let needed = |package: &Package| all || package.role == Role::Boot;
+            let all = self.until == Some(Stage::Fetch);
+            let needed = |package: &Package| all || needs(&packages, package);
             crate::fetch::packages(self.lock, needed, self.store, source, self.observer)?;
             Ok(((), false))
         })?;
         if self.ends(Stage::Fetch) {
             return Ok(None);
         }
-        let packages = self.installed()?;
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
             // However this ends, nothing is compressed beforehand any more.
             let _stop = StopOnDrop(&stop);
-            let debs = (!kept).then(|| self.prepare(&packages, &stop, scope));
+            let debs = (!packages.is_empty()).then(|| self.prepare(&layers, &packages, &stop, scope));
             let Some(collected) = self.stages_in_sandbox(debs.as_ref(), scope)? else { return Ok(None) };
             let visible = collected.0.visible;
             // From here on the real tree is compressed, which finds what was done beforehand.
@@ -51,28 +51,30 @@ impl<'a> Builder<'a> {
         })
     }
 
-    /// Starts a thread that decompresses `packages`, those of the bootstrap first, and then compresses what is in them
-    /// until `stop` is set.
+    /// Starts a thread that decompresses the packages of `layers`, one layer after the other, and then compresses what is
+    /// in `packages`, which are all of them, until `stop` is set.
     fn prepare<'scope>(
         &'scope self,
+        layers: &'scope [Vec<&'a Package>],
         packages: &'scope [&'a Package],
         stop: &'scope AtomicBool,
         scope: &'scope std::thread::Scope<'scope, '_>,
     ) -> Coming {
-        let ((send_base, base), (send_all, all)) = (mpsc::channel(), mpsc::channel());
+        let (senders, receivers): (Vec<_>, Vec<_>) = layers.iter().map(|_| mpsc::channel()).unzip();
         scope.spawn(move || {
-            let (first, rest) = packages.split_at(self.lock.install.base.len().min(packages.len()));
-            let mut waiting = Some(send_base);
-            let debs = self.stage(Stage::Unpack, self.plan.install, || {
+            let mut senders = senders.into_iter();
+            let debs = self.stage(Stage::Unpack, self.plan.install(), || {
                 self.observer.on(Event::Total { stage: Stage::Unpack, amount: packages.len() as u64 });
-                let base = PlainDebs::new(self)?.and(self, first)?;
-                // Nobody waits for them any more if the build failed meanwhile.
-                waiting.take().map(|send| send.send(Ok(base.clone())));
-                Ok((base.and(self, rest)?, false))
+                let mut debs = PlainDebs::new(self)?;
+                for layer in layers {
+                    debs = debs.and(self, layer)?;
+                    // Nobody waits for them any more if the build failed meanwhile.
+                    senders.next().map(|sender| sender.send(Ok(debs.clone())));
+                }
+                Ok((debs, false))
             });
             match debs {
                 Ok(debs) => {
-                    let _ = send_all.send(Ok(debs.clone()));
                     let squashfs = self.plan.outputs.iter().any(|(output, _)| *output != Output::Tar);
                     if squashfs && self.until.is_none() {
                         let start = self.begun.elapsed().as_secs_f64();
@@ -82,47 +84,60 @@ impl<'a> Builder<'a> {
                     }
                 }
                 // Whoever waits next gets the error.
-                Err(error) => drop(waiting.unwrap_or(send_all).send(Err(error))),
+                Err(error) => drop(senders.next().map(|sender| sender.send(Err(error)))),
             }
         });
-        Coming { base, all }
+        Coming(receivers)
     }
 
-    /// All stages that run programs of packages but the last one, and what they made.
+    /// All stages that run programs of packages but the last one, and what they made: the tree, and the layers it lies
+    /// in, the topmost first.
     fn stages_in_sandbox<'scope>(
         &'scope self,
         debs: Option<&Coming>,
         scope: &'scope std::thread::Scope<'scope, '_>,
-    ) -> Result<Option<(stages::collect::Collected, [Layer; 4])>, BuildError> {
+    ) -> Result<Option<(stages::collect::Collected, Vec<Layer>)>, BuildError> {
         // Layers that were there a moment ago may be gone now; only then is there nothing to make them of.
-        let gone = |stage| move || BuildError::Gone { stage };
+        let debs_of = |stage, layer| match debs {
+            Some(coming) => coming.of(layer),
+            None => Err(BuildError::Gone { stage }),
+        };
         if self.ends(Stage::Unpack) {
             debs.map_or(Ok(()), Coming::finish)?;
             return Ok(None);
         }
         let bootstrap = self.layer(Stage::Bootstrap, self.plan.bootstrap, |new| {
-            let debs = debs.ok_or_else(gone(Stage::Bootstrap))?.base()?;
-            stages::bootstrap::run(self, &debs, new)
+            stages::bootstrap::run(self, &debs_of(Stage::Bootstrap, 0)?, new)
         })?;
         if self.ends(Stage::Bootstrap) {
             return Ok(None);
         }
-        let install = self.layer(Stage::Install, self.plan.install, |new| {
-            let debs = debs.ok_or_else(gone(Stage::Install))?.all()?;
-            stages::install::run(self, &debs, &bootstrap, new)
+        let mut layers = vec![bootstrap];
+        self.stage(Stage::Install, self.plan.install(), || {
+            let groups = &self.lock.install.groups;
+            let amount = self.to_unpack()?.iter().skip(1).map(|layer| 2 * layer.len() as u64).sum();
+            self.observer.on(Event::Total { stage: Stage::Install, amount });
+            for (index, (group, key)) in groups.iter().zip(&self.plan.groups).enumerate() {
+                let (layer, _) = self.obtain(Stage::Install, *key, |new| {
+                    let debs = debs_of(Stage::Install, index + 1)?;
+                    stages::install::run(self, &debs, group, &layers, new)
+                })?;
+                layers.insert(0, layer);
+            }
+            Ok(((), !self.remade.load(Ordering::Relaxed)))
         })?;
         if self.ends(Stage::Install) {
             return Ok(None);
         }
-        let settings = self.layer(Stage::Settings, self.plan.settings, |new| {
-            stages::settings::run(self, &[&install, &bootstrap], new)
-        })?;
+        let settings =
+            self.layer(Stage::Settings, self.plan.settings, |new| stages::settings::run(self, &layers, new))?;
+        layers.insert(0, settings);
         if self.ends(Stage::Settings) {
             return Ok(None);
         }
         let customise = || {
             self.layer(Stage::Customise, self.plan.customise, |new| {
-                stages::customise::run(self, &[&settings, &install, &bootstrap], new)
+                stages::customise::run(self, &layers, new)
             })
         };
         if self.until == Some(Stage::Customise) {
@@ -130,14 +145,15 @@ impl<'a> Builder<'a> {
             self.remember(None);
             return Ok(None);
         }
-        let lower = [settings.clone(), install.clone(), bootstrap.clone()];
-        let base = scope.spawn(move || stages::collect::base(self, &lower.each_ref()));
+        let lower = layers.clone();
+        let base = scope.spawn(move || stages::collect::base(self, &lower));
         let customise = customise()?;
         let collected = self.stage(Stage::Finalise, self.plan.tree, || {
             let base = base.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
             Ok((stages::collect::collect(self, base, &customise)?, false))
         })?;
-        Ok(Some((collected, [customise, install, settings, bootstrap])))
+        layers.insert(0, customise);
+        Ok(Some((collected, layers)))
     }
 
     /// Whether the build was to stop after `stage`, which is done. If so, what it depended on is noted.
@@ -153,7 +169,7 @@ impl<'a> Builder<'a> {
     /// before that.
     fn pack<'scope>(
         &'scope self,
-        (collected, [customise, install, settings, bootstrap]): (stages::collect::Collected, [Layer; 4]),
+        (collected, layers): (stages::collect::Collected, Vec<Layer>),
         scope: &'scope std::thread::Scope<'scope, '_>,
     ) -> Result<Option<stages::pack::Packed>, BuildError> {
         if self.until == Some(Stage::Finalise) {
@@ -165,7 +181,6 @@ impl<'a> Builder<'a> {
         self.can_boot(&collected)?;
         let key = stages::initramfs::key(self, &collected);
         let find = || if self.uses_kept() { stages::initramfs::find(self, key) } else { Ok(None) };
-        let lowers = [&customise, &settings, &install, &bootstrap];
         let view = stages::initramfs::view(&collected)?;
         let make = || {
             self.stage(Stage::Initramfs, key, || {
@@ -174,7 +189,7 @@ impl<'a> Builder<'a> {
                     return Ok((found, true));
                 }
                 let new = NewLayer::create(self.store, Stage::Initramfs, key, self.host)?;
-                Ok((stages::initramfs::run(self, &lowers, &view, key, new)?, false))
+                Ok((stages::initramfs::run(self, &layers, &view, key, new)?, false))
             })
         };
         let found = self.stage_if_kept(Stage::Initramfs, key, find)?;
@@ -199,10 +214,23 @@ impl<'a> Builder<'a> {
         Ok(Some(packed))
     }
 
-    /// Whether the layers are kept that packages are needed for.
-    pub(crate) fn is_installed(&self) -> bool {
-        self.has_layer(Stage::Bootstrap, self.plan.bootstrap)
-            && self.has_layer(Stage::Install, self.plan.install)
+    /// The packages of the bootstrap and of each group, in the order in which they are unpacked; none for a layer that is
+    /// kept, and lies on none that must be made.
+    pub(crate) fn to_unpack(&self) -> Result<Vec<Vec<&'a Package>>, BuildError> {
+        let base = self.lock.install.base.iter().map(String::as_str).collect();
+        let groups = self.lock.install.groups.iter().map(|group| group.names().collect());
+        let names: Vec<Vec<&str>> = std::iter::once(base).chain(groups).collect();
+        let package =
+            |name: &str| self.lock.image_package(name).ok_or_else(|| BuildError::Lock(name.to_owned()));
+        let mut keys = self.layer_keys().into_iter();
+        let mut kept = true;
+        let mut layers = Vec::new();
+        for names in names {
+            kept &= keys.next().is_some_and(|(stage, key)| self.has_layer(stage, key));
+            let names = if kept { Vec::new() } else { names };
+            layers.push(names.into_iter().map(package).collect::<Result<Vec<_>, _>>()?);
+        }
+        Ok(layers)
     }
 
     /// Refuses what would only fail after all the work.
@@ -212,46 +240,31 @@ impl<'a> Builder<'a> {
         }
         if collected.has_mkinitramfs { Ok(()) } else { Err(BuildError::NoGenerator) }
     }
-
-    /// The packages of the image in the order in which they are unpacked.
-    fn installed(&self) -> Result<Vec<&'a Package>, BuildError> {
-        let steps = self.lock.install.steps().unwrap_or_default();
-        let unpacked = steps.iter().flat_map(|step| match step {
-            Step::Unpack(names) => names.as_slice(),
-            Step::Configure(_) => &[],
-        });
-        let names = self.lock.install.base.iter().map(String::as_str).chain(unpacked.copied());
-        let package =
-            |name: &str| self.lock.image_package(name).ok_or_else(|| BuildError::Lock(name.to_owned()));
-        names.map(package).collect()
-    }
 }
 
-/// Packages with plain archives that a thread is making.
-struct Coming {
-    /// Those of the bootstrap.
-    base: mpsc::Receiver<Result<PlainDebs, BuildError>>,
-    /// All of them.
-    all: mpsc::Receiver<Result<PlainDebs, BuildError>>,
+/// Whether a build that unpacks `packages` needs `package`.
+pub(crate) fn needs(packages: &[&Package], package: &Package) -> bool {
+    package.role == Role::Boot || packages.contains(&package)
 }
+
+/// Packages with plain archives that a thread is making: those of each layer and all layers below, the lowest first.
+struct Coming(Vec<mpsc::Receiver<Result<PlainDebs, BuildError>>>);
 
 impl Coming {
-    /// Waits for the packages of the bootstrap.
-    fn base(&self) -> Result<PlainDebs, BuildError> {
-        self.base.recv().unwrap_or(Err(BuildError::Gone { stage: Stage::Unpack }))
-    }
-
-    /// Waits for all packages. If nobody asked for the first ones, an error may lie there.
-    fn all(&self) -> Result<PlainDebs, BuildError> {
-        self.all.recv().unwrap_or_else(|_| {
-            let lost = Err(BuildError::Gone { stage: Stage::Unpack });
-            self.base.try_recv().ok().filter(Result::is_err).unwrap_or(lost)
+    /// Waits for the packages of `layer`.
+    fn of(&self, layer: usize) -> Result<PlainDebs, BuildError> {
+        let gone = || Err(BuildError::Gone { stage: Stage::Unpack });
+        let Some(receiver) = self.0.get(layer) else { return gone() };
+        receiver.recv().unwrap_or_else(|_| {
+            // If nobody asked for those of a lower layer, the error lies there.
+            let errors = self.0[..layer].iter().filter_map(|receiver| receiver.try_recv().ok());
+            errors.into_iter().find(Result::is_err).unwrap_or_else(gone)
         })
     }
 
     /// Waits until there is nothing left to do.
     fn finish(&self) -> Result<(), BuildError> {
-        self.all().map(drop)
+        self.of(self.0.len().saturating_sub(1)).map(drop)
     }
 }
 

@@ -150,13 +150,23 @@ pub enum Role {
 pub struct Install {
     /// The Essential set with apt, in apt's order: installed together, as the first thing.
     pub base: Vec<String>,
-    /// apt's own order for the rest: `unpack a b` and `configure a b`, one step a line.
-    pub steps: Vec<String>,
     /// Packages that nobody asked for by name: marked as automatically installed.
     pub automatic: Vec<String>,
+    /// The rest, in groups that are installed one after the other: what changes seldom first. Each is one layer of a
+    /// build, so that a package that is added or changed costs its group and those after it.
+    #[serde(default)]
+    pub groups: Vec<Group>,
 }
 
-/// One step of [`Install::steps`].
+/// Packages that are installed in one go.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Group {
+    /// apt's own order: `unpack a b` and `configure a b`, one step a line.
+    pub steps: Vec<String>,
+}
+
+/// One step of [`Group::steps`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step<'a> {
     /// `dpkg --unpack` these.
@@ -184,9 +194,9 @@ pub(crate) fn is_package_name(name: &str) -> bool {
     name.len() >= 2 && name.chars().all(fine) && name.starts_with(|c: char| c.is_ascii_alphanumeric())
 }
 
-impl Install {
+impl Group {
     /// The steps, parsed. `None` if one is neither `unpack …` nor `configure …`.
-    pub fn steps(&self) -> Option<Vec<Step<'_>>> {
+    pub fn parsed(&self) -> Option<Vec<Step<'_>>> {
         let mut steps = Vec::new();
         for step in &self.steps {
             let (verb, names) = step.split_once(' ')?;
@@ -198,6 +208,12 @@ impl Install {
             });
         }
         Some(steps)
+    }
+
+    /// Names of its packages in the order in which they are unpacked.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let unpacked = self.steps.iter().filter_map(|step| step.strip_prefix("unpack "));
+        unpacked.flat_map(|names| names.split(' '))
     }
 }
 

@@ -119,9 +119,12 @@ impl Lock {
                 return Err(LockError::Path { path: path.clone() });
             }
         }
-        let steps =
-            self.install.steps().ok_or_else(|| LockError::Install { name: "an unreadable step".into() })?;
-        self.check_names(&steps)?;
+        let unreadable = || LockError::Install { name: "an unreadable step".into() };
+        let mut groups = Vec::new();
+        for group in &self.install.groups {
+            groups.push(group.parsed().ok_or_else(unreadable)?);
+        }
+        self.check_names(&groups.concat())?;
         let key = |p: &Package| (p.name.clone(), p.architecture.clone(), p.role);
         for pair in self.packages.windows(2) {
             if key(&pair[0]) >= key(&pair[1]) {
@@ -132,15 +135,21 @@ impl Lock {
             self.packages.iter().filter(|p| p.role == Role::Image).map(|p| p.name.as_str()).collect();
         let mut unpacked: BTreeSet<&str> = self.install.base.iter().map(String::as_str).collect();
         let mut configured = unpacked.clone();
-        for step in &steps {
-            let (names, set) = match step {
-                Step::Unpack(names) => (names, &mut unpacked),
-                Step::Configure(names) => (names, &mut configured),
-            };
-            for name in names {
-                if !set.insert(name) {
-                    return Err(LockError::Install { name: (*name).to_owned() });
+        for steps in &groups {
+            for step in steps {
+                let (names, set) = match step {
+                    Step::Unpack(names) => (names, &mut unpacked),
+                    Step::Configure(names) => (names, &mut configured),
+                };
+                for name in names {
+                    if !set.insert(name) {
+                        return Err(LockError::Install { name: (*name).to_owned() });
+                    }
                 }
+            }
+            // What a group leaves open would be configured by the next one, against the order of the lock.
+            if let Some(name) = unpacked.symmetric_difference(&configured).next() {
+                return Err(LockError::Install { name: (*name).to_owned() });
             }
         }
         let odd = image.symmetric_difference(&unpacked).chain(image.symmetric_difference(&configured)).next();
@@ -190,8 +199,11 @@ impl fmt::Display for Lock {
         }
         writeln!(f, "\n[install]")?;
         write_list(f, "base", &self.install.base)?;
-        write_list(f, "steps", &self.install.steps)?;
         write_list(f, "automatic", &self.install.automatic)?;
+        for group in &self.install.groups {
+            writeln!(f, "\n[[install.groups]]")?;
+            write_list(f, "steps", &group.steps)?;
+        }
         self.packages.iter().try_for_each(|package| write_package(f, package))
     }
 }
@@ -261,7 +273,7 @@ pub(super) mod tests {
     use std::collections::BTreeMap;
 
     use super::super::request::ArchiveRequest;
-    use super::super::{Blob, Index, SuiteState};
+    use super::super::{Blob, Group, Index, SuiteState};
     use super::*;
     use selfsame_image::Digest;
 
@@ -312,8 +324,8 @@ pub(super) mod tests {
             ],
             install: Install {
                 base: vec!["dpkg".into()],
-                steps: vec!["unpack nano".into(), "configure nano".into()],
                 automatic: vec![],
+                groups: vec![Group { steps: vec!["unpack nano".into(), "configure nano".into()] }],
             },
         }
     }
@@ -344,6 +356,10 @@ pub(super) mod tests {
             "the order of installation and the packages disagree about nano"
         );
         assert_eq!(
+            wrong("  \"configure nano\",\n]\n", "]\n\n[[install.groups]]\nsteps = [\"configure nano\"]\n"),
+            "the order of installation and the packages disagree about nano"
+        );
+        assert_eq!(
             wrong("pool/main/nano.deb", "pool/../../x"),
             "\"pool/../../x\" is no path inside an archive"
         );
@@ -360,9 +376,13 @@ pub(super) mod tests {
         lock.install.automatic = vec!["nano".into()];
         let text = lock.to_string();
         assert_eq!(text.parse(), Ok(lock));
-        for good in
-            ["name = \"nano\"", "  \"dpkg\",", "\"unpack nano\"", "\"configure nano\"", "  \"nano\",\n]\n\n["]
-        {
+        for good in [
+            "name = \"nano\"",
+            "  \"dpkg\",",
+            "\"unpack nano\"",
+            "\"configure nano\"",
+            "  \"nano\",\n]\n\n[[",
+        ] {
             assert!(text.contains(good), "{good}");
             for name in ["../../../../x", "/x", "..", "x", "-x", "Nano", "a/b", "x\\ny", ""] {
                 let bad = good.replace("nano", name).replace("dpkg", name);

@@ -4,6 +4,7 @@
 //! from nothing, the rest over that base), and its words become the lock.
 
 mod archives;
+mod groups;
 mod simulation;
 mod universe;
 
@@ -18,7 +19,7 @@ use selfsame_store::{Scratch, Store, StoreError};
 use crate::event::{Event, Observer, Stage};
 use crate::fetch::{Source, Wanted};
 use crate::host::Host;
-use crate::lock::{Install, Lock, Package, Request, Role};
+use crate::lock::{Group, Install, Lock, Package, Request, Role};
 use crate::recipe::{Priority, Recipe};
 use crate::sandbox::{Root, Sandbox};
 use crate::stages::JobError;
@@ -38,6 +39,8 @@ pub struct LockRequest<'a> {
     pub recipe: &'a Recipe,
     /// A lock whose archive states are kept, if the recipe still asks for the same suites.
     pub old: Option<&'a Lock>,
+    /// A lock whose groups of packages are kept as far as they can be.
+    pub groups: Option<&'a Lock>,
     /// A lock whose archive states must not be gone behind: a mirror that is stale, or kept so by somebody, could bring
     /// back packages with known holes, and all signatures would be right.
     pub floor: Option<&'a Lock>,
@@ -139,18 +142,12 @@ pub fn lock(request: &LockRequest<'_>) -> Result<Lock, ResolveError> {
     observer.on(Event::StageStarted { stage: Stage::Resolve, key: None });
     let apt = Apt::prepare(request, &closure, &states)?;
     let (base, install) = apt.choose(recipe, &universe)?;
+    let rest = rest(&universe, &install)?;
+    let groups = apt.groups(&base, &rest, &install, &universe)?;
     observer.on(Event::StageFinished { stage: Stage::Resolve, cached: false });
 
-    let rest = install.iter().filter_map(|action| match action {
-        Action::Unpack { name, version } => Some((name, version)),
-        Action::Configure { .. } => None,
-    });
-    let base_pairs = base.iter().map(|candidate| (&candidate.name, &candidate.version));
-    let mut packages = Vec::new();
-    for (name, version) in base_pairs.chain(rest) {
-        let stray = || ResolveError::Stray { name: name.clone(), version: version.clone() };
-        packages.push(package(universe.exact(name, version).ok_or_else(stray)?, Role::Image));
-    }
+    let mut packages: Vec<Package> =
+        base.iter().chain(&rest).map(|candidate| package(candidate, Role::Image)).collect();
     let wanted = wanted_names(recipe, &universe);
     let mut automatic: Vec<String> = packages.iter().map(|p| p.name.clone()).collect();
     automatic.retain(|name| {
@@ -169,10 +166,22 @@ pub fn lock(request: &LockRequest<'_>) -> Result<Lock, ResolveError> {
         packages,
         install: Install {
             base: base.iter().map(|candidate| candidate.name.clone()).collect(),
-            steps: simulation::steps(&install),
             automatic,
+            groups,
         },
     })
+}
+
+/// What is unpacked by `actions`, in their order.
+fn rest<'u>(universe: &'u Universe, actions: &[Action]) -> Result<Vec<&'u Candidate>, ResolveError> {
+    let mut list = Vec::new();
+    for action in actions {
+        if let Action::Unpack { name, version } = action {
+            let stray = || ResolveError::Stray { name: name.clone(), version: version.clone() };
+            list.push(universe.exact(name, version).ok_or_else(stray)?);
+        }
+    }
+    Ok(list)
 }
 
 fn package(candidate: &Candidate, role: Role) -> Package {
@@ -226,6 +235,19 @@ fn fetch(request: &LockRequest<'_>, candidates: &[&Candidate]) -> Result<(), Res
     let amount = wanted.iter().map(|wanted| wanted.content.size).sum();
     request.observer.on(Event::Total { stage: Stage::Fetch, amount });
     Ok(request.source.fetch(&wanted, request.store, request.observer)?)
+}
+
+/// What apt is asked to install, and where.
+#[derive(Default)]
+struct Ask {
+    /// dpkg's status file: what is installed.
+    status: String,
+    /// Names as words of a shell command.
+    names: Vec<String>,
+    /// apt's preferences.
+    preferences: String,
+    /// Whether recommended packages are installed too.
+    recommends: bool,
 }
 
 /// The pinned apt in a directory of its own, removed when dropped.
@@ -303,48 +325,77 @@ impl<'a> Apt<'a> {
             // The root is made with merged directories, so the package that converts one is not needed.
             base_names.push("usr-is-merged");
         }
-        let simulated = self.simulate("", &base_names, false, true)?;
-        let mut base = Vec::new();
-        for action in &simulated {
-            if let Action::Unpack { name, version } = action {
-                let stray = || ResolveError::Stray { name: name.clone(), version: version.clone() };
-                base.push(universe.exact(name, version).ok_or_else(stray)?);
-            }
-        }
+        self.update()?;
+        let names = |list: &[&str]| list.iter().map(|name| quote(name)).collect();
+        let ask = Ask { names: names(&base_names), ..Ask::default() };
+        let base = rest(universe, &self.simulate(&ask)?)?;
         let wanted: Vec<&str> = wanted_names(recipe, universe).into_iter().collect();
-        let install = self.simulate(&status_file(&base), &wanted, recipe.packages.recommends, false)?;
-        Ok((base, install))
+        let recommends = recipe.packages.recommends;
+        let ask = Ask { status: status_file(&base), names: names(&wanted), recommends, ..Ask::default() };
+        Ok((base, self.simulate(&ask)?))
     }
 
-    fn simulate(
+    /// The groups in which `rest` is installed after `base`.
+    fn groups(
         &self,
-        status: &str,
-        names: &[&str],
-        recommends: bool,
-        update: bool,
-    ) -> Result<Vec<Action>, ResolveError> {
+        base: &[&Candidate],
+        rest: &[&Candidate],
+        at_once: &[Action],
+        universe: &Universe,
+    ) -> Result<Vec<Group>, ResolveError> {
+        let preferences = groups::preferences(base.iter().chain(rest).copied());
+        let simulate = |below: &[&Candidate], names: &[&str]| {
+            self.simulate(&Ask {
+                status: status_file(below),
+                names: names.iter().map(|name| quote(name)).collect(),
+                preferences: preferences.clone(),
+                recommends: false,
+            })
+        };
+        let priority = self.request.recipe.packages.priority;
+        let system = if priority > Priority::Essential { universe.at_least(priority) } else { Vec::new() };
+        let chosen = groups::Chosen { base, rest, at_once };
+        groups::arrange(&chosen, self.request.groups, &system, &simulate)
+    }
+
+    /// Lets apt read the indexes.
+    fn update(&self) -> Result<(), ResolveError> {
+        self.run(
+            &Ask::default(),
+            "apt-get -q update >/var/tmp/update 2>&1 || { cat /var/tmp/update; exit 1; }",
+        )
+    }
+
+    fn simulate(&self, ask: &Ask) -> Result<Vec<Action>, ResolveError> {
+        let simulate = format!(
+            "apt-get -q --simulate install {} >/var/tmp/simulated 2>/var/tmp/errors || \
+             {{ cat /var/tmp/simulated /var/tmp/errors; exit 100; }}",
+            ask.names.join(" ")
+        );
+        self.run(ask, &simulate)?;
+        let text = crate::host::open_below(&self.dir.join("files"), "var/tmp/simulated");
+        let text = text.and_then(std::io::read_to_string).map_err(|source| ResolveError::Work {
+            path: self.dir.join("files/var/tmp/simulated"),
+            source,
+        })?;
+        Ok(simulation::parse(&text)?)
+    }
+
+    /// Runs `command`, which calls apt, in the world of `ask`.
+    fn run(&self, ask: &Ask, command: &str) -> Result<(), ResolveError> {
+        let Ask { status, preferences, recommends, .. } = ask;
         let work = |source| ResolveError::Work { path: self.dir.clone(), source };
         let config = format!(
             "Acquire::Languages \"none\";\nAPT::Architecture \"amd64\";\nAPT::Sandbox::User \"root\";\n\
              APT::Install-Recommends \"{recommends}\";\nDir::Etc::SourceList \"{JOB}/sources\";\n\
-             Dir::Etc::SourceParts \"/dev/null\";\nDir::Etc::Preferences \"/dev/null\";\n\
+             Dir::Etc::SourceParts \"/dev/null\";\nDir::Etc::Preferences \"{JOB}/preferences\";\n\
              Dir::Etc::PreferencesParts \"/dev/null\";\nDir::State::Status \"{JOB}/status\";\n"
         );
-        let names: Vec<String> = names.iter().map(|name| quote(name)).collect();
-        let update = if update {
-            "apt-get -q update >/var/tmp/update 2>&1 || { cat /var/tmp/update; exit 1; }\n"
-        } else {
-            ""
-        };
-        let script = format!(
-            "set -e\nexport APT_CONFIG={JOB}/config\n{update}\
-             apt-get -q --simulate install {} >/var/tmp/simulated 2>/var/tmp/errors || \
-             {{ cat /var/tmp/simulated /var/tmp/errors; exit 100; }}\n",
-            names.join(" ")
-        );
+        let script = format!("set -e\nexport APT_CONFIG={JOB}/config\n{command}\n");
         self.job.write("config", config.as_bytes(), 0o644).map_err(work)?;
         self.job.write("sources", self.sources.as_bytes(), 0o644).map_err(work)?;
         self.job.write("status", status.as_bytes(), 0o644).map_err(work)?;
+        self.job.write("preferences", preferences.as_bytes(), 0o644).map_err(work)?;
         let observer = self.request.observer;
         // The epoch only reaches programs that are not run here.
         let runner = Runner { sandbox: &self.sandbox, epoch: Epoch(0), observer };
@@ -356,11 +407,6 @@ impl<'a> Apt<'a> {
             let words = lines.filter(|line| !noise.contains(&line.as_str())).collect();
             return Err(ResolveError::Unsatisfiable { words });
         }
-        let text = crate::host::open_below(&self.dir.join("files"), "var/tmp/simulated");
-        let text = text.and_then(std::io::read_to_string).map_err(|source| ResolveError::Work {
-            path: self.dir.join("files/var/tmp/simulated"),
-            source,
-        })?;
-        Ok(simulation::parse(&text)?)
+        Ok(())
     }
 }

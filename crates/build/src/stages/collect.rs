@@ -46,14 +46,14 @@ pub(crate) struct Collected {
 }
 
 /// Captures the merged `layers`, the topmost first, unless the topmost has that with it.
-pub(crate) fn base(builder: &Builder<'_>, layers: &[&Layer]) -> Result<Base, BuildError> {
+pub(crate) fn base(builder: &Builder<'_>, layers: &[Layer]) -> Result<Base, BuildError> {
     let stage = Stage::Finalise;
     let dir = builder.store.scratch()?;
-    let files: Vec<PathBuf> = layers.iter().map(|layer| layer.files()).collect();
+    let files: Vec<PathBuf> = layers.iter().map(Layer::files).collect();
     let below: Vec<_> = files.iter().map(PathBuf::as_path).collect();
     let mounted = host::overlay_mount(builder.host, &below, None, dir.path())
         .map_err(|source| BuildError::Overlay { stage, source })?;
-    let (tree, contents) = match layers.first().and_then(|layer| layer.captured()) {
+    let (tree, contents) = match layers.first().and_then(Layer::captured) {
         Some(tree) => {
             let open = |source| BuildError::Prepare { stage, path: dir.path().to_owned(), source };
             let contents = DirContents::of(mounted.path(), &tree).map_err(open)?;

@@ -9,9 +9,9 @@ use super::layers::{Layer, NewLayer};
 use super::{script, unpack};
 
 /// Applies what the recipe asks for over `lowers`, the topmost first.
-pub(crate) fn run(builder: &Builder<'_>, lowers: &[&Layer], new: NewLayer) -> Result<Layer, BuildError> {
+pub(crate) fn run(builder: &Builder<'_>, lowers: &[Layer], new: NewLayer) -> Result<Layer, BuildError> {
     let stage = Stage::Customise;
-    let lowers: Vec<_> = lowers.iter().map(|layer| layer.files()).collect();
+    let lowers: Vec<_> = lowers.iter().map(Layer::files).collect();
     let root = || -> Result<Root, BuildError> {
         Ok(Root::Overlay {
             lowers: lowers.clone(),

@@ -104,12 +104,33 @@ pub(crate) fn view(collected: &Collected) -> Result<View, BuildError> {
         if Digest::of(&bytes) != content.digest {
             return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{HOOK_FUNCTIONS} changed")));
         }
-        bytes.extend_from_slice(script::HOOK_FUNCTIONS.as_bytes());
-        Ok(bytes)
+        Ok(functions(&bytes))
     };
     let hook_functions = collected.hook_functions.as_ref().map(read).transpose();
     let hook_functions = hook_functions.map_err(|source| BuildError::Initramfs { source })?;
     Ok(View { hidden: collected.hidden.clone(), hook_functions })
+}
+
+/// SHA-256 of `copy_file` in initramfs-tools 0.140 to 0.142: what [`script::COPY_FILE`] does the same as.
+const COPY_FILE: [&str; 1] = ["51544bd45a9588e55bc4e0360c984bffb32384200502abecb9dfd99d068d0aa1"];
+
+/// The functions of hooks, `original`, with those that need no processes after them.
+fn functions(original: &[u8]) -> Vec<u8> {
+    let mut bytes = original.to_vec();
+    let find = |text: &[u8], from: usize| {
+        let found = original.get(from..)?.windows(text.len()).position(|window| window == text)?;
+        Some(from + found)
+    };
+    let (head, tail) = (b"\ncopy_file() {\n", b"\n}\n");
+    let body = find(head, 0).map(|at| at + 1).zip(find(head, 0).and_then(|at| find(tail, at)));
+    bytes.extend_from_slice(script::HOOK_FUNCTIONS.as_bytes());
+    if let Some((start, end)) = body.map(|(start, end)| (start, end + tail.len()))
+        && COPY_FILE.contains(&Digest::of(&original[start..end]).to_string().as_str())
+    {
+        bytes.splice(start..start, *b"selfsame_");
+        bytes.extend_from_slice(script::COPY_FILE.as_bytes());
+    }
+    bytes
 }
 
 /// Which of the hidden paths `tree` has, and whether they are directories. Links and special files are not hidden.
@@ -160,14 +181,14 @@ pub(crate) fn find(builder: &Builder<'_>, key: Digest) -> Result<Option<Initramf
 /// Generates the initramfs of the system in `lowers`, the topmost first, which became `collected`.
 pub(crate) fn run(
     builder: &Builder<'_>,
-    lowers: &[&Layer],
+    lowers: &[Layer],
     view: &View,
     key: Digest,
     new: NewLayer,
 ) -> Result<Initramfs, BuildError> {
     let stage = Stage::Initramfs;
     let root = Root::Overlay {
-        lowers: lowers.iter().map(|layer| layer.files()).collect(),
+        lowers: lowers.iter().map(Layer::files).collect(),
         upper: new.files(),
         work: builder.overlay_work(stage, &new)?,
     };

@@ -1,7 +1,7 @@
-//! Install: all other packages, in apt's own order, by the image's own dpkg.
+//! Install: all other packages, group by group, in apt's own order, by the image's own dpkg.
 
-use crate::event::{Event, Stage};
-use crate::lock::Step;
+use crate::event::Stage;
+use crate::lock::Group;
 use crate::sandbox::Root;
 
 use super::debs::PlainDebs;
@@ -9,29 +9,22 @@ use super::layers::{Layer, NewLayer};
 use super::script;
 use crate::execute::{BuildError, Builder};
 
-/// Installs the packages of the lock's steps over `base`.
+/// Installs the packages of `group` over `lowers`, the topmost first.
 pub(crate) fn run(
     builder: &Builder<'_>,
     debs: &PlainDebs,
-    base: &Layer,
+    group: &Group,
+    lowers: &[Layer],
     new: NewLayer,
 ) -> Result<Layer, BuildError> {
     let stage = Stage::Install;
-    let steps = builder.lock.install.steps().unwrap_or_default();
-    let amount = steps.iter().map(|step| match step {
-        Step::Unpack(names) | Step::Configure(names) => names.len() as u64,
-    });
-    builder.observer.on(Event::Total { stage, amount: amount.sum() });
-    let unpacked = steps.iter().filter_map(|step| match step {
-        Step::Unpack(names) => Some(names.as_slice()),
-        Step::Configure(_) => None,
-    });
-    let job = builder.job_with_debs(stage, &new, debs, unpacked.flatten().copied())?;
+    let job = builder.job_with_debs(stage, &new, debs, group.names())?;
     let root = Root::Overlay {
-        lowers: vec![base.files()],
+        lowers: lowers.iter().map(Layer::files).collect(),
         upper: new.files(),
         work: builder.overlay_work(stage, &new)?,
     };
+    let steps = group.parsed().unwrap_or_default();
     builder.runner().script(stage, root, &job, &script::install(&steps))?;
     Ok(new.commit()?)
 }

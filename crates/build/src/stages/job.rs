@@ -109,6 +109,11 @@ pub(crate) fn environment(epoch: Epoch, locale: &str) -> Vec<(OsString, OsString
 pub(crate) const SHIMS: &[(&str, &str)] = &[
     // The initramfs is generated once, at the end, not after every package that asks for it.
     ("update-initramfs", "#!/bin/sh\nexit 0\n"),
+    // The index of manual pages never reaches an image, and man-db makes it anew for every group of packages.
+    (
+        "setpriv",
+        "#!/bin/sh\ncase \" $* \" in *' /usr/bin/mandb '*) exit 0;; esac\nexec /usr/bin/setpriv \"$@\"\n",
+    ),
 ];
 
 /// Where programs of the image are looked for, in this order.

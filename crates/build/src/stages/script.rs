@@ -121,6 +121,10 @@ pub(crate) fn initramfs() -> String {
        echo 'no kernel is installed: add the package linux-image-amd64' >&2; exit 1\nfi\n\
      if ! command -v mkinitramfs >/dev/null; then\n  \
        echo 'no mkinitramfs is installed: add the package live-boot or initramfs-tools' >&2; exit 1\nfi\n\
+     list=/var/tmp/selfsame-list\n\
+     (cd \"/lib/modules/$version\" && grep -rlaF --include='*.ko' firmware= . > $list || [ $? -eq 1 ])\n\
+     mkdir -p \"/var/tmp/selfsame-firmware/lib/modules/$version\"\n\
+     (cd \"/var/tmp/selfsame-firmware/lib/modules/$version\" && xargs -r -d '\\n' mkdir -p < $list)\n\
      mkinitramfs -c gzip -l 1 -o /var/tmp/selfsame-initrd \"$version\"\n\
      echo \"$version\" > /var/tmp/selfsame-kernel\n"
         .to_owned()
@@ -131,57 +135,10 @@ pub(crate) fn initramfs() -> String {
 ///
 /// Appended to `hook-functions`. Each gives what the program of GNU coreutils gives for an absolute path without empty,
 /// `.` or `..` components, and leaves everything else to the program.
-pub(crate) const HOOK_FUNCTIONS: &str = r#"
-selfsame_bin="$(command readlink -f /bin)"
-selfsame_plain() {
-	case "$1" in
-	/*//*|*/./*|*/../*|*/.|*/..|*/) return 1 ;;
-	/*) ;;
-	*) return 1 ;;
-	esac
-	[ -n "${1##*//*}" ]
-}
-realpath() {
-	if [ $# -eq 2 ]; then
-		local path="$2"
-		while [ "${path#//}" != "$path" ]; do
-			path="${path#/}"
-		done
-		if [ "$1" = -ms ] || { [ "$1" = -s ] && [ -e "$path" ]; }; then
-			if selfsame_plain "$path"; then
-				printf '%s\n' "$path"
-				return 0
-			fi
-		fi
-	fi
-	command realpath "$@"
-}
-readlink() {
-	if [ $# -eq 2 ] && [ "$1" = -f ]; then
-		if [ "$2" = /bin ]; then
-			printf '%s\n' "$selfsame_bin"
-			return 0
-		fi
-		if selfsame_plain "$2" && [ -e "$2" ]; then
-			local path="$2"
-			while [ -n "$path" ] && [ ! -L "$path" ]; do
-				path="${path%/*}"
-			done
-			if [ -z "$path" ]; then
-				printf '%s\n' "$2"
-				return 0
-			fi
-		fi
-	fi
-	command readlink "$@"
-}
-mkdir() {
-	if [ $# -eq 2 ] && [ "$1" = -p ] && [ -d "$2" ]; then
-		return 0
-	fi
-	command mkdir "$@"
-}
-"#;
+pub(crate) const HOOK_FUNCTIONS: &str = include_str!("hook-functions.sh");
+
+/// What stands for `copy_file` of initramfs-tools where that is the one of which this is known to do the same.
+pub(crate) const COPY_FILE: &str = include_str!("copy-file.sh");
 
 /// What apt knows of packages that nobody asked for by name: `/var/lib/apt/extended_states`.
 pub(crate) fn extended_states(automatic: &[(String, String)]) -> String {

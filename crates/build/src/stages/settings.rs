@@ -9,10 +9,10 @@ use super::layers::{Layer, NewLayer};
 use super::script;
 
 /// Applies the recipe's settings over `lowers`, the topmost first.
-pub(crate) fn run(builder: &Builder<'_>, lowers: &[&Layer], new: NewLayer) -> Result<Layer, BuildError> {
+pub(crate) fn run(builder: &Builder<'_>, lowers: &[Layer], new: NewLayer) -> Result<Layer, BuildError> {
     let stage = Stage::Settings;
     let root = Root::Overlay {
-        lowers: lowers.iter().map(|layer| layer.files()).collect(),
+        lowers: lowers.iter().map(Layer::files).collect(),
         upper: new.files(),
         work: builder.overlay_work(stage, &new)?,
     };

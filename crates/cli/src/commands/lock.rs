@@ -26,10 +26,15 @@ use crate::ui::{Output, Present};
 ///
 /// Without --update a lock that fits the recipe is left as it is, and one that does not fit keeps the archive
 /// state it names. A state older than the one the lock names is refused: such a mirror is stale.
+///
+/// Packages are installed in groups, each one layer of a build: the system, what the recipe includes, kernels. A package
+/// that is added becomes a group of its own, so that the next build only installs that; one that changes stays in its
+/// group. After many changes --regroup gives the groups of a first lock, and one slower build.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   selfsame lock                    lock the recipe in this directory
   selfsame lock my-image --update  take today's state of the archives
+  selfsame lock my-image --regroup fold packages that were added later into the groups of a first lock
   selfsame lock my-image --mirror debian=file:/srv/mirror/debian")]
 pub struct Args {
     /// Directory of the recipe
@@ -41,6 +46,9 @@ pub struct Args {
     /// Take a state of an archive even if it is older than the one the lock names
     #[arg(long)]
     pub allow_older: bool,
+    /// Arrange the packages in groups as a first lock does; otherwise groups are kept, and new packages come last
+    #[arg(long)]
+    pub regroup: bool,
     #[command(flatten)]
     pub reach: Reach,
     #[command(flatten)]
@@ -64,6 +72,7 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
     };
     let old = before.as_ref().filter(|_| !args.update);
     if let Some(old) = old
+        && !args.regroup
         && Request::of(&recipe).changes_since(&old.request).is_empty()
     {
         cx.ui.note(&format!(
@@ -81,6 +90,7 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
     let lock = resolve::lock(&LockRequest {
         recipe: &recipe,
         old,
+        groups: before.as_ref().filter(|_| !args.regroup),
         floor: before.as_ref().filter(|_| !args.allow_older),
         store: &store,
         host: &host,

@@ -53,6 +53,7 @@ fn phrase(reason: &Reason) -> String {
         Reason::Missing { packages, bytes } => {
             format!("{packages} packages ({}) are not in the store", binary_size(*bytes))
         }
+        Reason::Part { kept, of } => format!("{kept} of {of} groups are kept"),
         Reason::Needed(stages) => {
             let names: Vec<&str> = stages.iter().map(|stage| stage.name()).collect();
             format!("{} {} it", names.join(" and "), if names.len() == 1 { "needs" } else { "need" })
@@ -102,6 +103,7 @@ mod tests {
             Forecast { stage: Stage::Bootstrap, verdict: Verdict::Kept },
             runs(Stage::Install, many),
             runs(Stage::Settings, vec![Reason::NeverBuilt]),
+            runs(Stage::Install, vec![Reason::Part { kept: 2, of: 3 }, Reason::Gone]),
             runs(Stage::Customise, vec![changed("hook a\x1b\nb"), Reason::Changed(Change::Order)]),
             runs(Stage::Finalise, vec![Reason::Gone]),
             Forecast { stage: Stage::Initramfs, verdict: Verdict::MayRun },
@@ -114,6 +116,7 @@ mod tests {
         bootstrap  kept
         install    runs: package nano added, package vim removed, package ed changed and 2 more
         settings   runs: never built in this store
+        install    runs: 2 of 3 groups are kept, its result is not in the store
         customise  runs: hook a\u{1b} b changed, order of its inputs changed
         finalise   runs: its result is not in the store
         initramfs  may run: depends on what the stages before leave

@@ -48,7 +48,7 @@ fn the_plan_says_what_would_run_and_why() {
     assert!(empty[0].starts_with("fetch      runs: "), "{empty:?}");
     assert_eq!(
         empty[1..3],
-        ["unpack     runs: bootstrap and install need it", "bootstrap  runs: never built in this store"]
+        ["unpack     runs: bootstrap needs it", "bootstrap  runs: never built in this store"]
     );
     shared.assert_clean();
 }
@@ -105,6 +105,48 @@ fn a_build_without_earlier_results_makes_the_same_bytes_anew() {
 }
 
 #[test]
+fn a_package_that_is_added_costs_its_own_group_and_the_bytes_are_those_of_a_build_from_nothing() {
+    if !builds_here() {
+        return;
+    }
+    let shared = shared();
+    let world = Recipe::default().include(&["less"]).write();
+    let store = shared.store.to_str().unwrap().to_owned();
+    let lock = |arguments: &[&str]| {
+        world.run(["lock", "r", "--store", &store].iter().chain(arguments)).success();
+        let text = std::fs::read_to_string(world.root().join("r/selfsame.lock")).unwrap();
+        let groups = text.split("[[install.groups]]\n").skip(1);
+        let steps = groups.map(|group| group.split_once("\n]\n").unwrap().0.to_owned());
+        (text.clone(), steps.collect::<Vec<_>>())
+    };
+    let write = |include: &[&str]| world.write("r/selfsame.toml", Recipe::default().include(include).text());
+    let (first, before) = lock(&[]);
+    assert_eq!(before.len(), 1, "{before:?}");
+    shared.build(&world, &[]).success();
+
+    write(&["less", "tree"]);
+    let (_, after) = lock(&[]);
+    assert_eq!((after.len(), &after[0]), (2, &before[0]), "what is installed stays where it is");
+    assert!(after[1].contains("unpack tree") && !after[1].contains("less"), "{after:?}");
+    let plan = shared.build(&world, &["--plan"]).success();
+    assert!(plan.contains("\ninstall    runs: 1 of 2 groups are kept, package tree added\n"), "{plan}");
+    assert!(plan.contains("\nbootstrap  kept\n"), "{plan}");
+    let run = shared.build(&world, &["--verbose"]);
+    let unpacked: Vec<&str> = run.stderr.lines().filter(|line| line.contains("] Unpacking ")).collect();
+    assert!(unpacked.len() == 1 && unpacked[0].contains("Unpacking tree "), "{unpacked:?}");
+    let digests = run.success();
+    assert_eq!(shared.build(&world, &["--no-cache", "--offline"]).success(), digests);
+
+    let (_, regrouped) = lock(&["--regroup"]);
+    assert_eq!(regrouped.len(), 1, "{regrouped:?}");
+    assert!(regrouped[0].contains(" less") && regrouped[0].contains(" tree"), "{regrouped:?}");
+    write(&["less"]);
+    let (again, _) = lock(&[]);
+    assert_eq!(again, first, "a package that is gone leaves nothing behind");
+    shared.assert_clean();
+}
+
+#[test]
 fn what_was_not_used_is_removed_and_the_next_build_makes_it_again() {
     if !builds_here() {
         return;
@@ -126,9 +168,9 @@ fn what_was_not_used_is_removed_and_the_next_build_makes_it_again() {
     build(&["--until", "settings"]);
     assert_eq!(gc(&[]), ["0 B  removed in all"], "all of it was just used");
     let looked = gc(&["--older-than", "0", "--dry-run"]);
-    assert_eq!(looked.len(), 4, "{looked:?}");
+    assert_eq!(looked.len(), 3, "{looked:?}");
     let removed = gc(&["--older-than", "0"]);
-    assert_eq!(removed[..3], looked[..3]);
+    assert_eq!(removed[..2], looked[..2]);
     assert!(removed[0].contains("/work/bootstrap-") && removed[0].ends_with(": not used for long"));
     assert_eq!(std::fs::read_dir(world.root().join("store/work")).unwrap().count(), 0);
     let run = world.run(["build", "r", "--store", "store", "--plan"]).success();
