@@ -4,6 +4,7 @@
 //! `scripts/mirror.sh` instead.
 
 mod oracles;
+mod plain;
 
 use std::collections::BTreeMap;
 use std::fs;

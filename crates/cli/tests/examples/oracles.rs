@@ -22,7 +22,7 @@ fn output(extension: &str) -> &'static Path {
     found.unwrap_or_else(|| panic!("examples/live has no {extension}"))
 }
 
-fn manifest() -> Tree {
+pub(crate) fn manifest() -> Tree {
     text::parse(&fs::read(output(".manifest")).unwrap()).unwrap()
 }
 
@@ -51,9 +51,12 @@ fn extract(inside: &str, to: &Path) -> Option<()> {
 }
 
 /// What the kernel says lies below `dir`, captured like a build captures its layers.
+pub(crate) fn captured(dir: &Path) -> Tree {
+    capture(dir, IdShift::NONE, NonZero::new(2).unwrap(), CaptureLimits::default()).unwrap().0
+}
+
 fn seen(dir: &Path) -> String {
-    let jobs = NonZero::new(2).unwrap();
-    let (mut tree, _) = capture(dir, IdShift::NONE, jobs, CaptureLimits::default()).unwrap();
+    let mut tree = captured(dir);
     tree.compact();
     text::to_string(&tree)
 }
@@ -61,7 +64,7 @@ fn seen(dir: &Path) -> String {
 /// # Panics
 /// With the first lines that differ.
 #[track_caller]
-fn assert_same(left: &str, right: &str) {
+pub(crate) fn assert_same(left: &str, right: &str) {
     let differing: Vec<_> = left.lines().zip(right.lines()).filter(|(l, r)| l != r).take(5).collect();
     assert!(
         left == right,
