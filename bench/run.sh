@@ -57,8 +57,24 @@ touched=$(changed touched 'echo changed >> files/etc/issue')
 hooked=$(changed hooked 'for hook in hooks/*; do echo "# changed" >> "$hook"; done')
 other=$(changed other 'sed -i "s/^name = .*/name = \"other\"/; s/^hostname = .*/hostname = \"other\"/" selfsame.toml')
 more=$(changed more 'sed -i "s/^  \"zstd\",$/  \"zstd\",\n  \"tree\",/" selfsame.toml')
+# Another version of a package in the middle of the groups: the same files under another number.
+newer=$(changed newer :)
+deb=$(find "$mirror/pool" -name 'nano_*.deb' | sort | tail -n 1)
+dpkg-deb -R "$deb" "$work/nano"
+sed -i 's/^Version: .*/&+bench1/' "$work/nano/DEBIAN/control"
+dpkg-deb --root-owner-group -b "$work/nano" "$work/nano.deb" > /dev/null
+awk -v size="$(stat -c %s "$work/nano.deb")" -v digest="$(sha256sum "$work/nano.deb" | cut -d' ' -f1)" '
+  /^name = /{nano = $3 == "\"nano\""}
+  nano && /^version = /{sub(/"$/, "+bench1\"")}
+  nano && /^file = /{$0 = "file = { size = " size ", sha256 = \"" digest "\" }"}
+  nano && /^path = /{$0 = "path = \"pool/bench/nano.deb\""}
+  {print}' "$recipe/selfsame.lock" > "$newer/selfsame.lock"
+mkdir -p "$mirror/pool/bench"
+cp "$work/nano.deb" "$mirror/pool/bench/nano.deb"
+"$selfsame" build "$newer" --until fetch --quiet --store "$work/packages" --mirror "debian=file:$mirror" > /dev/null
+rm -r "$mirror/pool/bench"
 "$selfsame" build "$recipe" --until fetch --quiet --store "$work/packages" --mirror "debian=file:$mirror" > /dev/null
-"$selfsame" lock "$more" --update --quiet --store "$work/packages" --mirror "debian=file:$mirror" > /dev/null
+"$selfsame" lock "$more" --quiet --store "$work/packages" --mirror "debian=file:$mirror" > /dev/null
 "$selfsame" build "$more" --until fetch --quiet --store "$work/packages" --mirror "debian=file:$mirror" > /dev/null
 for run in $(seq "$runs"); do
   rm -rf "$work/store" "$work/out" "$work/expert.iso"
@@ -74,6 +90,7 @@ for run in $(seq "$runs"); do
   build hooked "$run" "$hooked"
   build other "$run" "$other"
   build more "$run" "$more"
+  build newer "$run" "$newer"
 done
 # The floor of a small change: the image written and hashed once.
 measured floor 1 sh -c "cat $work/out/$(basename "$recipe").iso > $work/copy && sha256sum $work/copy"
@@ -95,9 +112,9 @@ awk '
   END {
     label["expert"] = "bench/expert.sh"; label["cold"] = "cold"; label["again"] = "nothing changed"
     label["touched"] = "one file of the overlay changed"; label["hooked"] = "a hook changed"
-    label["other"] = "another image of the same packages"; label["more"] = "one package added"
+    label["other"] = "another image of the same packages"; label["more"] = "one package added"; label["newer"] = "one package upgraded"
     label["floor"] = "copy and sha256sum of the ISO"
-    count = split("expert cold again touched hooked other more floor", order, " ")
+    count = split("expert cold again touched hooked other more newer floor", order, " ")
     for (k = 1; k <= count; k++) {
       who = order[k]; ratios = ""
       for (r = 1; r <= last; r++) if ((who, r) in wall) ratios = ratios sprintf("%s%.2f", r > 1 ? ", " : "", wall["expert", r] / (wall[who, r] > 0 ? wall[who, r] : 0.01))
