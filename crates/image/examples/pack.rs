@@ -83,6 +83,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         codec: text(codec)?.parse()?,
         epoch: Epoch(u32::MAX),
         export_table: true,
+        sort: None,
         cache: None,
         progress: None,
     };
