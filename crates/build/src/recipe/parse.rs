@@ -608,7 +608,7 @@ run = "hooks/10-x"
             ("xz:9:x86", "1M", "xz:9:dict=1048576:x86"),
             ("xz:6:x86:dict=8192", "4K", "is no codec for such blocks"),
             ("xz:6:dict=98304", "128K", "xz:6:dict=98304"),
-            ("lz4", "128K", "lz4:12"),
+            ("lz4", "128K", "lz4:9"),
         ] {
             let text = GOOD.replacen("xz:6:dict=1048576:x86", codec, 1).replacen("1M", block_size, 1);
             let found = match parse(Path::new("r"), &text) {

@@ -72,7 +72,7 @@ pub struct NotACodec(pub String);
 impl FromStr for Codec {
     type Err = NotACodec;
 
-    /// Reads the text form; the level may be left out (`zstd` is `zstd:15`, `gzip` is `gzip:9`, `lz4` is `lz4:12`,
+    /// Reads the text form; the level may be left out (`zstd` is `zstd:15`, `gzip` is `gzip:9`, `lz4` is `lz4:9`,
     /// `xz` is `xz:6`).
     fn from_str(text: &str) -> Result<Self, NotACodec> {
         let wrong = || NotACodec(text.to_owned());
@@ -86,7 +86,7 @@ impl FromStr for Codec {
         let codec = match name {
             "zstd" => Self::Zstd { level: level(&mut parts, 15, 1..=22)? },
             "gzip" => Self::Gzip { level: level(&mut parts, 9, 1..=9)? },
-            "lz4" => Self::Lz4 { level: level(&mut parts, 12, 2..=12)? },
+            "lz4" => Self::Lz4 { level: level(&mut parts, 9, 2..=12)? },
             "xz" => {
                 let preset = level(&mut parts, 6, 0..=9)?;
                 let (mut x86, mut dict_size) = (false, 1 << 20);
