@@ -25,10 +25,17 @@ impl OwnBlocks {
 
 /// The store as a cache of blocks.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Blocks<'a> {
+pub struct Blocks<'a> {
     pub(crate) store: &'a Store,
     /// If it is there, blocks that are not in it count as missing.
     pub(crate) only: Option<&'a OwnBlocks>,
+}
+
+impl<'a> Blocks<'a> {
+    /// All blocks that `store` keeps.
+    pub fn of(store: &'a Store) -> Self {
+        Self { store, only: None }
+    }
 }
 
 impl BlockCache for Blocks<'_> {

@@ -22,7 +22,7 @@ use crate::inputs::{LastBuild, StageInputs};
 use crate::lock::Lock;
 use crate::output::{self, OutputError};
 use crate::plan::{self, Plan};
-use crate::recipe::{FilesError, Output, Recipe, Tracked, read_tracked};
+use crate::recipe::{FilesError, Output, Recipe, SortFile, Tracked, read_tracked};
 use crate::record;
 use crate::room;
 use crate::sandbox::Sandbox;
@@ -122,6 +122,7 @@ pub(crate) struct Builder<'a> {
     pub(crate) plan: Plan,
     pub(crate) overlay: Option<Tracked>,
     pub(crate) hooks: Vec<(PathBuf, Vec<u8>)>,
+    sort: Option<SortFile>,
     pub(crate) jobs: NonZero<usize>,
     pub(crate) observer: &'a dyn Observer,
     until: Option<Stage>,
@@ -206,7 +207,10 @@ impl<'a> Builder<'a> {
                 .map_err(|source| FilesError::Io { path: recipe.path(path), source })?;
             hooks.push((path.clone(), bytes));
         }
+        let sort =
+            recipe.squashfs.sort.as_deref().map(|path| SortFile::read(&recipe.dir, path)).transpose()?;
         let inputs = plan::Inputs {
+            sort: sort.as_ref().map(|file| file.digest),
             overlay: overlay.as_ref().map(|tracked| tree::merkle::digest(&tracked.tree)),
             hooks: hooks.iter().map(|(_, bytes)| Digest::of(bytes)).collect(),
         };
@@ -220,6 +224,7 @@ impl<'a> Builder<'a> {
             plan,
             overlay,
             hooks,
+            sort,
             jobs: request.jobs,
             observer: request.observer,
             until: request.until,
@@ -471,12 +476,13 @@ impl<'a> Builder<'a> {
     }
 
     /// How a SquashFS is packed.
-    pub(crate) fn squashfs(&self) -> squashfs::Options<'static> {
+    pub(crate) fn squashfs(&self) -> squashfs::Options<'_> {
         squashfs::Options {
             block_size: self.recipe.squashfs.block_size,
             codec: self.recipe.squashfs.codec,
             epoch: self.epoch(),
             export_table: false,
+            sort: self.sort.as_ref().map(|file| &file.sort),
             cache: None,
             progress: None,
         }

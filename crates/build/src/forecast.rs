@@ -188,7 +188,7 @@ mod tests {
         let text = "format = 1\n[image]\nname = \"x\"\noutputs = [\"iso\"]\n\
                     [archives.debian]\nsuites = [\"bookworm\"]\nkeys = \"debian\"\n[[hooks]]\nrun = \"h\"\n";
         let mut recipe = crate::recipe::parse(Path::new("r"), text).unwrap();
-        let mut inputs = plan::Inputs { overlay: None, hooks: vec![Digest::of(b"hook")] };
+        let mut inputs = plan::Inputs { overlay: None, hooks: vec![Digest::of(b"hook")], sort: None };
         change(&mut recipe, &mut inputs);
         plan::plan(&recipe, &sample(), &inputs, Epoch(5)).unwrap()
     }

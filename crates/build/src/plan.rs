@@ -21,6 +21,8 @@ pub struct Inputs {
     pub overlay: Option<Digest>,
     /// Digest of each hook, in order.
     pub hooks: Vec<Digest>,
+    /// Digest of the sort file, if there is one.
+    pub sort: Option<Digest>,
 }
 
 /// The key of each stage: equal keys, equal results.
@@ -67,6 +69,7 @@ pub fn plan(recipe: &Recipe, lock: &Lock, inputs: &Inputs, epoch: Epoch) -> Resu
     initramfs.note(&after(Stage::Customise), customise.key);
     let initramfs = initramfs.finish(Stage::Initramfs);
     let mut squashfs = squashfs_key(recipe, tree.key);
+    inputs.sort.iter().for_each(|digest| squashfs.add("sort", digest));
     recipe.outputs.iter().for_each(|output| squashfs.note(&format!("output {}", output.name()), ""));
     squashfs.note("lock", lock.digest());
     let squashfs = squashfs.finish(Stage::Pack);
@@ -288,7 +291,7 @@ mod tests {
                     [archives.debian]\nsuites = [\"bookworm\"]\nkeys = \"debian\"\n[[hooks]]\nrun = \"h\"\n";
         let mut recipe = crate::recipe::parse(Path::new("r"), text).unwrap();
         let mut lock = sample();
-        let mut inputs = Inputs { overlay: None, hooks: vec![Digest::of(b"hook")] };
+        let mut inputs = Inputs { overlay: None, hooks: vec![Digest::of(b"hook")], sort: None };
         change(&mut recipe, &mut lock, &mut inputs);
         plan(&recipe, &lock, &inputs, Epoch(5)).unwrap()
     }
@@ -303,6 +306,9 @@ mod tests {
         let codec = planned(|recipe, _, _| recipe.squashfs.block_size = 4096);
         assert_eq!((base.tree, base.outputs[1]), (codec.tree, codec.outputs[1]));
         assert_ne!(base.squashfs, codec.squashfs);
+        let sort = planned(|_, _, inputs| inputs.sort = Some(Digest::of(b"boot.sort")));
+        assert_eq!((base.tree, base.outputs[1]), (sort.tree, sort.outputs[1]));
+        assert_ne!(base.squashfs, sort.squashfs);
         let package = planned(|_, lock, _| {
             let dpkg = lock.packages.iter_mut().find(|p| p.name == "dpkg").unwrap();
             dpkg.file.sha256 = Digest::of(b"new dpkg");

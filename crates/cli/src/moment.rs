@@ -72,8 +72,15 @@ fn uncommitted(recipe: &Recipe) -> Option<String> {
         Keys::Debian => None,
     });
     let own = [Path::new(recipe::FILE), Path::new(lock::FILE)];
-    let paths =
-        own.into_iter().chain(recipe.overlay.iter().chain(&recipe.hooks).chain(keys).map(|p| p.as_path()));
+    let paths = own.into_iter().chain(
+        recipe
+            .overlay
+            .iter()
+            .chain(&recipe.hooks)
+            .chain(&recipe.squashfs.sort)
+            .chain(keys)
+            .map(|p| p.as_path()),
+    );
     let mut arguments: Vec<OsString> =
         ["status", "--porcelain", "--ignored", "--untracked-files=all", "--"].map(OsString::from).to_vec();
     // Git looks at a link, not at what it leads to. What is missing is told by whoever needs it.

@@ -52,6 +52,16 @@ pub enum FilesError {
         /// The path.
         path: PathBuf,
     },
+    /// A line of a file makes no sense.
+    #[error("{}:{line}: {problem}", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// Number of the line, from 1.
+        line: usize,
+        /// The rule that it breaks, with the value that breaks it.
+        problem: String,
+    },
     /// A name cannot be in a tree.
     #[error("in {}", path.display())]
     Tree {

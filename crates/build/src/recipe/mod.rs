@@ -2,6 +2,7 @@
 
 mod files;
 mod parse;
+mod sort;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use selfsame_image::tree::Pattern;
 
 pub use files::{FilesError, Tracked, read_tracked, resolve};
 pub use parse::{RecipeError, load, parse};
+pub use sort::SortFile;
 
 /// Name of the recipe's main file.
 pub const FILE: &str = "selfsame.toml";
@@ -76,12 +78,14 @@ impl Output {
 }
 
 /// Parameters of the SquashFS writer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Squashfs {
     /// Codec of all blocks.
     pub codec: Codec,
     /// Bytes in a data block: a power of two from 4096 to 1048576.
     pub block_size: u32,
+    /// File that says which contents come first, as [`selfsame_image::squashfs::Sort`] reads it.
+    pub sort: Option<PathBuf>,
 }
 
 /// What a bootable image does when it starts.

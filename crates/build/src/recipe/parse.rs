@@ -6,6 +6,8 @@ use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 
 use selfsame_image::Epoch;
+use selfsame_image::codec::Codec;
+use selfsame_image::squashfs::codec_for;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use toml::Spanned;
@@ -84,6 +86,7 @@ struct RawImage {
 struct RawSquashfs {
     codec: Option<Spanned<String>>,
     block_size: Option<Spanned<String>>,
+    sort: Option<Spanned<String>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -213,7 +216,7 @@ pub fn parse(dir: &Path, text: &str) -> Result<Recipe, RecipeError> {
         epoch,
         volume_id,
         squashfs: check.squashfs(&raw.squashfs)?,
-        initramfs_codec: check.parsed(raw.initramfs.codec.as_ref(), "zstd:9")?,
+        initramfs_codec: check.initramfs_codec(raw.initramfs.codec.as_ref())?,
         boot: check.boot(&raw.boot)?,
         archives: check.archives(raw.archives)?,
         packages: check.packages(&raw.packages)?,
@@ -235,6 +238,11 @@ fn default_volume_id(name: &str) -> String {
         if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }
     };
     name.chars().take(32).map(letter).collect()
+}
+
+/// What stands in the recipe and where, or `default`, which stands nowhere.
+fn written<'a>(text: Option<&'a Spanned<String>>, default: &'a str) -> (&'a str, Range<usize>) {
+    text.map_or((default, 0..0), |text| (text.get_ref().as_str(), text.span()))
 }
 
 struct Check<'a> {
@@ -278,7 +286,7 @@ impl Check<'_> {
         T: std::str::FromStr,
         T::Err: std::fmt::Display,
     {
-        let (value, span) = text.map_or((default, 0..0), |text| (text.get_ref().as_str(), text.span()));
+        let (value, span) = written(text, default);
         value.parse().map_err(|error: T::Err| self.at(span, error.to_string()))
     }
 
@@ -322,7 +330,6 @@ impl Check<'_> {
     }
 
     fn squashfs(&self, raw: &RawSquashfs) -> Result<Squashfs, RecipeError> {
-        let codec = self.parsed(raw.codec.as_ref(), "zstd:15")?;
         let block_size = match &raw.block_size {
             None => 128 << 10,
             Some(text) => parse_size(text.get_ref())
@@ -332,7 +339,19 @@ impl Check<'_> {
                     self.at(text.span(), problem)
                 })?,
         };
-        Ok(Squashfs { codec, block_size })
+        let (text, span) = written(raw.codec.as_ref(), "zstd:15");
+        let codec = codec_for(text, block_size).map_err(|error| self.at(span, error.to_string()))?;
+        let sort = raw.sort.as_ref().map(|path| self.inside(path)).transpose()?;
+        Ok(Squashfs { codec, block_size, sort })
+    }
+
+    fn initramfs_codec(&self, text: Option<&Spanned<String>>) -> Result<Codec, RecipeError> {
+        let codec: Codec = self.parsed(text, "zstd:9")?;
+        if codec.takes_streams() {
+            return Ok(codec);
+        }
+        let (text, span) = written(text, "");
+        Err(self.at(span, format!("{text:?} is for SquashFS only: an initramfs is zstd, gzip or xz")))
     }
 
     fn boot(&self, raw: &RawBoot) -> Result<Boot, RecipeError> {
@@ -583,6 +602,30 @@ run = "hooks/10-x"
     }
 
     #[test]
+    fn xz_has_a_dictionary_of_one_block_if_none_is_given() {
+        for (codec, block_size, expected) in [
+            ("xz:6", "128K", "xz:6:dict=131072"),
+            ("xz:9:x86", "1M", "xz:9:dict=1048576:x86"),
+            ("xz:6:x86:dict=8192", "4K", "is no codec for such blocks"),
+            ("xz:6:dict=98304", "128K", "xz:6:dict=98304"),
+            ("lz4", "128K", "lz4:9"),
+        ] {
+            let text = GOOD.replacen("xz:6:dict=1048576:x86", codec, 1).replacen("1M", block_size, 1);
+            let found = match parse(Path::new("r"), &text) {
+                Ok(recipe) => recipe.squashfs.codec.to_string(),
+                Err(error) => {
+                    assert!(
+                        error.to_string().starts_with("r/selfsame.toml:7:9: xz dictionary of"),
+                        "{error}"
+                    );
+                    "is no codec for such blocks".to_owned()
+                }
+            };
+            assert_eq!(found, expected, "{codec}");
+        }
+    }
+
+    #[test]
     fn errors_name_line_and_column() {
         let cases = [
             (
@@ -591,6 +634,16 @@ run = "hooks/10-x"
                 "r/selfsame.toml:1:10: format 2 is not known to this version, which reads 1",
             ),
             ("\"iso\"", "\"isso\"", "r/selfsame.toml:4:12: \"isso\" is not one of iso, squashfs, tar"),
+            (
+                "[archives.debian]",
+                "sort = \"/boot.sort\"\n[archives.debian]",
+                "r/selfsame.toml:9:8: \"/boot.sort\" leaves the recipe: paths are relative to it and without ..",
+            ),
+            (
+                "[archives.debian]",
+                "[initramfs]\ncodec = \"lz4\"\n[archives.debian]",
+                "r/selfsame.toml:10:9: \"lz4\" is for SquashFS only: an initramfs is zstd, gzip or xz",
+            ),
             ("\"1M\"", "\"3M\"", "r/selfsame.toml:8:14: \"3M\" is not a power of two from 4K to 1M"),
             (
                 "\"files\"",

@@ -54,6 +54,7 @@ fn small_squashfs() -> Vec<u8> {
         codec,
         epoch: EPOCH,
         export_table: false,
+        sort: None,
         cache: None,
         progress: None,
     };

@@ -10,6 +10,8 @@ use std::fmt;
 use std::io::{self, Read};
 use std::str::FromStr;
 
+use lz4::block::CompressionMode;
+
 /// A codec and its parameters. Its text form is its identity in locks and records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Codec {
@@ -32,14 +34,24 @@ pub enum Codec {
         /// Effort, 1 (fast) to 22 (small).
         level: u8,
     },
+    /// One lz4 block without a frame, made by the high compression variant. Level 2 to 12. For blocks only: see
+    /// [`Codec::takes_streams`].
+    Lz4 {
+        /// Effort, 2 (fast) to 12 (small).
+        level: u8,
+    },
 }
 
 /// Versions of the libraries behind the codecs, as they appear in a record: they shape bytes.
-pub const LIBRARIES: &[(&str, &str)] =
-    &[("gzip", "zlib-rs via flate2 1.1.11"), ("xz", "liblzma 0.4.9"), ("zstd", "zstd 0.14.3")];
+pub const LIBRARIES: &[(&str, &str)] = &[
+    ("gzip", "zlib-rs via flate2 1.1.11"),
+    ("xz", "liblzma 0.4.9"),
+    ("zstd", "zstd 0.14.3"),
+    ("lz4", "liblz4 1.10.0 via lz4 1.28.1"),
+];
 
 impl fmt::Display for Codec {
-    /// `zstd:15`, `gzip:9`, `xz:6:dict=131072`, `xz:6:dict=1048576:x86`
+    /// `zstd:15`, `gzip:9`, `lz4:12`, `xz:6:dict=131072`, `xz:6:dict=1048576:x86`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Gzip { level } => write!(f, "gzip:{level}"),
@@ -47,19 +59,21 @@ impl fmt::Display for Codec {
                 write!(f, "xz:{preset}:dict={dict_size}{}", if *x86 { ":x86" } else { "" })
             }
             Self::Zstd { level } => write!(f, "zstd:{level}"),
+            Self::Lz4 { level } => write!(f, "lz4:{level}"),
         }
     }
 }
 
 /// The text does not name a codec.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a codec: use zstd:1..22, gzip:1..9 or xz:0..9[:dict=BYTES][:x86]")]
+#[error("{0:?} is not a codec: use zstd:1..22, gzip:1..9, lz4:2..12 or xz:0..9[:dict=BYTES][:x86]")]
 pub struct NotACodec(pub String);
 
 impl FromStr for Codec {
     type Err = NotACodec;
 
-    /// Reads the text form; the level may be left out (`zstd` is `zstd:15`, `gzip` is `gzip:9`, `xz` is `xz:6`).
+    /// Reads the text form; the level may be left out (`zstd` is `zstd:15`, `gzip` is `gzip:9`, `lz4` is `lz4:9`,
+    /// `xz` is `xz:6`).
     fn from_str(text: &str) -> Result<Self, NotACodec> {
         let wrong = || NotACodec(text.to_owned());
         let mut parts = text.split(':');
@@ -72,6 +86,7 @@ impl FromStr for Codec {
         let codec = match name {
             "zstd" => Self::Zstd { level: level(&mut parts, 15, 1..=22)? },
             "gzip" => Self::Gzip { level: level(&mut parts, 9, 1..=9)? },
+            "lz4" => Self::Lz4 { level: level(&mut parts, 9, 2..=12)? },
             "xz" => {
                 let preset = level(&mut parts, 6, 0..=9)?;
                 let (mut x86, mut dict_size) = (false, 1 << 20);
@@ -100,8 +115,14 @@ impl Codec {
             Self::Gzip { .. } => 0,
             Self::Xz { .. } => 1,
             Self::Zstd { .. } => 2,
+            Self::Lz4 { .. } => 3,
         };
         LIBRARIES[index].1
+    }
+
+    /// Whether there is a form of this codec for whole streams, such as an initramfs ([`Codec::stream_writer`]).
+    pub fn takes_streams(self) -> bool {
+        !matches!(self, Self::Lz4 { .. })
     }
 
     /// Compresses `block` on this thread. The bytes depend on `self`, `block` and [`LIBRARIES`] alone.
@@ -120,6 +141,9 @@ impl Codec {
                 Ok(out)
             }
             Self::Zstd { level } => zstd_compress(block, level),
+            Self::Lz4 { level } => {
+                lz4::block::compress(block, Some(CompressionMode::HIGHCOMPRESSION(level.into())), false)
+            }
         }
     }
 
@@ -151,6 +175,8 @@ impl Codec {
         }
         let mut out = Vec::new();
         let mut reader: Box<dyn Read + '_> = match self {
+            // A block has no end of its own: it is decoded as a whole.
+            Self::Lz4 { .. } => return lz4_decompress(packed, limit),
             Self::Gzip { .. } => Box::new(flate2::read::ZlibDecoder::new(packed)),
             Self::Xz { .. } => {
                 let stream = liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, 0)?;
@@ -165,6 +191,13 @@ impl Codec {
         }
         Ok(out)
     }
+}
+
+/// A byte of an lz4 block stands for at most 255, so room for `limit` is only made where that many can come.
+fn lz4_decompress(packed: &[u8], limit: usize) -> io::Result<Vec<u8>> {
+    let room = packed.len().saturating_mul(255).min(limit);
+    let size = i32::try_from(room).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    lz4::block::decompress(packed, Some(size))
 }
 
 /// Most memory that a block of xz may ask for: the largest dictionary of [`Codec::Xz`] and what goes with it.
@@ -249,11 +282,13 @@ impl Wrapping {
 mod tests {
     use super::*;
 
-    const ALL: [Codec; 4] = [
+    const ALL: [Codec; 6] = [
         Codec::Gzip { level: 9 },
         Codec::Xz { preset: 6, x86: false, dict_size: 1 << 17 },
         Codec::Xz { preset: 6, x86: true, dict_size: 1 << 20 },
         Codec::Zstd { level: 15 },
+        Codec::Lz4 { level: 2 },
+        Codec::Lz4 { level: 12 },
     ];
 
     fn sample() -> Vec<u8> {
@@ -262,7 +297,7 @@ mod tests {
 
     #[test]
     fn each_codec_names_its_own_library() {
-        for codec in ["gzip:1", "xz:1", "zstd:1"] {
+        for codec in ["gzip:1", "xz:1", "zstd:1", "lz4:2"] {
             let library = codec.parse::<Codec>().unwrap().library();
             let (name, _) = LIBRARIES.iter().find(|(_, known)| *known == library).unwrap();
             assert!(codec.starts_with(name), "{codec}: {library}");
@@ -304,6 +339,26 @@ mod tests {
     }
 
     #[test]
+    fn damaged_lz4_blocks_are_errors_or_other_bytes_within_the_limit() {
+        let codec = Codec::Lz4 { level: 12 };
+        let packed = codec.compress(&sample()).unwrap();
+        let small = codec.compress(&sample()[..3000]).unwrap();
+        for at in 0..small.len() {
+            for value in [0, 1, 0x0f, 0xf0, 0xff, small[at] ^ 0x80] {
+                let mut small = small.clone();
+                small[at] = value;
+                let _ = codec.decompress(&small, 3000).map(|plain| assert!(plain.len() <= 3000));
+            }
+            assert!(codec.decompress(&small[..at], 3000).map_or(true, |plain| plain.len() < 3000));
+        }
+        // A block that claims more than there can be gets no room for it.
+        assert!(codec.decompress(&packed, 1 << 20).is_ok());
+        for (bytes, limit) in [(&b""[..], 8192), (b"\xff\xff\xff", 1 << 20), (&[0xff; 4096], 1 << 20)] {
+            assert!(codec.decompress(bytes, limit).is_err(), "{bytes:?}");
+        }
+    }
+
+    #[test]
     fn an_xz_block_cannot_ask_for_gigabytes() {
         let mut packed = Codec::Xz { preset: 0, x86: false, dict_size: 4096 }.compress(b"abc").unwrap();
         // The dictionary byte of the block header, set to 1.5 GiB, and the header's checksum.
@@ -327,7 +382,18 @@ mod tests {
         for codec in ALL {
             assert_eq!(codec.to_string().parse(), Ok(codec));
         }
-        for text in ["", "zstd:0", "zstd:23", "gzip:10", "xz:6:dict=1", "xz:6:arm", "zstd:3:4", "lzma"] {
+        for text in [
+            "",
+            "zstd:0",
+            "zstd:23",
+            "gzip:10",
+            "xz:6:dict=1",
+            "xz:6:arm",
+            "zstd:3:4",
+            "lzma",
+            "lz4:1",
+            "lz4:13",
+        ] {
             assert_eq!(text.parse::<Codec>(), Err(NotACodec(text.into())));
         }
     }

@@ -178,6 +178,8 @@ impl Codec {
     /// member without name and time (RFC 1952, not the zlib of blocks), an xz stream with CRC32, or a zstd frame with
     /// a checksum and a window of at most 8 MiB.
     ///
+    /// lz4 has no such form here: that is an error ([`Codec::takes_streams`]).
+    ///
     /// `size` is how many bytes are going to be written, if that is known; zstd then states it and fits its tables to
     /// it. The bytes depend on `self`, the plain bytes, `size` and [`super::LIBRARIES`] alone.
     pub fn stream_writer<W: Write>(self, out: W, size: Option<u64>) -> io::Result<StreamWriter<W>> {
@@ -202,6 +204,9 @@ impl Codec {
                     encoder.window_log(23)?;
                 }
                 Encoder::Zstd(encoder)
+            }
+            Self::Lz4 { .. } => {
+                return Err(io::Error::new(io::ErrorKind::Unsupported, "lz4 compresses blocks, not streams"));
             }
         };
         Ok(StreamWriter { encoder, piece: Vec::with_capacity(PIECE), written: 0, announced: size })
@@ -337,6 +342,7 @@ mod tests {
             Codec::Gzip { .. } => Wrapping::Gzip,
             Codec::Xz { .. } => Wrapping::Xz,
             Codec::Zstd { .. } => Wrapping::Zstd,
+            Codec::Lz4 { .. } => unreachable!("not among those above"),
         }
     }
 

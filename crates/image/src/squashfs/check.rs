@@ -6,12 +6,11 @@ use std::fmt;
 use super::error::{Corruption, Error, Path};
 use super::layout::{
     ABSENT, DATA_RAW, DirIndex, Fragment, Id, META_BLOCK, PADDING, Position, SuperBlock, XattrHeader,
-    XattrSet, XzOptions, flag, kind, narrow, wide,
+    XattrSet, flag, kind, narrow, wide,
 };
 use super::read::{Body, DirBody, FileRef, Image, Inner, Region};
 use super::scan::{Found, scan};
-use super::window::window;
-use crate::codec::Codec;
+use super::window::{lz4_is_readable, window, window_limit};
 use crate::io::ReadAt;
 use crate::tree::Kind;
 
@@ -98,6 +97,9 @@ pub enum ProblemKind {
         /// What there is.
         limit: u64,
     },
+    /// An image of lz4 blocks does not say so in the way that Linux asks for.
+    #[error("lz4 needs codec options of version 1")]
+    Lz4Options,
     /// Two structures have bytes in common without being equal.
     #[error("overlaps what ends at byte {end:#x}")]
     Overlap {
@@ -171,19 +173,6 @@ struct Known {
     found: u32,
 }
 
-/// What Linux prepares: one block, at least a metadata block, or what the codec's options say.
-fn window_limit<R: ReadAt>(inner: &Inner<R>) -> u64 {
-    let head = &inner.head;
-    let limit = u64::from(head.block_size.get()).max(wide(META_BLOCK));
-    if head.flags.get() & flag::CODEC_OPTIONS == 0 || !matches!(inner.codec, Codec::Xz { .. }) {
-        return limit;
-    }
-    let start = wide(size_of::<SuperBlock>());
-    let region = Region { table: "codec options", start, end: head.bytes_used.get() };
-    let options = inner.cursor(region, 0).raw::<XzOptions>();
-    options.map_or(limit, |options| u64::from(options.dictionary.get()))
-}
-
 impl<R: ReadAt> Checker<'_, R> {
     fn note(&mut self, at: u64, path: Option<&Path>, kind: ProblemKind) {
         if self.problems.len() < MOST {
@@ -203,6 +192,9 @@ impl<R: ReadAt> Checker<'_, R> {
 
     fn all(&mut self, size: u64) -> Result<(), Error> {
         self.padding(size)?;
+        if !lz4_is_readable(self.inner) {
+            self.note(wide(size_of::<SuperBlock>()), None, ProblemKind::Lz4Options);
+        }
         self.tables()?;
         let mut last: Option<(u32, Vec<u8>)> = None;
         let mut failures = Vec::new();

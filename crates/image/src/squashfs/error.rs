@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 
 use crate::Digest;
+use crate::codec::NotACodec;
 use crate::io::ReadError;
 
 /// Why a SquashFS image could not be read.
@@ -275,6 +276,9 @@ pub enum WriteError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OptionsError {
+    /// The text does not name a codec.
+    #[error(transparent)]
+    Codec(#[from] NotACodec),
     /// The block size is not one of 4 KiB, 8 KiB, ... 1 MiB.
     #[error("block size {0} is no power of two from 4096 to 1048576")]
     BlockSize(u32),

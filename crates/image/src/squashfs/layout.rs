@@ -164,6 +164,8 @@ on_disk! {
     struct XzOptions { dictionary: U32, filters: U32, }
     /// Options of zstd.
     struct ZstdOptions { level: U32, }
+    /// Options of lz4, which are never left out. Bit 0 of `flags` is high compression.
+    struct Lz4Options { version: U32, flags: U32, }
     /// What every inode begins with. Owners are indices into the table of owners.
     struct InodeHead { kind: U16, mode: U16, uid: U16, gid: U16, mtime: U32, number: U32, }
     struct BasicDir { block: U32, links: U32, size: U16, offset: U16, parent: U32, }
@@ -232,6 +234,11 @@ pub(super) mod codec {
     pub(in crate::squashfs) const LZ4: u16 = 5;
     pub(in crate::squashfs) const ZSTD: u16 = 6;
 }
+
+/// The only version of lz4 options: blocks without a frame. Linux calls it `LZ4_LEGACY`.
+pub(super) const LZ4_VERSION: u32 = 1;
+/// Flag of lz4 options: the blocks were made by the high compression variant.
+pub(super) const LZ4_HIGH: u32 = 1;
 
 /// A length in the width of file offsets.
 pub(super) fn wide(length: usize) -> u64 {

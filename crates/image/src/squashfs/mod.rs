@@ -9,6 +9,7 @@ mod error;
 mod layout;
 mod read;
 mod scan;
+mod sort;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -18,4 +19,5 @@ pub use check::{Problem, ProblemKind, check};
 pub use dump::dump;
 pub use error::{Corruption, EntryRule, Error, OptionsError, Path, WriteError};
 pub use read::{File, FileRef, Files, Image};
-pub use write::{BlockCache, Options, Written, warm, write};
+pub use sort::{Sort, SortError};
+pub use write::{BlockCache, Options, Written, codec_for, warm, write};

@@ -1,14 +1,40 @@
-//! How much memory a compressed block asks its decoder for.
-//!
-//! Linux prepares a decoder once for all blocks and refuses those that ask for more, which a decoder in user space
-//! never notices.
+//! What Linux asks of compressed blocks, and a decoder in user space never notices: it prepares a decoder once, by the
+//! codec's options, and refuses blocks that need more memory.
 
+use zerocopy::{FromBytes, IntoBytes};
+
+use super::layout::{LZ4_VERSION, Lz4Options, META_BLOCK, SuperBlock, XzOptions, flag, wide};
+use super::read::{Inner, Region};
 use crate::codec::Codec;
+use crate::io::ReadAt;
+
+/// Bytes of history that Linux makes room for: one block, at least a metadata block, or what the codec's options say.
+pub(super) fn window_limit<R: ReadAt>(inner: &Inner<R>) -> u64 {
+    let limit = u64::from(inner.head.block_size.get()).max(wide(META_BLOCK));
+    match inner.codec {
+        Codec::Xz { .. } => options(inner).map_or(limit, |raw: XzOptions| u64::from(raw.dictionary.get())),
+        _ => limit,
+    }
+}
+
+/// Whether Linux knows how the blocks were made, if they are lz4.
+pub(super) fn lz4_is_readable<R: ReadAt>(inner: &Inner<R>) -> bool {
+    let known = |raw: Lz4Options| raw.version.get() == LZ4_VERSION;
+    !matches!(inner.codec, Codec::Lz4 { .. }) || options(inner).is_some_and(known)
+}
+
+/// The codec's options, if there are any that can be read.
+fn options<R: ReadAt, T: FromBytes + IntoBytes>(inner: &Inner<R>) -> Option<T> {
+    let start = wide(size_of::<SuperBlock>());
+    let region = Region { table: "codec options", start, end: inner.head.bytes_used.get() };
+    let there = inner.head.flags.get() & flag::CODEC_OPTIONS != 0;
+    there.then(|| inner.cursor(region, 0).raw().ok()).flatten()
+}
 
 /// Bytes of history the decoder of `stored` must keep; `None` if its header does not say.
 pub(super) fn window(codec: Codec, stored: &[u8]) -> Option<u64> {
     match codec {
-        Codec::Gzip { .. } => None,
+        Codec::Gzip { .. } | Codec::Lz4 { .. } => None,
         Codec::Zstd { .. } => zstd(stored),
         Codec::Xz { .. } => xz(stored),
     }

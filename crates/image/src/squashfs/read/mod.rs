@@ -62,7 +62,7 @@ impl<R: ReadAt> Image<R> {
     /// Checks the superblock and reads the table of owners.
     ///
     /// # Errors
-    /// The first rule of the format that is broken. Versions other than 4.0 and the codecs lzma, lzo and lz4 are
+    /// The first rule of the format that is broken. Versions other than 4.0 and the codecs lzma and lzo are
     /// unsupported.
     pub fn open(source: R) -> Result<Self, Error> {
         let have = source.size().map_err(|source| Error::Io { at: 0, len: 0, source })?;
@@ -142,9 +142,9 @@ fn check_head(head: &SuperBlock, have: u64) -> Result<Codec, Error> {
         codec::GZIP => Codec::Gzip { level: 9 },
         codec::XZ => Codec::Xz { preset: 6, x86: false, dict_size: size },
         codec::ZSTD => Codec::Zstd { level: 15 },
+        codec::LZ4 => Codec::Lz4 { level: 12 },
         codec::LZMA => return unsupported(at!(codec), "codec lzma"),
         codec::LZO => return unsupported(at!(codec), "codec lzo"),
-        codec::LZ4 => return unsupported(at!(codec), "codec lz4"),
         _ => return unsupported(at!(codec), "unknown codec"),
     };
     let used = head.bytes_used.get();

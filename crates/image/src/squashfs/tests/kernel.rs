@@ -62,7 +62,8 @@ fn other_parameters_of_the_codecs_mount_too() {
     let mut memory = Memory::new();
     let mut tree = super::empty();
     tree.insert(b"prose", super::file(&mut memory, prose(1, 500_000))).unwrap();
-    for codec in ["zstd:1", "zstd:22", "gzip:1", "xz:0:dict=8192", "xz:9:dict=131072", "xz:6:dict=98304:x86"]
+    for codec in
+        ["zstd:1", "zstd:22", "gzip:1", "lz4:2", "xz:0:dict=8192", "xz:9:dict=131072", "xz:6:dict=98304:x86"]
     {
         let image = image(&tree, &memory, &options(codec, 128 << 10));
         let Some(mounted) = Mounted::new(&image) else {

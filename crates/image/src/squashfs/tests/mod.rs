@@ -8,15 +8,15 @@ mod mksquashfs;
 mod mutate;
 mod random;
 mod reader;
+mod sort;
 mod unsquashfs;
 mod writer;
 
 use std::io::Cursor;
 use std::num::NonZero;
 
-use super::{Image, Options, WriteError, check, write};
+use super::{Image, Options, WriteError, check, codec_for, write};
 use crate::Epoch;
-use crate::codec::Codec;
 use crate::tree::{Content, Dir, Kind, Leaf, LeafId, Memory, Meta, Name, Node, Tree};
 
 const EPOCH: Epoch = Epoch(1_700_000_000);
@@ -29,15 +29,13 @@ fn jobs(jobs: usize) -> NonZero<usize> {
 }
 
 fn options(codec: &str, block_size: u32) -> Options<'static> {
-    let codec = codec.parse().unwrap();
-    Options { block_size, codec, epoch: EPOCH, export_table: true, cache: None, progress: None }
+    let codec = codec_for(codec, block_size).unwrap();
+    Options { block_size, codec, epoch: EPOCH, export_table: true, sort: None, cache: None, progress: None }
 }
 
-/// The codecs, with an xz that fits the block size.
-fn codecs(block_size: u32) -> [Options<'static>; 3] {
-    let mut xz = options("xz:6:x86", block_size);
-    xz.codec = Codec::Xz { preset: 6, x86: true, dict_size: block_size };
-    [options("zstd:15", block_size), xz, options("gzip:9", block_size)]
+/// The codecs.
+fn codecs(block_size: u32) -> [Options<'static>; 4] {
+    ["zstd:15", "xz:6:x86", "gzip:9", "lz4:12"].map(|codec| options(codec, block_size))
 }
 
 fn image(tree: &Tree, contents: &Memory, options: &Options<'_>) -> Vec<u8> {

@@ -109,7 +109,7 @@ proptest! {
     #[test]
     fn any_tree_round_trips(
         steps in prop::collection::vec((place(), meta(), thing()), 0..40),
-        codec in 0..3usize,
+        codec in 0..4usize,
         block_size in prop_oneof![Just(4096u32), Just(8192)],
         export_table in any::<bool>(),
     ) {

@@ -38,7 +38,6 @@ fn each_field_of_the_superblock_is_checked() {
         (12, &[0, 32, 0, 0], "corrupt at byte 0xc: block size 8192 does not match log2 12"),
         (20, &[2, 0], "unsupported feature at byte 0x14: codec lzma"),
         (20, &[3, 0], "unsupported feature at byte 0x14: codec lzo"),
-        (20, &[5, 0], "unsupported feature at byte 0x14: codec lz4"),
         (20, &[7, 0], "unsupported feature at byte 0x14: unknown codec"),
         (22, &[77, 0], "corrupt at byte 0xc: block size 4096 does not match log2 77"),
         (28, &[3, 0], "unsupported feature at byte 0x1c: versions other than 4.0"),
@@ -205,4 +204,23 @@ fn reading_twice_gives_the_same() {
     let (tree, memory) = sample(4096, true);
     let image = image(&tree, &memory, &options("gzip:9", 4096));
     assert_same(&read(&image), &read(&image));
+}
+
+#[test]
+fn lz4_without_its_options_is_noticed() {
+    let (mut tree, mut memory) = (empty(), crate::tree::Memory::new());
+    tree.insert(b"file", file(&mut memory, prose(1, 5000))).unwrap();
+    let good = image(&tree, &memory, &options("lz4", 4096));
+    // The flag in the superblock, and the version behind the header of the options' block.
+    for (at, value) in [(25, 0), (98, 2)] {
+        let mut bad = good.clone();
+        bad[at] = if at == 25 { bad[at] & !4 } else { value };
+        let problems = check(&bad[..]).unwrap();
+        let text: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        assert!(text.contains(&"byte 0x60: lz4 needs codec options of version 1".to_owned()), "{text:?}");
+        assert_same(
+            &Image::open(&bad[..]).unwrap().to_content_tree(jobs(1)).unwrap().0,
+            &super::as_read(&tree),
+        );
+    }
 }

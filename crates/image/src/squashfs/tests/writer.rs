@@ -8,7 +8,7 @@ use super::{
     CAPABILITY, as_read, assert_same, codecs, crowd, empty, file, image, jobs, leaf, noise, options, prose,
     read, round_trip, sample, try_image, with_xattrs,
 };
-use crate::squashfs::{Options, dump, write};
+use crate::squashfs::{Options, codec_for, dump, write};
 use crate::tree::{Content, Contents, Kind, Memory, Meta};
 use crate::{Digest, ReadAt};
 
@@ -47,12 +47,24 @@ fn one_of_each_in_full() {
 }
 
 #[test]
+fn a_small_lz4_image_in_full() {
+    let (mut tree, mut memory) = (empty(), Memory::new());
+    // A block that shrinks, one that does not, and an end.
+    let bytes = [prose(1, 4096), noise(2, 4096), prose(3, 500)].concat();
+    tree.insert(b"file", file(&mut memory, bytes)).unwrap();
+    tree.insert(b"noise", file(&mut memory, noise(4, 3000))).unwrap();
+    let image = round_trip(&tree, &memory, &options("lz4:12", 4096));
+    insta::assert_snapshot!(dump(&image[..]).unwrap());
+}
+
+#[test]
 fn bytes_of_the_sample_are_pinned() {
     let (tree, memory) = sample(128 << 10, true);
     for (options, digest) in codecs(128 << 10).iter().zip([
         "a1e225107effbfdeaf99da9cfe28b9a80c1f66b88b37d4196bf43c33d4f78287",
         "5c255b3e747141c12031eccf61d285ea4a6adf0624158161f45c440301399ba3",
         "f07b019901dda237be71c4397c7ed98c644da5bbb4a0cbc611120e94a7e30c02",
+        "1cc8dce0bbbec4a6aeafe670ecec5363411f73ffba78986ceabf327db1912a49",
     ]) {
         let image = image(&tree, &memory, options);
         assert_eq!(
@@ -177,7 +189,7 @@ fn codec_options_are_stored_when_they_are_not_the_defaults() {
     assert_eq!(options_line("zstd:15"), None);
     assert_eq!(options_line("gzip:9"), None);
     assert_eq!(options_line("xz:6:dict=131072"), None);
-    assert_eq!(options_line("xz:0:dict=131072"), None);
+    assert_eq!(options_line("xz:0"), None);
     let line = |text: &str| Some(text.to_owned());
     assert_eq!(options_line("zstd:3"), line("ZstdOptions { +00 level: 3 }"));
     assert_eq!(
@@ -189,12 +201,19 @@ fn codec_options_are_stored_when_they_are_not_the_defaults() {
         options_line("xz:6:dict=131072:x86"),
         line("XzOptions { +00 dictionary: 131072, +04 filters: 1 }")
     );
+    for codec in ["lz4:2", "lz4:12"] {
+        assert_eq!(options_line(codec), line("Lz4Options { +00 version: 1, +04 flags: 0x1 }"));
+    }
 }
 
 #[test]
 fn options_that_linux_cannot_read_are_refused() {
-    let refused =
-        |codec: &str, block_size| error(try_image(&empty(), &Memory::new(), &options(codec, block_size), 1));
+    let refused = |codec: &str, block_size| {
+        let options = Options { block_size, codec: codec.parse().unwrap(), ..options("zstd", 4096) };
+        let text = error(try_image(&empty(), &Memory::new(), &options, 1));
+        assert_eq!(codec_for(codec, block_size).unwrap_err().to_string(), text);
+        text
+    };
     for size in [0, 2048, 4097, 3 << 17, 2 << 20] {
         assert_eq!(
             refused("zstd", size),

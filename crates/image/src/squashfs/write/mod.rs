@@ -6,11 +6,11 @@ mod data;
 mod dir;
 mod inode;
 mod meta;
+mod options;
 mod pack;
 mod plan;
 mod xattr;
 
-use std::fmt;
 use std::io::{Seek, SeekFrom, Write};
 use std::num::NonZero;
 
@@ -19,40 +19,12 @@ use zerocopy::IntoBytes;
 pub use self::cache::BlockCache;
 use self::inode::Inodes;
 use self::meta::{Meta, MetaWriter};
+pub use self::options::{Options, codec_for};
 use self::plan::Plan;
-use super::error::{OptionsError, WriteError};
-use super::layout::{
-    ABSENT, GzipOptions, Id, MAGIC, META_BLOCK, META_RAW, PADDING, Position, SuperBlock, XattrHeader,
-    XzOptions, ZstdOptions, codec, flag, wide,
-};
-use crate::Epoch;
+use super::error::WriteError;
+use super::layout::{ABSENT, Id, MAGIC, PADDING, Position, SuperBlock, XattrHeader, wide};
 use crate::codec::Codec;
 use crate::tree::{Contents, Tree};
-
-/// What shapes an image besides the tree.
-#[derive(Clone, Copy)]
-pub struct Options<'a> {
-    /// Bytes of file content that are compressed together: a power of two from 4 KiB to 1 MiB.
-    pub block_size: u32,
-    /// Codec of everything. The dictionary of xz is the block size, or one of the smaller sizes that Linux takes:
-    /// 8 KiB or more, 2^n or 2^n + 2^(n+1) bytes. Its x86 filter is tried on programs only.
-    pub codec: Codec,
-    /// Time of the image, and the latest time of anything in it.
-    pub epoch: Epoch,
-    /// Whether NFS can export the file system: a table from inode numbers to inodes.
-    pub export_table: bool,
-    /// Where compressed blocks are looked for and kept. They are the same with and without.
-    pub cache: Option<&'a dyn BlockCache>,
-    /// Called with the bytes of content that are written, and their total, after each block.
-    pub progress: Option<&'a dyn Fn(u64, u64)>,
-}
-
-impl fmt::Debug for Options<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { block_size, codec, epoch, export_table, cache: _, progress: _ } = self;
-        write!(f, "Options {{ {block_size}, {codec}, {epoch:?}, export_table: {export_table} }}")
-    }
-}
 
 /// An image that was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,12 +57,12 @@ pub fn write(
     jobs: NonZero<usize>,
     out: &mut (impl Write + Seek),
 ) -> Result<Written, WriteError> {
-    check_options(options)?;
-    let plan = Plan::new(tree)?;
+    options.check()?;
+    let plan = Plan::new(tree, options.sort)?;
     let base = out.stream_position().map_err(|source| WriteError::Output { at: 0, source })?;
     let mut output = Output { out, at: 0 };
     output.put(&[0; size_of::<SuperBlock>()])?;
-    let codec_options = codec_options(options);
+    let codec_options = options.block();
     output.put(&codec_options)?;
     let data = data::write(&plan.wanted, contents, options, jobs, &mut output)?;
     let inodes = inode::write(&plan, &data.stored, options.codec, options.epoch)?;
@@ -100,9 +72,9 @@ pub fn write(
         mkfs_time: options.epoch.0.into(),
         block_size: options.block_size.into(),
         fragment_count: u32::try_from(data.fragments.len()).expect("fragments are counted").into(),
-        codec: codec_number(options.codec).into(),
+        codec: options.codec_number().into(),
         block_log: u16::try_from(options.block_size.ilog2()).expect("a logarithm is below 32").into(),
-        flags: flags(options, &plan, !codec_options.is_empty()).into(),
+        flags: options.flags(plan.xattrs.is_empty()).into(),
         id_count: u16::try_from(plan.ids.len()).expect("owners are counted").into(),
         major: 4.into(),
         minor: 0.into(),
@@ -144,8 +116,8 @@ pub fn warm(
     options: &Options<'_>,
     jobs: NonZero<usize>,
 ) -> Result<(), WriteError> {
-    check_options(options)?;
-    let plan = Plan::new(tree)?;
+    options.check()?;
+    let plan = Plan::new(tree, options.sort)?;
     let mut output = Output { out: &mut std::io::sink(), at: 0 };
     data::write(&plan.wanted, contents, options, jobs, &mut output).map(drop)
 }
@@ -225,62 +197,4 @@ fn table<T: IntoBytes + zerocopy::Immutable>(codec: Codec, entries: &[T]) -> Res
     let mut meta = MetaWriter::new(codec);
     meta.put(entries.as_bytes())?;
     meta.finish()
-}
-
-fn check_options(options: &Options<'_>) -> Result<(), OptionsError> {
-    let block_size = options.block_size;
-    if !block_size.is_power_of_two() || !(4096..=1 << 20).contains(&block_size) {
-        return Err(OptionsError::BlockSize(block_size));
-    }
-    if let Codec::Xz { dict_size, .. } = options.codec {
-        let lowest = dict_size & dict_size.wrapping_neg();
-        let shape = dict_size == lowest || dict_size == lowest | lowest << 1;
-        let range = (8192..=block_size).contains(&dict_size);
-        if dict_size != block_size && !(shape && range) {
-            return Err(OptionsError::Dictionary { dict_size, block_size });
-        }
-    }
-    Ok(())
-}
-
-fn codec_number(codec: Codec) -> u16 {
-    match codec {
-        Codec::Gzip { .. } => codec::GZIP,
-        Codec::Xz { .. } => codec::XZ,
-        Codec::Zstd { .. } => codec::ZSTD,
-    }
-}
-
-/// The metadata block behind the superblock, stored as it is; empty if everything is as readers assume.
-fn codec_options(options: &Options<'_>) -> Vec<u8> {
-    let body = match options.codec {
-        Codec::Gzip { level: 9 } | Codec::Zstd { level: 15 } => return Vec::new(),
-        Codec::Gzip { level } => {
-            let raw = GzipOptions { level: u32::from(level).into(), window: 15.into(), strategies: 0.into() };
-            raw.as_bytes().to_vec()
-        }
-        Codec::Zstd { level } => ZstdOptions { level: u32::from(level).into() }.as_bytes().to_vec(),
-        Codec::Xz { x86: false, dict_size, .. } if dict_size == options.block_size => return Vec::new(),
-        Codec::Xz { x86, dict_size, .. } => {
-            // Linux refuses dictionaries below 8 KiB here and needs no option for them: it takes what metadata needs.
-            let dictionary = dict_size.max(u32::try_from(META_BLOCK).expect("8192 fits"));
-            XzOptions { dictionary: dictionary.into(), filters: u32::from(x86).into() }.as_bytes().to_vec()
-        }
-    };
-    let length = u16::try_from(body.len()).expect("options are short");
-    [&(length | META_RAW).to_le_bytes()[..], &body].concat()
-}
-
-fn flags(options: &Options<'_>, plan: &Plan<'_>, codec_options: bool) -> u16 {
-    let mut flags = flag::TAILS_IN_FRAGMENTS | flag::DEDUPLICATED;
-    for (set, bit) in [
-        (options.export_table, flag::EXPORTABLE),
-        (plan.xattrs.is_empty(), flag::NO_XATTRS),
-        (codec_options, flag::CODEC_OPTIONS),
-    ] {
-        if set {
-            flags |= bit;
-        }
-    }
-    flags
 }

@@ -1,20 +1,25 @@
 //! What will be written, decided before the first byte: inode numbers, owners, attribute sets, contents, and whether
 //! the format can hold it all.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::Digest;
 use crate::squashfs::error::{EntryRule, Path, WriteError};
 use crate::squashfs::layout::{MAX_DEPTH, MAX_XATTR, XATTR_PREFIXES, wide};
 use crate::squashfs::read::Xattrs;
+use crate::squashfs::sort::Sort;
 use crate::tree::{Content, Dir, Entry, Item, Kind, LeafId, Meta, Node, Tree};
 
-/// One content to store, and a file that has it, for messages.
+/// One content to store, and a file that has it, for messages: the first one of the highest priority.
 #[derive(Debug)]
 pub(super) struct Wanted {
     pub(super) content: Content,
     pub(super) path: Path,
 }
+
+/// Where a content lies among the others: the highest priority first, then in the order of the walk.
+type Rank = (Reverse<i16>, usize);
 
 /// The decisions.
 #[derive(Debug)]
@@ -31,14 +36,19 @@ pub(super) struct Plan<'a> {
     pub(super) ids: BTreeMap<u32, u16>,
     /// Attribute sets and their numbers: ascending.
     pub(super) xattrs: BTreeMap<&'a Xattrs, u32>,
-    /// Contents that are not empty, each once, in the order of the walk.
+    /// Contents that are not empty, each once, in the order in which they are stored.
     pub(super) wanted: Vec<Wanted>,
     /// Place of each content in `wanted`.
     pub(super) by_content: BTreeMap<Content, usize>,
+    sort: Option<&'a Sort>,
+    /// Of each content, as long as the walk goes on; empty without a sort file.
+    ranks: Vec<Rank>,
+    /// Files the walk has seen.
+    seen: usize,
 }
 
 impl<'a> Plan<'a> {
-    pub(super) fn new(tree: &'a Tree) -> Result<Self, WriteError> {
+    pub(super) fn new(tree: &'a Tree, sort: Option<&'a Sort>) -> Result<Self, WriteError> {
         // Before anything that recurses: a tree that is too deep shall be an error, not an overflow.
         depth(&tree.root, &mut Vec::new())?;
         let mut plan = Plan {
@@ -51,9 +61,13 @@ impl<'a> Plan<'a> {
             xattrs: BTreeMap::new(),
             wanted: Vec::new(),
             by_content: BTreeMap::new(),
+            sort,
+            ranks: Vec::new(),
+            seen: 0,
         };
         let mut owners = BTreeSet::new();
         tree.walk(|path, entry| plan.visit(path, entry, &mut owners))?;
+        plan.rearrange();
         let limit = u64::from(u16::MAX);
         for (index, owner) in owners.iter().enumerate() {
             let index = u16::try_from(index).ok().filter(|index| *index < u16::MAX);
@@ -103,11 +117,33 @@ impl<'a> Plan<'a> {
                 Err(WriteError::Digest { path, expected, found })
             };
         }
+        let rank = self.sort.map(|sort| (Reverse(sort.priority(path)), self.seen));
+        self.seen += 1;
         let next = self.wanted.len();
-        if *self.by_content.entry(content).or_insert(next) == next {
+        let index = *self.by_content.entry(content).or_insert(next);
+        if index == next {
             self.wanted.push(Wanted { content, path: Path(path.to_vec()) });
+            self.ranks.extend(rank);
+        } else if let Some(rank) = rank.filter(|rank| *rank < self.ranks[index]) {
+            self.ranks[index] = rank;
+            self.wanted[index].path = Path(path.to_vec());
         }
         Ok(())
+    }
+
+    /// Brings the contents into the order of their ranks.
+    fn rearrange(&mut self) {
+        let ranks = std::mem::take(&mut self.ranks);
+        if ranks.is_empty() {
+            return;
+        }
+        let mut ranked: Vec<_> = ranks.into_iter().zip(std::mem::take(&mut self.wanted)).collect();
+        // No two ranks are equal.
+        ranked.sort_unstable_by_key(|(rank, _)| *rank);
+        self.wanted = ranked.into_iter().map(|(_, wanted)| wanted).collect();
+        for (index, wanted) in self.wanted.iter().enumerate() {
+            self.by_content.insert(wanted.content, index);
+        }
     }
 
     /// Numbers inodes in the order in which [`super::inode`] writes them.

@@ -1,0 +1,131 @@
+#!/bin/bash
+# SquashFS alone: selfsame beside mksquashfs and gensquashfs on one tree, as a table for docs/performance.md.
+#
+#   bench/squashfs.sh [DIRECTORY]        default: the packages of examples/live, unpacked
+#   bench/squashfs.sh --many [COUNT...]  selfsame alone, directories of so many small files
+#
+# CODECS and JOBS choose the rows ("gzip:9 xz:6 zstd:15 lz4:12", "2 1"), BLOCK the block size in bytes, RUNS how often
+# each is measured: the fastest run counts. PEERS names the peers, each `label=command`, the label beginning with
+# mksquashfs or gensquashfs; those that are not installed are left out. Rows are measured while BENCH_LOCK is held, one
+# lock for each run, so that measurements on one machine wait for each other.
+#
+# Selfsame packs with an empty store (cold) and again with the blocks of that run (warm). Everything reads from memory.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+codecs=${CODECS:-gzip:9 xz:6 zstd:15 lz4:12} jobs=${JOBS:-2 1} block=${BLOCK:-131072} runs=${RUNS:-1}
+lock=${BENCH_LOCK:-/tmp/bench.lock}
+mapfile -t peers < <(tr ';' '\n' <<< "${PEERS:-mksquashfs=mksquashfs;gensquashfs=gensquashfs}")
+[ -x /usr/bin/time ] || { echo "error: GNU time is missing; scripts/oracles.sh installs it" >&2; exit 1; }
+cargo build --release --locked --quiet -p selfsame-build --examples
+programs=$PWD/target/release/examples
+work=$(mktemp -d "${TMPDIR:-/tmp}/bench.XXXXXX")
+trap 'rm -rf --one-file-system "$work"' EXIT
+
+# measured COMMAND...: sets wall, cpu (seconds) and peak (MiB).
+measured() {
+  if ! flock "$lock" /usr/bin/time -f '%e %U %S %M' -o "$work/time" "$@" > "$work/stdout" 2> "$work/stderr"; then
+    cat "$work/stderr" >&2
+    exit 1
+  fi
+  read -r wall cpu peak < <(tail -n 1 "$work/time" | awk '{ printf "%.2f %.2f %.0f\n", $1, $2 + $3, $4 / 1024 }')
+}
+
+# row WHO CODEC JOBS COMMAND...: the fastest of the runs. PREPARE is a command before each of them.
+row() {
+  local who=$1 codec=$2 count=$3 best='' run
+  shift 3
+  for ((run = 0; run < runs; run++)); do
+    rm -f "$work/image"
+    [ -z "${PREPARE:-}" ] || eval "$PREPARE"
+    measured "$@"
+    if [ -z "$best" ] || awk -v a="$wall" -v b="${best%% *}" 'BEGIN { exit !(a < b) }'; then best="$wall $cpu $peak"; fi
+  done
+  read -r wall cpu peak <<< "$best"
+  [ "$who" != 'selfsame, cold' ] || cold=$wall
+  awk -v who="$who" -v codec="$codec" -v jobs="$count" -v wall="$wall" -v cpu="$cpu" -v peak="$peak" \
+    -v size="$(stat -c %s "$work/image")" -v cold="$cold" \
+    'BEGIN { printf "| %s | %s | %s | %.2f | %.2f | %s | %s | %.2f |\n", codec, jobs, who, wall, cpu, peak, size, wall / cold }'
+}
+
+# Options of a peer for a codec.
+of_mksquashfs() {
+  local level=${1#*:}
+  case $1 in
+    gzip:* | zstd:*) echo "-comp ${1%%:*} -Xcompression-level $level" ;;
+    xz:6) echo "-comp xz" ;;
+    xz:6:x86) echo "-comp xz -Xbcj x86" ;;
+    lz4:12) echo "-comp lz4 -Xhc" ;;
+    *) return 1 ;;
+  esac
+}
+of_gensquashfs() {
+  local level=${1#*:}
+  case $1 in
+    gzip:* | zstd:*) echo "-c ${1%%:*} -X level=$level" ;;
+    xz:6) echo "-c xz -X level=6" ;;
+    lz4:12) echo "-c lz4 -X hc" ;;
+    *) return 1 ;;
+  esac
+}
+
+many() {
+  local count tree=$work/tree
+  [ $# -gt 0 ] || set -- 10000 100000 300000 1000000
+  echo '| files | codec | jobs | wall s | CPU s | peak MiB | bytes | wall ms per 1,000 files | what it says |'
+  echo '|---|---|---|---|---|---|---|---|---|'
+  for count; do
+    "$programs/many_files" "$tree" "$count"
+    for threads in $jobs; do
+      measured "$programs/pack" "$tree" "$work/image" zstd:3 "$block" "$threads"
+      awk -v count="$count" -v jobs="$threads" -v wall="$wall" -v cpu="$cpu" -v peak="$peak" \
+        -v size="$(stat -c %s "$work/image")" -v says="$(cat "$work/stdout")" \
+        'BEGIN { printf "| %d | zstd:3 | %s | %.2f | %.2f | %s | %s | %.1f | %s |\n", count, jobs, wall, cpu, peak, size,
+          wall * 1e6 / count, says }'
+    done
+    rm -rf --one-file-system "$tree"
+  done
+}
+
+if [ "${1:-}" = --many ]; then
+  shift
+  many "$@"
+  exit
+fi
+
+if [ $# -gt 0 ]; then
+  tree=$(realpath "$1")
+else
+  scripts/mirror.sh "$PWD/.cache/mirror" examples/live/selfsame.lock > /dev/null
+  tree=$work/tree
+  mkdir "$tree"
+  while read -r deb; do dpkg-deb -x "$deb" "$tree"; done < <(find .cache/mirror/pool -name '*.deb' | sort)
+fi
+find "$tree" -type f -exec cat {} + > /dev/null
+echo "Tree: $(find "$tree" | wc -l) names, $(du -s --apparent-size -m "$tree" | cut -f 1) MiB. Blocks of $block bytes." >&2
+echo '| codec | jobs | who | wall s | CPU s | peak MiB | bytes | wall, who : selfsame cold |'
+echo '|---|---|---|---|---|---|---|---|'
+for codec in $codecs; do
+  for threads in $jobs; do
+    cold=1
+    pack=("$programs/pack" "$tree" "$work/image" "$codec" "$block" "$threads" "$work/store")
+    PREPARE="rm -rf --one-file-system '$work/store'" row 'selfsame, cold' "$codec" "$threads" "${pack[@]}"
+    row 'selfsame, warm' "$codec" "$threads" "${pack[@]}"
+    rm -rf --one-file-system "$work/store"
+    for peer in "${peers[@]}"; do
+      who=${peer%%=*} command=${peer#*=}
+      type -P "${command%% *}" > /dev/null || continue
+      case $who in
+        mksquashfs*)
+          options=$(of_mksquashfs "$codec") || continue
+          # shellcheck disable=SC2086 # commands and options are several words
+          row "$who" "$codec" "$threads" $command "$tree" "$work/image" $options -b "$block" -processors "$threads" \
+            -noappend -no-progress -quiet ;;
+        gensquashfs*)
+          options=$(of_gensquashfs "$codec") || continue
+          # shellcheck disable=SC2086
+          row "$who" "$codec" "$threads" $command -D "$tree" -k -x -e -q -f -b "$block" -j "$threads" $options "$work/image" ;;
+      esac
+    done
+  done
+done
