@@ -73,8 +73,7 @@ impl<'a> Builder<'a> {
             match debs {
                 Ok(debs) => {
                     let _ = send_all.send(Ok(debs.clone()));
-                    let squashfs = self.plan.outputs.iter().any(|(output, _)| *output != Output::Tar);
-                    if squashfs && self.until.is_none() {
+                    if self.packs_squashfs() && self.until.is_none() {
                         let start = self.begun.elapsed().as_secs_f64();
                         stages::warm::run(self, &debs, packages, stop);
                         let span = (start, self.begun.elapsed().as_secs_f64() - start);
@@ -205,6 +204,11 @@ impl<'a> Builder<'a> {
             && self.has_layer(Stage::Install, self.plan.install)
     }
 
+    /// Whether an output is or has a SquashFS.
+    pub(crate) fn packs_squashfs(&self) -> bool {
+        self.plan.outputs.iter().any(|(output, _)| *output != Output::Tar)
+    }
+
     /// Refuses what would only fail after all the work.
     fn can_boot(&self, collected: &stages::collect::Collected) -> Result<(), BuildError> {
         if collected.kernels.is_empty() {
@@ -214,7 +218,7 @@ impl<'a> Builder<'a> {
     }
 
     /// The packages of the image in the order in which they are unpacked.
-    fn installed(&self) -> Result<Vec<&'a Package>, BuildError> {
+    pub(crate) fn installed(&self) -> Result<Vec<&'a Package>, BuildError> {
         let steps = self.lock.install.steps().unwrap_or_default();
         let unpacked = steps.iter().flat_map(|step| match step {
             Step::Unpack(names) => names.as_slice(),

@@ -18,4 +18,4 @@ pub use check::{Problem, ProblemKind, check};
 pub use dump::dump;
 pub use error::{Corruption, EntryRule, Error, OptionsError, Path, WriteError};
 pub use read::{File, FileRef, Files, Image};
-pub use write::{BlockCache, Options, Written, warm, write};
+pub use write::{BlockCache, Options, Written, keys, warm, write};

@@ -27,6 +27,7 @@ use super::layout::{
 };
 use crate::Epoch;
 use crate::codec::Codec;
+use crate::digest::Digest;
 use crate::tree::{Contents, Tree};
 
 /// What shapes an image besides the tree.
@@ -148,6 +149,18 @@ pub fn warm(
     let plan = Plan::new(tree)?;
     let mut output = Output { out: &mut std::io::sink(), at: 0 };
     data::write(&plan.wanted, contents, options, jobs, &mut output).map(drop)
+}
+
+/// The names under which [`write()`] will look in the cache of `options`, in order: for whoever can fetch entries faster
+/// than they are asked for. No content is read.
+///
+/// # Errors
+/// [`WriteError`] if no image can be written of `tree`.
+pub fn keys(tree: &Tree, options: &Options<'_>) -> Result<Vec<Digest>, WriteError> {
+    check_options(options)?;
+    let plan = Plan::new(tree)?;
+    let key = |unit: &cut::Unit| cache::key(unit, &plan.wanted, options.codec, options.block_size);
+    cut::Cutter::new(&plan.wanted, options.block_size).map(|unit| Ok(key(&unit?))).collect()
 }
 
 /// Counts what goes out.
