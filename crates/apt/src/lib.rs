@@ -12,5 +12,6 @@ pub mod openpgp;
 pub mod packages;
 pub mod relation;
 pub mod release;
+pub mod remote;
 pub mod snapshot;
 pub mod version;

@@ -8,6 +8,7 @@ use std::error::Error;
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 use selfsame_build::blocks::Blocks;
@@ -29,7 +30,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let begun = Instant::now();
     let (tree, contents) = capture(Path::new(directory), IdShift::NONE, jobs, CaptureLimits::default())?;
     let (captured, after_capture) = (begun.elapsed(), peak()?);
-    let blocks = store.as_ref().map(Blocks::of);
+    let made = AtomicU64::new(0);
+    let blocks = store.as_ref().map(|store| Blocks::of(store, &made));
     let options = Options {
         block_size,
         codec: codec_for(codec, block_size)?,

@@ -1,14 +1,16 @@
 //! Compressed blocks of SquashFS images, kept in the store from build to build and shared by all images.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use selfsame_image::Digest;
-use selfsame_image::squashfs::BlockCache;
+use selfsame_apt::remote::Pull;
+use selfsame_image::squashfs::{self, BlockCache};
+use selfsame_image::{Digest, Tree};
 use selfsame_store::Store;
 
 /// Kind of the store's cache entries.
-const KIND: &str = "squashfs";
+pub const KIND: &str = "squashfs";
 
 /// How many bytes of compressed blocks stay in the store after a build: those that were used last.
 pub const LIMIT: u64 = 10 << 30;
@@ -29,12 +31,35 @@ pub struct Blocks<'a> {
     pub(crate) store: &'a Store,
     /// If it is there, blocks that are not in it count as missing.
     pub(crate) only: Option<&'a OwnBlocks>,
+    /// Who may have blocks that the store has not.
+    pub(crate) remote: Option<&'a Pull<'a>>,
+    /// Counts the blocks that were compressed.
+    pub(crate) made: &'a AtomicU64,
+}
+
+impl Blocks<'_> {
+    /// Has the remote bring what the store lacks of the blocks that `tree` will be packed into, all together: nearly all of
+    /// the time of a single one is waiting. Ends early if `stop` says so.
+    pub(crate) fn prefetch(
+        &self,
+        tree: &Tree,
+        options: &squashfs::Options<'_>,
+        stop: &(dyn Fn() -> bool + Sync),
+    ) {
+        // Whoever makes everything anew does not take it from somebody else either. What cannot be packed is told of by
+        // whoever packs it.
+        if let (None, Some(remote)) = (self.only, self.remote)
+            && let Ok(keys) = squashfs::keys(tree, options)
+        {
+            remote.entries(self.store, KIND, &keys, stop);
+        }
+    }
 }
 
 impl<'a> Blocks<'a> {
-    /// All blocks that `store` keeps.
-    pub fn of(store: &'a Store) -> Self {
-        Self { store, only: None }
+    /// All blocks that `store` keeps. `made` counts those that are compressed.
+    pub fn of(store: &'a Store, made: &'a AtomicU64) -> Self {
+        Self { store, only: None, remote: None, made }
     }
 }
 
@@ -48,6 +73,7 @@ impl BlockCache for Blocks<'_> {
     }
 
     fn put(&self, key: &Digest, entry: &[u8]) {
+        self.made.fetch_add(1, Ordering::Relaxed);
         // A cache that cannot be written, as on a full disk, costs time and nothing else: whatever must be written
         // fails with its own error.
         if self.store.cache_put(KIND, key, entry).is_ok()
@@ -67,12 +93,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
         let (earlier, mine) = (Digest::of(b"earlier"), Digest::of(b"mine"));
-        let all = Blocks { store: &store, only: None };
+        let made = AtomicU64::new(0);
+        let all = Blocks { store: &store, only: None, remote: None, made: &made };
         all.put(&earlier, b"1");
         let own = OwnBlocks::default();
-        let blocks = Blocks { store: &store, only: Some(&own) };
+        let blocks = Blocks { only: Some(&own), ..all };
         blocks.put(&mine, b"2");
         assert_eq!((blocks.get(&earlier), blocks.get(&mine)), (None, Some(b"2".to_vec())));
         assert_eq!((all.get(&earlier), all.get(&mine)), (Some(b"1".to_vec()), Some(b"2".to_vec())));
+        assert_eq!(made.into_inner(), 2);
     }
 }

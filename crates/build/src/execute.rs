@@ -7,9 +7,10 @@ mod schedule;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
+use selfsame_apt::remote::Pull;
 use selfsame_image::tree::{self, Content};
 use selfsame_image::{Digest, Epoch, squashfs};
 use selfsame_store::Store;
@@ -63,6 +64,8 @@ pub struct Request<'a> {
     pub program: &'a Path,
     /// Where packages come from if the store has none.
     pub source: &'a dyn Source,
+    /// Where compressed blocks may come from that the store lacks.
+    pub remote: Option<&'a Pull<'a>>,
     /// How many threads work at a time.
     pub jobs: NonZero<usize>,
     /// Directory for the outputs; made if it is not there.
@@ -84,6 +87,8 @@ pub struct Built {
     pub not_made: Vec<String>,
     /// What each stage took.
     pub stages: Vec<StageReport>,
+    /// How many runs of up to 1 MiB of file content were compressed, and not found.
+    pub compressed: u64,
     /// When files were compressed beforehand, if they were: begin and length in seconds.
     pub beforehand: Option<(f64, f64)>,
 }
@@ -128,6 +133,8 @@ pub(crate) struct Builder<'a> {
     until: Option<Stage>,
     /// If nothing of earlier builds is used: the compressed blocks that this one made.
     own_blocks: Option<OwnBlocks>,
+    remote: Option<&'a Pull<'a>>,
+    compressed: AtomicU64,
     begun: Instant,
     beforehand: Mutex<Option<(f64, f64)>>,
     /// A layer was made by this build.
@@ -186,7 +193,7 @@ fn run(request: &Request<'_>) -> Result<Built, BuildError> {
     let mut stages = builder.reports.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
     stages.sort_by_key(|report| Stage::ALL.iter().position(|stage| stage.name() == report.name));
     let beforehand = builder.beforehand.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
-    Ok(Built { outputs, not_made, stages, beforehand })
+    Ok(Built { outputs, not_made, stages, compressed: builder.compressed.into_inner(), beforehand })
 }
 
 /// Refuses a lock that answers another recipe.
@@ -229,6 +236,8 @@ impl<'a> Builder<'a> {
             observer: request.observer,
             until: request.until,
             own_blocks: request.anew.then(OwnBlocks::default),
+            remote: request.remote,
+            compressed: AtomicU64::new(0),
             begun: Instant::now(),
             beforehand: Mutex::default(),
             remade: AtomicBool::new(false),
@@ -375,7 +384,12 @@ impl<'a> Builder<'a> {
 
     /// Compressed blocks that may be used; new ones are kept in any case.
     pub(crate) fn blocks(&self) -> Blocks<'_> {
-        Blocks { store: self.store, only: self.own_blocks.as_ref() }
+        Blocks {
+            store: self.store,
+            only: self.own_blocks.as_ref(),
+            remote: self.remote,
+            made: &self.compressed,
+        }
     }
 
     /// Stages whose results are layers, and the keys of all layers, from the lowest to the topmost.

@@ -11,6 +11,7 @@ pub mod lock;
 pub mod nearest;
 pub mod output;
 pub mod plan;
+pub mod pull;
 pub mod recipe;
 pub mod record;
 pub mod resolve;

@@ -21,6 +21,12 @@ pub struct Settings {
     source_date_epoch: Option<OsString>,
     /// `NO_COLOR` is set and not empty, or `TERM` is `dumb`.
     pub no_color: bool,
+    /// `SELFSAME_REMOTE`: address of the shared store.
+    pub remote: Option<String>,
+    /// `SELFSAME_REMOTE_KEY`: whose compressed blocks are believed.
+    pub remote_key: Option<String>,
+    /// `SELFSAME_REMOTE_AUTH`: an `Authorization` header for the remote, such as `Bearer TOKEN`. A secret.
+    pub remote_auth: Option<String>,
     /// Proxies for fetching.
     pub proxies: Proxies,
 }
@@ -53,6 +59,9 @@ impl Settings {
             home: absolute("HOME"),
             source_date_epoch: get("SOURCE_DATE_EPOCH"),
             no_color: filled("NO_COLOR").is_some() || filled("TERM").is_some_and(|term| term == "dumb"),
+            remote: text(&["SELFSAME_REMOTE"]),
+            remote_key: text(&["SELFSAME_REMOTE_KEY"]),
+            remote_auth: text(&["SELFSAME_REMOTE_AUTH"]),
             proxies: Proxies {
                 http: text(&["http_proxy"]),
                 https: text(&["https_proxy", "HTTPS_PROXY"]),

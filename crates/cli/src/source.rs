@@ -5,6 +5,7 @@ use std::path::Path;
 
 use selfsame_apt::fetch::{self, FetchConfig, FetchError, Fetcher, Want};
 use selfsame_apt::mirrors::{Mirror, auto_mirrors, read_system_sources};
+use selfsame_apt::remote::Pull;
 use selfsame_build::event::{Event, Observer, Stage, Warning};
 use selfsame_build::fetch::{Source, Verify, Wanted};
 use selfsame_build::recipe::Recipe;
@@ -19,14 +20,22 @@ use crate::settings::Settings;
 const MAX_IN_RELEASE: u64 = 10_000_000;
 
 /// Mirrors of all archives of a recipe.
-pub struct Mirrors {
+pub struct Mirrors<'a> {
+    /// Asked first, for files that are known by their digest.
+    remote: Option<&'a Pull<'a>>,
     fetcher: Fetcher,
     by_archive: BTreeMap<String, Vec<Mirror>>,
 }
 
-impl Mirrors {
-    /// Collects the mirrors: those of the command line first, then those of the recipe in their order.
-    pub fn new(recipe: &Recipe, reach: &Reach, settings: &Settings) -> Result<Self, Failure> {
+impl<'a> Mirrors<'a> {
+    /// Collects the mirrors: those of the command line first, then those of the recipe in their order. All of them come
+    /// after `remote`.
+    pub fn new(
+        recipe: &Recipe,
+        reach: &Reach,
+        settings: &Settings,
+        remote: Option<&'a Pull<'a>>,
+    ) -> Result<Self, Failure> {
         if let Some(odd) = reach.mirrors.iter().find(|mirror| !recipe.archives.contains_key(&mirror.archive))
         {
             let names: Vec<&str> = recipe.archives.keys().map(String::as_str).collect();
@@ -60,25 +69,25 @@ impl Mirrors {
             });
             by_archive.insert(name.clone(), unique);
         }
-        let proxies = &settings.proxies;
-        let config = FetchConfig {
-            offline: reach.offline,
-            http_proxy: proxies.http.clone(),
-            https_proxy: proxies.https.clone(),
-            no_proxy: proxies
-                .none
-                .iter()
-                .flat_map(|list| list.split(','))
-                .map(|host| host.trim().to_owned())
-                .collect(),
-            ..FetchConfig::default()
-        };
-        let fetcher = Fetcher::new(config).map_err(Failure::environment)?;
-        Ok(Self { fetcher, by_archive })
+        let fetcher = Fetcher::new(config(settings, reach.offline)).map_err(Failure::environment)?;
+        Ok(Self { remote, fetcher, by_archive })
     }
 
     fn of(&self, archive: &str) -> &[Mirror] {
         self.by_archive.get(archive).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// How to fetch: through the proxies of the environment.
+pub fn config(settings: &Settings, offline: bool) -> FetchConfig {
+    let proxies = &settings.proxies;
+    let names = proxies.none.iter().flat_map(|list| list.split(','));
+    FetchConfig {
+        offline,
+        http_proxy: proxies.http.clone(),
+        https_proxy: proxies.https.clone(),
+        no_proxy: names.map(|host| host.trim().to_owned()).collect(),
+        ..FetchConfig::default()
     }
 }
 
@@ -125,10 +134,15 @@ impl fetch::Progress for Relay<'_> {
     }
 }
 
-impl Source for Mirrors {
+impl Source for Mirrors<'_> {
     fn fetch(&self, wanted: &[Wanted], store: &Store, observer: &dyn Observer) -> Result<(), FetchError> {
         let mut by_archive: BTreeMap<&str, Vec<Want>> = BTreeMap::new();
-        for Wanted { what, archive, paths, content } in wanted {
+        if let Some(remote) = self.remote {
+            let wants: Vec<_> = wanted.iter().map(|one| (one.what.clone(), one.content)).collect();
+            remote.blobs(store, &wants, &Relay(observer))?;
+        }
+        let missing = |one: &&Wanted| store.size(&one.content.digest) != Some(one.content.size);
+        for Wanted { what, archive, paths, content } in wanted.iter().filter(missing) {
             let want =
                 Want { what: what.clone(), size: content.size, digest: content.digest, paths: paths.clone() };
             by_archive.entry(archive).or_default().push(want);

@@ -71,6 +71,20 @@ impl Store {
         Ok(Found::Whole(file, payload))
     }
 
+    /// As [`Store::cache_get`], for whoever only copies it: that is no use of the entry.
+    pub fn cache_peek(&self, kind: &str, key: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(match self.cache_read(kind, key)? {
+            Found::Whole(_, bytes) => Some(bytes),
+            Found::Missing | Found::Damaged => None,
+        })
+    }
+
+    /// Keys of all entries of `kind`, sorted. Their bytes are not looked at.
+    pub fn cache_keys(&self, kind: &str) -> Result<Vec<Digest>, StoreError> {
+        fs::check_name("cache kind", kind)?;
+        fs::digests_below(&self.dir("cache").join(kind))
+    }
+
     /// Whether there is a cache entry of `kind` for `key`. Its bytes are not looked at.
     pub fn cache_contains(&self, kind: &str, key: &Digest) -> bool {
         self.sealed_path(Form::Cached, kind, key).is_ok_and(|path| path.is_file())

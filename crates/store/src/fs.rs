@@ -186,6 +186,16 @@ pub(crate) fn sorted_names(dir: &Path) -> Result<Vec<String>, StoreError> {
     Ok(names)
 }
 
+/// The digests whose [`fan_out`] is below `dir`, sorted.
+pub(crate) fn digests_below(dir: &Path) -> Result<Vec<Digest>, StoreError> {
+    let mut found = Vec::new();
+    for outer in sorted_names(dir)? {
+        let inner = sorted_names(&dir.join(&outer))?;
+        found.extend(inner.iter().filter_map(|name| crate::blob::digest_of_names(&outer, name)));
+    }
+    Ok(found)
+}
+
 /// `dir` and what is below it, as far as it can be removed.
 pub(crate) fn remove_tree(dir: &Path) -> io::Result<()> {
     match fs::remove_dir_all(dir) {

@@ -49,13 +49,7 @@ impl Store {
     /// Keys of all records of `kind`, sorted. The records are not looked at.
     pub fn record_keys(&self, kind: &str) -> Result<Vec<Digest>, StoreError> {
         fs::check_name("record kind", kind)?;
-        let dir = self.dir("records").join(kind);
-        let mut keys = Vec::new();
-        for outer in fs::sorted_names(&dir)? {
-            let inner = fs::sorted_names(&dir.join(&outer))?;
-            keys.extend(inner.iter().filter_map(|name| crate::blob::digest_of_names(&outer, name)));
-        }
-        Ok(keys)
+        fs::digests_below(&self.dir("records").join(kind))
     }
 
     fn damaged_record(

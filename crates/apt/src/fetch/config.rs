@@ -7,6 +7,8 @@ use std::time::Duration;
 pub struct FetchConfig {
     /// Connections to one host at the same time, 1 to 4. More is rude, and mirrors refuse it.
     pub connections_per_host: usize,
+    /// The server is the user's own: it may have up to 8 connections.
+    pub own_server: bool,
     /// Time for one call of [`super::Fetcher::fetch_all`] or [`super::Fetcher::fetch_unpinned`].
     pub deadline_total: Option<Duration>,
     /// How long a host name, a connection, an answer or the next byte may take.
@@ -33,8 +35,33 @@ pub struct FetchConfig {
     pub https_proxy: Option<String>,
     /// Hosts that are reached without a proxy: names, endings of names, or `*`.
     pub no_proxy: Vec<String>,
+    /// The value of an `Authorization` header for every request. Never sent to where a redirection leads.
+    pub authorization: Option<Secret>,
     /// Who may vouch for the certificates of `https:` mirrors.
     pub roots: Roots,
+}
+
+/// The value of a header that must not show in messages.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// A secret; `None` if a header cannot carry it: it is empty, or has something else than printable ASCII.
+    pub fn new(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let fine = !text.is_empty() && text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+        fine.then(|| Self(text.to_owned()))
+    }
+
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
 }
 
 /// Roots of trust for TLS. Nothing rests on them: TLS hides what is fetched and keeps mirrors fresh, digests and
@@ -51,6 +78,7 @@ impl Default for FetchConfig {
     fn default() -> Self {
         Self {
             connections_per_host: 4,
+            own_server: false,
             deadline_total: None,
             stall_timeout: Duration::from_secs(30),
             min_rate: 500,
@@ -63,6 +91,7 @@ impl Default for FetchConfig {
             http_proxy: None,
             https_proxy: None,
             no_proxy: Vec::new(),
+            authorization: None,
             roots: Roots::BuiltIn,
         }
     }
@@ -71,6 +100,6 @@ impl Default for FetchConfig {
 impl FetchConfig {
     /// Connections to one host, within bounds.
     pub(crate) fn per_host(&self) -> usize {
-        self.connections_per_host.clamp(1, 4)
+        self.connections_per_host.clamp(1, if self.own_server { 8 } else { 4 })
     }
 }

@@ -108,6 +108,9 @@ pub enum Reason {
     /// A file of a `file:` mirror cannot be read.
     #[error("cannot be read: {}", kind_words(*.0))]
     Unreadable(io::ErrorKind),
+    /// A file below a `file:` address cannot be written.
+    #[error("cannot be written: {}", kind_words(*.0))]
+    Unwritable(io::ErrorKind),
     /// The network may not be used.
     #[error("not asked: offline")]
     Offline,
@@ -144,7 +147,11 @@ impl Reason {
             | Self::BadRedirect { .. } => Class::Lie,
             Self::Busy { .. } => Class::Busy,
             Self::Status { status } if *status >= 500 || *status == 408 => Class::Passing,
-            Self::Missing { .. } | Self::Status { .. } | Self::Unreadable(_) | Self::Tls(_) => Class::Final,
+            Self::Missing { .. }
+            | Self::Status { .. }
+            | Self::Unreadable(_)
+            | Self::Unwritable(_)
+            | Self::Tls(_) => Class::Final,
             Self::Offline | Self::Dropped | Self::Deadline => Class::Final,
             Self::Truncated { .. }
             | Self::Stalled(_)

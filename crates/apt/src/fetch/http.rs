@@ -9,9 +9,10 @@ use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{Connector, TcpConnector};
 use ureq::{Agent, BodyReader, Error, Proxy, Timeout};
 
-use crate::fetch::config::{FetchConfig, Roots};
+use crate::fetch::config::{FetchConfig, Roots, Secret};
 use crate::fetch::error::{FetchError, Reason};
 use crate::fetch::hosts::{Hosts, Permit};
+use crate::fetch::objects::Body;
 use crate::fetch::proxy::{ForwardProxy, ProxyResolver};
 use crate::fetch::url::Place;
 use crate::mirrors::{BadMirror, Mirror, Scheme, UrlFault, host_of};
@@ -31,6 +32,7 @@ pub(crate) struct Client {
     /// For `https:` through its proxy.
     https_proxied: Option<Agent>,
     no_proxy: Vec<String>,
+    authorization: Option<Secret>,
     stall: Duration,
 }
 
@@ -74,6 +76,7 @@ impl Client {
             http_proxied: http.transpose()?,
             https_proxied: https.transpose()?,
             no_proxy: config.no_proxy.iter().map(|host| host.to_ascii_lowercase()).collect(),
+            authorization: config.authorization.clone(),
             stall: config.stall_timeout,
         })
     }
@@ -88,8 +91,9 @@ impl Client {
     ) -> Result<Reply<'a>, Reason> {
         let mut place = Place::parse(ask.url).ok_or(Reason::BadRedirect { to: ask.url.to_owned() })?;
         let mut permit = permit;
+        let mut authorization = self.authorization.as_ref();
         for _ in 0..=REDIRECTS {
-            let (status, headers, body) = self.once(&place, ask)?;
+            let (status, headers, body) = self.once(&place, ask, authorization)?;
             if !matches!(status, 301 | 302 | 303 | 307 | 308) {
                 return Ok(reply(status, &headers, body, permit));
             }
@@ -100,17 +104,27 @@ impl Client {
                 drop(permit);
                 permit = hosts.wait(host_of(&next.authority), ask.deadline).ok_or(Reason::Deadline)?;
             }
+            authorization =
+                authorization.filter(|_| (next.tls, &next.authority) == (place.tls, &place.authority));
             place = next;
         }
         Err(Reason::RedirectLoop { limit: REDIRECTS })
     }
 
-    fn once(&self, place: &Place, ask: &Ask) -> Result<(u16, HeaderMap, BodyReader<'static>), Reason> {
+    fn once(
+        &self,
+        place: &Place,
+        ask: &Ask,
+        authorization: Option<&Secret>,
+    ) -> Result<(u16, HeaderMap, BodyReader<'static>), Reason> {
         let left = ask.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         if left.is_some_and(|left| left.is_zero()) {
             return Err(Reason::Deadline);
         }
         let mut request = self.agent(place).get(place.url());
+        if let Some(secret) = authorization {
+            request = request.header("Authorization", secret.reveal());
+        }
         if ask.from > 0 {
             request = request.header("Range", format!("bytes={}-", ask.from));
             if let Some(etag) = ask.etag {
@@ -123,6 +137,41 @@ impl Client {
         let request = request.config().timeout_global(left).build();
         let (parts, body) = request.call().map_err(|error| self.reason(error))?.into_parts();
         Ok((parts.status.as_u16(), parts.headers, body.into_reader()))
+    }
+
+    /// A `HEAD` (without `body`) or `PUT` of `url`; status and `Content-Length` of the answer. Redirections are not followed.
+    ///
+    /// Does not use a proxy for `http:`, which is only spoken to in requests to read (see [`ForwardProxy`]).
+    pub(crate) fn touch(
+        &self,
+        url: &str,
+        body: Option<Body<'_>>,
+        limit: Duration,
+    ) -> Result<(u16, Option<u64>), Reason> {
+        let place = Place::parse(url).ok_or(Reason::BadRedirect { to: url.to_owned() })?;
+        let agent = if place.tls { self.agent(&place) } else { &self.direct };
+        let secret = self.authorization.as_ref().map(Secret::reveal);
+        let answer = match body {
+            None => {
+                let request = agent.head(place.url());
+                let request = secret.into_iter().fold(request, |all, one| all.header("Authorization", one));
+                request.config().timeout_global(Some(limit)).build().call()
+            }
+            Some(body) => {
+                let request = agent.put(place.url()).header("Content-Type", "application/octet-stream");
+                let request = secret.into_iter().fold(request, |all, one| all.header("Authorization", one));
+                let request = request.config().timeout_global(Some(limit)).build();
+                match body {
+                    Body::Bytes(bytes) => request.send(bytes),
+                    Body::File(file) => request.send(file),
+                }
+            }
+        };
+        let (parts, body) = answer.map_err(|error| self.reason(error))?.into_parts();
+        let length =
+            parts.headers.get("content-length").and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        discard(body.into_reader());
+        Ok((parts.status.as_u16(), length))
     }
 
     fn agent(&self, place: &Place) -> &Agent {

@@ -12,6 +12,7 @@ mod config;
 mod error;
 mod hosts;
 mod http;
+mod objects;
 mod progress;
 mod proxy;
 mod schedule;
@@ -26,8 +27,9 @@ use selfsame_image::digest::Digest;
 use selfsame_image::tree::Content;
 use selfsame_store::Store;
 
-pub use config::{FetchConfig, Roots};
+pub use config::{FetchConfig, Roots, Secret};
 pub use error::{Failure, FetchError, Reason, Tried};
+pub use objects::{Body, Present};
 pub use progress::{Progress, Silent, Warning};
 
 use attempt::Job;

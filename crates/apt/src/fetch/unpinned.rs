@@ -28,7 +28,7 @@ impl Fetcher {
                 Reason::Offline
             } else {
                 times += 1;
-                match self.once(path, mirror, max_bytes, deadline) {
+                match self.once(path, mirror, max_bytes, deadline, true) {
                     Ok(bytes) => return Ok(bytes),
                     Err(reason) => reason,
                 }
@@ -47,19 +47,21 @@ impl Fetcher {
         }
     }
 
-    fn once(
+    /// One request. Caches on the way are asked to look for something newer if `fresh`.
+    pub(super) fn once(
         &self,
         path: &str,
         mirror: &Mirror,
         limit: u64,
         deadline: Option<Instant>,
+        fresh: bool,
     ) -> Result<Vec<u8>, Reason> {
         if let Some(directory) = mirror.directory() {
             return local(&directory.join(path), limit);
         }
         let permit = self.hosts.wait(mirror.host(), deadline).ok_or(Reason::Deadline)?;
         let url = format!("{mirror}/{}", encoded(path));
-        let ask = Ask { url: &url, from: 0, etag: None, fresh: true, deadline };
+        let ask = Ask { url: &url, from: 0, etag: None, fresh, deadline };
         let mut reply = self.client.get(&self.hosts, permit, &ask)?;
         let status = reply.status;
         let refused = match status {

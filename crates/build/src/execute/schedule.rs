@@ -75,8 +75,7 @@ impl<'a> Builder<'a> {
             });
             match debs {
                 Ok(debs) => {
-                    let squashfs = self.plan.outputs.iter().any(|(output, _)| *output != Output::Tar);
-                    if squashfs && self.until.is_none() {
+                    if self.packs_squashfs() && self.until.is_none() {
                         let start = self.begun.elapsed().as_secs_f64();
                         stages::warm::run(self, &debs, packages, stop);
                         let span = (start, self.begun.elapsed().as_secs_f64() - start);
@@ -214,23 +213,33 @@ impl<'a> Builder<'a> {
         Ok(Some(packed))
     }
 
-    /// The packages of the bootstrap and of each group, in the order in which they are unpacked; none for a layer that is
-    /// kept, and lies on none that must be made.
-    pub(crate) fn to_unpack(&self) -> Result<Vec<Vec<&'a Package>>, BuildError> {
+    /// The packages of the bootstrap and of each group, in the order in which they are unpacked.
+    fn by_layer(&self) -> Result<Vec<Vec<&'a Package>>, BuildError> {
         let base = self.lock.install.base.iter().map(String::as_str).collect();
         let groups = self.lock.install.groups.iter().map(|group| group.names().collect());
-        let names: Vec<Vec<&str>> = std::iter::once(base).chain(groups).collect();
         let package =
             |name: &str| self.lock.image_package(name).ok_or_else(|| BuildError::Lock(name.to_owned()));
+        let packages = |names: Vec<&str>| names.into_iter().map(package).collect();
+        std::iter::once(base).chain(groups).map(packages).collect()
+    }
+
+    /// The packages of the image in the order in which they are unpacked.
+    pub(crate) fn installed(&self) -> Result<Vec<&'a Package>, BuildError> {
+        Ok(self.by_layer()?.concat())
+    }
+
+    /// The packages of the bootstrap and of each group; none for a layer that is kept, and lies on none that must be made.
+    pub(crate) fn to_unpack(&self) -> Result<Vec<Vec<&'a Package>>, BuildError> {
+        let mut layers = self.by_layer()?;
         let mut keys = self.layer_keys().into_iter();
-        let mut kept = true;
-        let mut layers = Vec::new();
-        for names in names {
-            kept &= keys.next().is_some_and(|(stage, key)| self.has_layer(stage, key));
-            let names = if kept { Vec::new() } else { names };
-            layers.push(names.into_iter().map(package).collect::<Result<Vec<_>, _>>()?);
-        }
+        let kept = |_: &&mut Vec<_>| keys.next().is_some_and(|(stage, key)| self.has_layer(stage, key));
+        layers.iter_mut().take_while(kept).for_each(Vec::clear);
         Ok(layers)
+    }
+
+    /// Whether an output is or has a SquashFS.
+    pub(crate) fn packs_squashfs(&self) -> bool {
+        self.plan.outputs.iter().any(|(output, _)| *output != Output::Tar)
     }
 
     /// Refuses what would only fail after all the work.

@@ -85,6 +85,7 @@ fn squash(builder: &Builder<'_>, collected: &Collected) -> Result<Squashed, Buil
         told.set(done);
     };
     let blocks = builder.blocks();
+    blocks.prefetch(&collected.tree, &builder.squashfs(), &host::interrupted);
     let options = squashfs::Options { cache: Some(&blocks), progress: Some(&progress), ..builder.squashfs() };
     let mut out = BufWriter::with_capacity(1 << 20, Interruptible(&mut file));
     squashfs::write(&collected.tree, &collected.contents, &options, builder.jobs, &mut out)

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use selfsame_image::io::ReadAt;
-use selfsame_image::squashfs;
 use selfsame_image::tree::{Content, Contents, Layered, Memory};
+use selfsame_image::{Tree, squashfs};
 
-use super::debs::PlainDebs;
+use super::debs::{DebContents, PlainDebs};
 use super::finalise::finalise;
+use super::unpack::UnpackError;
 use crate::execute::Builder;
 use crate::lock::Package;
 
@@ -23,14 +24,26 @@ const NICE: i32 = 19;
 /// Nothing depends on it but time, so what goes wrong here is left to whoever does the same work later.
 pub(crate) fn run(builder: &Builder<'_>, debs: &PlainDebs, packages: &[&Package], stop: &AtomicBool) {
     be_nice();
-    let Ok((mut tree, contents)) = debs.tree(packages) else { return };
-    let mut memory = Memory::new();
-    finalise(&mut tree, &mut memory, &builder.recipe.exclude, builder.epoch());
-    let contents = Stoppable { inner: Layered(memory, contents), stop };
+    let Ok((tree, contents)) = promised(builder, debs, packages) else { return };
     let blocks = builder.blocks();
+    blocks
+        .prefetch(&tree, &builder.squashfs(), &|| stop.load(Ordering::Relaxed) || crate::host::interrupted());
+    let contents = Stoppable { inner: contents, stop };
     let options = squashfs::Options { cache: Some(&blocks), ..builder.squashfs() };
     let jobs = NonZero::new(builder.jobs.get() - 1).unwrap_or(NonZero::<usize>::MIN);
     let _ = squashfs::warm(&tree, &contents, &options, jobs);
+}
+
+/// The tree that `packages` promise, as it would be packed.
+pub(crate) fn promised(
+    builder: &Builder<'_>,
+    debs: &PlainDebs,
+    packages: &[&Package],
+) -> Result<(Tree, Layered<Memory, DebContents>), UnpackError> {
+    let (mut tree, contents) = debs.tree(packages)?;
+    let mut memory = Memory::new();
+    finalise(&mut tree, &mut memory, &builder.recipe.exclude, builder.epoch());
+    Ok((tree, Layered(memory, contents)))
 }
 
 /// Lets everything else go first. Threads started from here on inherit it.

@@ -7,13 +7,14 @@ use std::str::FromStr;
 use std::time::SystemTime;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use selfsame_apt::remote::Pull;
 use selfsame_build::lock::{self, Lock};
 use selfsame_build::{event, execute, recipe};
 use selfsame_store::Store;
 use serde::Serialize;
 
 use super::plan::Plan;
-use super::{Context, PROGRAM, recipe_dir};
+use super::{Context, PROGRAM, recipe_dir, remote};
 use crate::failure::{Failure, Status};
 use crate::moment;
 use crate::progress::Progress;
@@ -39,7 +40,9 @@ use crate::ui::{Output, Present};
   selfsame build my-image --plan               say what would be done, and why
   selfsame build my-image --until fetch        only download, for a later build with --offline
   selfsame build my-image --offline            use what is in the store, touch no network
-  selfsame build my-image --mirror debian=file:/srv/mirror/debian")]
+  selfsame build my-image --mirror debian=file:/srv/mirror/debian
+  selfsame build my-image --remote https://cache.example/selfsame --remote-key ed25519:3d40…660c
+                                   take packages and compressed blocks from a shared store")]
 pub struct Args {
     /// Directory of the recipe
     #[arg(default_value = ".", hide_default_value = true)]
@@ -61,6 +64,8 @@ pub struct Args {
     timeline: Option<PathBuf>,
     #[command(flatten)]
     pub reach: Reach,
+    #[command(flatten)]
+    remote: remote::Choice,
     #[command(flatten)]
     pub output: Output,
 }
@@ -145,6 +150,11 @@ pub struct Report {
     pub outputs: Vec<Built>,
     /// The stages, in the order they ran.
     pub stages: Vec<Stage>,
+    /// How many blocks (runs of up to 1 MiB of file content) were compressed, and not found.
+    pub compressed: u64,
+    /// What came from the remote, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote: Option<remote::Report>,
     /// Names of the files that were not made because of `--until`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub not_made: Vec<String>,
@@ -176,6 +186,31 @@ pub struct Stage {
     pub seconds: f64,
 }
 
+impl Report {
+    /// What is told of `built`, and of the remote it took from.
+    fn of(built: execute::Built, remote: Option<&Pull<'_>>) -> Self {
+        let file = |file: execute::BuiltFile| Built {
+            path: file.path,
+            sha256: file.content.digest.to_string(),
+            size: file.content.size,
+        };
+        let stage = |stage: execute::StageReport| Stage {
+            name: stage.name.to_owned(),
+            key: stage.key.to_string(),
+            cached: stage.cached,
+            start: stage.start,
+            seconds: stage.seconds,
+        };
+        Self {
+            outputs: built.outputs.into_iter().map(file).collect(),
+            stages: built.stages.into_iter().map(stage).collect(),
+            compressed: built.compressed,
+            remote: remote.map(|pull| remote::Report::of(&pull.pulled())),
+            not_made: built.not_made,
+        }
+    }
+}
+
 impl Present for Report {
     /// Lines as sha256sum(1) writes and checks them, its escape for odd names included.
     fn text(&self, to: &mut dyn Write) -> io::Result<()> {
@@ -195,15 +230,14 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
     cx.settings.source_date_epoch(SystemTime::now())?;
     let (directory, _) = recipe_dir::find(&args.recipe)?;
     let recipe = recipe::load(&directory)?;
-    let lock = read_lock(&directory)?.ok_or_else(|| {
-        let path = directory.join(lock::FILE);
-        Failure::input(format!("there is no lock {}", path.display()))
-            .hint(format!("`selfsame lock {}` writes it", directory.display()))
-    })?;
+    let lock = read_lock(&directory)?.ok_or_else(|| no_lock(&directory))?;
     let host = cx.host()?;
     let progress = Progress::new(&cx.ui, args.reach.verbose);
     let epoch = moment::of(&recipe, &cx.settings, &cx.ui)?;
-    let source = Mirrors::new(&recipe, &args.reach, &cx.settings)?;
+    let remote = args.remote.open(cx, args.reach.offline)?;
+    let warn = |text: String| cx.ui.warn(&text);
+    let pull = remote.as_ref().map(|known| known.pull(&warn));
+    let source = Mirrors::new(&recipe, &args.reach, &cx.settings, pull.as_ref())?;
     let store = Store::open(cx.settings.store(args.reach.store.as_ref())?)?;
     let request = execute::Request {
         recipe: &recipe,
@@ -213,6 +247,7 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
         host: &host,
         program: Path::new(PROGRAM),
         source: &source,
+        remote: pull.as_ref(),
         jobs: args.reach.jobs(),
         out: &args.out,
         until: args.until,
@@ -228,29 +263,10 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
         cx.ui.note(&format!("stopped after stage {stage}; not made: {}", built.not_made.join(", ")));
     }
     let bars = bars(&built);
-    let report = Report {
-        outputs: built
-            .outputs
-            .into_iter()
-            .map(|file| Built {
-                path: file.path,
-                sha256: file.content.digest.to_string(),
-                size: file.content.size,
-            })
-            .collect(),
-        stages: built
-            .stages
-            .into_iter()
-            .map(|stage| Stage {
-                name: stage.name.to_owned(),
-                key: stage.key.to_string(),
-                cached: stage.cached,
-                start: stage.start,
-                seconds: stage.seconds,
-            })
-            .collect(),
-        not_made: built.not_made,
-    };
+    let report = Report::of(built, pull.as_ref());
+    if let Report { remote: Some(report), compressed, .. } = &report {
+        cx.ui.note(&format!("from the remote: {report}; {} blocks were compressed here", compressed));
+    }
     cx.ui.result(args.output, &report)?;
     // Last: the images are there, whatever becomes of the picture.
     if let Some(path) = &args.timeline {
@@ -271,6 +287,13 @@ fn bars(built: &execute::Built) -> Vec<Bar> {
     let mut bars: Vec<Bar> = built.stages.iter().map(stage).chain(warm).collect();
     bars.sort_by(|a, b| a.start.total_cmp(&b.start));
     bars
+}
+
+/// There is no lock in `directory`.
+pub fn no_lock(directory: &Path) -> Failure {
+    let path = directory.join(lock::FILE);
+    Failure::input(format!("there is no lock {}", path.display()))
+        .hint(format!("`selfsame lock {}` writes it", directory.display()))
 }
 
 /// The lock in `directory`; `None` if there is none.
@@ -316,6 +339,8 @@ mod tests {
         let report = Report {
             outputs: vec![built("out/live.iso"), built("a\\b\nc")],
             stages: Vec::new(),
+            compressed: 0,
+            remote: None,
             not_made: Vec::new(),
         };
         let mut text = Vec::new();
@@ -338,11 +363,13 @@ mod tests {
                 start: 1.5,
                 seconds: 0.5,
             }],
+            compressed: 7,
+            remote: None,
             not_made: Vec::new(),
         };
         assert_eq!(
             serde_json::to_string(&report).unwrap(),
-            r#"{"outputs":[{"path":"o","sha256":"s","size":3}],"stages":[{"name":"pack","key":"k","cached":true,"start":1.5,"seconds":0.5}]}"#
+            r#"{"outputs":[{"path":"o","sha256":"s","size":3}],"stages":[{"name":"pack","key":"k","cached":true,"start":1.5,"seconds":0.5}],"compressed":7}"#
         );
     }
 }

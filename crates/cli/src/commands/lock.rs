@@ -84,7 +84,7 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
     }
     let host = cx.host()?;
     let progress = Progress::new(&cx.ui, args.reach.verbose);
-    let source = Mirrors::new(&recipe, &args.reach, &cx.settings)?;
+    let source = Mirrors::new(&recipe, &args.reach, &cx.settings, None)?;
     let store = Store::open(cx.settings.store(args.reach.store.as_ref())?)?;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let lock = resolve::lock(&LockRequest {

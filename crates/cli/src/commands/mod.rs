@@ -15,8 +15,12 @@ pub mod inspect;
 pub mod lock;
 mod plan;
 pub mod recipe_dir;
+mod remote;
 pub mod store;
 mod store_check;
+mod store_key;
+mod store_pull;
+mod store_push;
 
 /// This very program, which becomes the first process of each sandbox.
 pub const PROGRAM: &str = "/proc/self/exe";

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use selfsame_store::Store;
 use serde::Serialize;
 
-use super::{Context, gc, store_check};
+use super::{Context, gc, store_check, store_key, store_pull, store_push};
 use crate::failure::{Failure, Status};
 use crate::ui::{Output, Present, binary_size};
 
@@ -22,6 +22,9 @@ enum Command {
     Stat(StatArgs),
     Check(store_check::Args),
     Gc(gc::Args),
+    Key(store_key::Args),
+    Push(store_push::Args),
+    Pull(store_pull::Args),
 }
 
 /// Say where the store is and how much is in it
@@ -70,6 +73,9 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
         Command::Stat(args) => run_stat(args, cx),
         Command::Check(args) => store_check::run(args, cx),
         Command::Gc(args) => gc::run(args, cx),
+        Command::Key(args) => store_key::run(args, cx),
+        Command::Push(args) => store_push::run(args, cx),
+        Command::Pull(args) => store_pull::run(args, cx),
     }
 }
 

@@ -7,7 +7,7 @@ use selfsame_testkit::readme::workspace;
 use crate::world;
 
 /// Every command, in the order of the page.
-const COMMANDS: [&[&str]; 10] = [
+const COMMANDS: [&[&str]; 13] = [
     &[],
     &["init"],
     &["lock"],
@@ -18,6 +18,9 @@ const COMMANDS: [&[&str]; 10] = [
     &["store", "stat"],
     &["store", "check"],
     &["store", "gc"],
+    &["store", "key"],
+    &["store", "push"],
+    &["store", "pull"],
 ];
 
 #[test]

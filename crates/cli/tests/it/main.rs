@@ -11,6 +11,7 @@ mod failures;
 mod help;
 mod init;
 mod inspect;
+mod remote;
 mod stages;
 mod store;
 

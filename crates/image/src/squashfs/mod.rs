@@ -20,4 +20,4 @@ pub use dump::dump;
 pub use error::{Corruption, EntryRule, Error, OptionsError, Path, WriteError};
 pub use read::{File, FileRef, Files, Image};
 pub use sort::{Sort, SortError};
-pub use write::{BlockCache, Options, Written, codec_for, warm, write};
+pub use write::{BlockCache, Options, Written, codec_for, keys, warm, write};

@@ -1,7 +1,7 @@
 //! A static HTTP server on the loopback interface that can be told to misbehave.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,6 +44,10 @@ pub enum Behaviour {
 struct State {
     /// Behaviour by path, and how often it still applies (`None`: always).
     special: BTreeMap<String, (Behaviour, Option<usize>)>,
+    /// Behaviour of all paths once so many more requests have come.
+    later: Option<(usize, Behaviour)>,
+    /// The `Authorization` header without which nothing is answered.
+    password: Option<String>,
     requests: Vec<String>,
 }
 
@@ -100,6 +104,16 @@ impl Server {
         self.state.lock().unwrap().special.insert(path.to_owned(), (behaviour, Some(times)));
     }
 
+    /// Answers `requests` more as it should, and then misbehaves for every path.
+    pub fn set_after(&self, requests: usize, behaviour: Behaviour) {
+        self.state.lock().unwrap().later = Some((requests, behaviour));
+    }
+
+    /// Answers 401 to whoever does not send this `Authorization` header.
+    pub fn set_password(&self, header: &str) {
+        self.state.lock().unwrap().password = Some(header.to_owned());
+    }
+
     /// The requests so far: `GET /path`, with ` bytes=N-` after it for a part.
     pub fn requests(&self) -> Vec<String> {
         self.state.lock().unwrap().requests.clone()
@@ -117,10 +131,33 @@ impl Drop for Server {
     }
 }
 
+impl State {
+    /// How this request is answered, if not as it should be.
+    fn behaviour(&mut self, request: &Request) -> Option<Behaviour> {
+        if self.password.is_some() && self.password != request.authorization {
+            return Some(Behaviour::Status { code: 401, retry_after: None });
+        }
+        match &mut self.later {
+            Some((0, behaviour)) => return Some(behaviour.clone()),
+            Some((left, _)) => *left -= 1,
+            None => {}
+        }
+        match self.special.get_mut(&request.path) {
+            Some((_, Some(0))) | None => None,
+            Some((behaviour, times)) => {
+                *times = times.map(|times| times - 1);
+                Some(behaviour.clone())
+            }
+        }
+    }
+}
+
 struct Request {
     method: String,
     path: String,
     from: Option<usize>,
+    authorization: Option<String>,
+    body: Vec<u8>,
 }
 
 fn connection(stream: TcpStream, root: &Path, state: &Mutex<State>, stop: &AtomicBool) -> io::Result<()> {
@@ -133,13 +170,7 @@ fn connection(stream: TcpStream, root: &Path, state: &Mutex<State>, stop: &Atomi
             let mut state = state.lock().unwrap();
             let range = request.from.map(|from| format!(" bytes={from}-")).unwrap_or_default();
             state.requests.push(format!("{} {}{range}", request.method, request.path));
-            match state.special.get_mut(&request.path) {
-                Some((_, Some(0))) | None => None,
-                Some((behaviour, times)) => {
-                    *times = times.map(|times| times - 1);
-                    Some(behaviour.clone())
-                }
-            }
+            state.behaviour(&request)
         };
         if !answer(&mut out, root, &request, special, stop)? {
             return Ok(());
@@ -156,17 +187,25 @@ fn read_request(reader: &mut impl BufRead) -> io::Result<Option<Request>> {
     let mut words = line.split_whitespace();
     let (method, path) =
         (words.next().unwrap_or_default().to_owned(), words.next().unwrap_or_default().to_owned());
-    let mut from = None;
+    let mut request = Request { method, path, from: None, authorization: None, body: Vec::new() };
+    let mut length = 0;
     loop {
         let mut header = String::new();
         if reader.read_line(&mut header)? == 0 || header.trim().is_empty() {
-            return Ok(Some(Request { method, path, from }));
+            // The body of a `PUT`; nothing else has one.
+            reader.take(length).read_to_end(&mut request.body)?;
+            return Ok(Some(request));
         }
-        if let Some((name, value)) = header.split_once(':')
-            && name.eq_ignore_ascii_case("range")
-        {
-            from =
-                value.trim().strip_prefix("bytes=").and_then(|range| range.split('-').next()?.parse().ok());
+        let Some((name, value)) = header.split_once(':') else { continue };
+        let value = value.trim();
+        match name.to_ascii_lowercase().as_str() {
+            "range" => {
+                request.from =
+                    value.strip_prefix("bytes=").and_then(|range| range.split('-').next()?.parse().ok());
+            }
+            "authorization" => request.authorization = Some(value.to_owned()),
+            "content-length" => length = value.parse().unwrap_or(0),
+            _ => {}
         }
     }
 }
@@ -194,11 +233,20 @@ fn answer(
             Ok(false)
         }
         Some(Behaviour::Lie(ref body)) => send(out, body, request, special.as_ref(), stop),
+        None if request.method == "PUT" => put(out, root, request),
         _ => match local(root, &request.path).and_then(|path| std::fs::read(path).ok()) {
             Some(body) => send(out, &body, request, special.as_ref(), stop),
             None => empty(out, "404 Not Found\r\n"),
         },
     }
+}
+
+/// Keeps a body as a file, directories included.
+fn put(out: &mut TcpStream, root: &Path, request: &Request) -> io::Result<bool> {
+    let Some(path) = local(root, &request.path) else { return empty(out, "403 Forbidden\r\n") };
+    std::fs::create_dir_all(path.parent().unwrap_or(root))?;
+    std::fs::write(path, &request.body)?;
+    empty(out, "201 Created\r\n")
 }
 
 /// An answer without a body; `head` is its status line and headers.
@@ -262,8 +310,6 @@ fn local(root: &Path, path: &str) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
-
     use super::*;
 
     fn get(server: &Server, path: &str, extra: &str) -> String {
@@ -304,5 +350,22 @@ mod tests {
         server.set("/a", Behaviour::Hangup);
         assert_eq!(get(&server, "/a", ""), "");
         assert_eq!(server.requests()[1], "GET /a bytes=2-");
+    }
+
+    #[test]
+    fn files_are_put_and_passwords_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let server = serve(dir.path());
+        let mut stream = TcpStream::connect(server.address).unwrap();
+        write!(stream, "PUT /a/b HTTP/1.1\r\nContent-Length: 3\r\n\r\nnew").unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        io::copy(&mut stream, &mut io::sink()).unwrap();
+        assert!(get(&server, "/a/b", "").ends_with("new"));
+        server.set_password("Bearer x");
+        assert!(get(&server, "/a/b", "").starts_with("HTTP/1.1 401"));
+        assert!(get(&server, "/a/b", "Authorization: Bearer x\r\n").ends_with("new"));
+        server.set_after(1, Behaviour::Hangup);
+        assert!(get(&server, "/a/b", "Authorization: Bearer x\r\n").ends_with("new"));
+        assert_eq!(get(&server, "/a/b", "Authorization: Bearer x\r\n"), "");
     }
 }

@@ -17,7 +17,7 @@ const EDGES: [(&str, &[&str]); 6] = [
 ];
 
 /// Foreign crates that only some may use: what a crate is for shows in what the others may not do.
-const RESERVED: [(&str, &[&str]); 12] = [
+const RESERVED: [(&str, &[&str]); 13] = [
     ("clap", &["selfsame-cli"]),
     ("indicatif", &["selfsame-cli"]),
     ("signal-hook", &["selfsame-cli"]),
@@ -25,6 +25,7 @@ const RESERVED: [(&str, &[&str]); 12] = [
     // testkit signs the archives that tests are made of.
     ("pgp", &["selfsame-apt", "selfsame-testkit"]),
     ("rpgpie", &["selfsame-apt"]),
+    ("ed25519-dalek", &["selfsame-apt"]),
     ("toml", &["selfsame-build"]),
     ("serde_json", &["selfsame-build", "selfsame-cli", "selfsame-testkit"]),
     ("zstd", &["selfsame-image"]),

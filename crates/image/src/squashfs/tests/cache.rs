@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use super::*;
 use crate::digest::Digest;
 use crate::io::ReadAt;
-use crate::squashfs::{BlockCache, warm};
+use crate::squashfs::{BlockCache, keys, warm};
 use crate::tree::Contents;
 
 /// A cache in memory that counts.
@@ -93,6 +93,19 @@ fn a_tree_that_was_warmed_is_not_compressed_again() {
     let warmed = image(&tree, &contents, &cached(&options, &kept));
     assert_eq!(kept.count(), (0, made));
     assert!(warmed == image(&tree, &contents, &options));
+}
+
+#[test]
+fn the_names_are_known_before_anything_is_read() {
+    let (tree, contents) = sample(4096, true);
+    for options in codecs(4096) {
+        let kept = Kept::default();
+        image(&tree, &contents, &cached(&options, &kept));
+        let mut names = keys(&tree, &options).unwrap();
+        names.sort();
+        names.dedup();
+        assert!(kept.entries.lock().unwrap().keys().eq(&names), "{options:?}");
+    }
 }
 
 /// Many small files and some of several runs.

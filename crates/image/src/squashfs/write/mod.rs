@@ -24,6 +24,7 @@ use self::plan::Plan;
 use super::error::WriteError;
 use super::layout::{ABSENT, Id, MAGIC, PADDING, Position, SuperBlock, XattrHeader, wide};
 use crate::codec::Codec;
+use crate::digest::Digest;
 use crate::tree::{Contents, Tree};
 
 /// An image that was written.
@@ -120,6 +121,18 @@ pub fn warm(
     let plan = Plan::new(tree, options.sort)?;
     let mut output = Output { out: &mut std::io::sink(), at: 0 };
     data::write(&plan.wanted, contents, options, jobs, &mut output).map(drop)
+}
+
+/// The names under which [`write()`] will look in the cache of `options`, in order: for whoever can fetch entries faster
+/// than they are asked for. No content is read.
+///
+/// # Errors
+/// [`WriteError`] if no image can be written of `tree`.
+pub fn keys(tree: &Tree, options: &Options<'_>) -> Result<Vec<Digest>, WriteError> {
+    options.check()?;
+    let plan = Plan::new(tree, options.sort)?;
+    let key = |unit: &cut::Unit| cache::key(unit, &plan.wanted, options.codec, options.block_size);
+    cut::Cutter::new(&plan.wanted, options.block_size).map(|unit| Ok(key(&unit?))).collect()
 }
 
 /// Counts what goes out.
