@@ -17,7 +17,7 @@ codecs=${CODECS:-gzip:9 xz:6 zstd:15 lz4:12} jobs=${JOBS:-2 1} block=${BLOCK:-13
 lock=${BENCH_LOCK:-/tmp/bench.lock}
 mapfile -t peers < <(tr ';' '\n' <<< "${PEERS:-mksquashfs=mksquashfs;gensquashfs=gensquashfs}")
 [ -x /usr/bin/time ] || { echo "error: GNU time is missing; scripts/oracles.sh installs it" >&2; exit 1; }
-cargo build --release --locked --quiet -p selfsame-build --examples
+[ -n "${BUILT:-}" ] || cargo build --release --locked --quiet -p selfsame-build --examples
 programs=$PWD/target/release/examples
 work=$(mktemp -d "${TMPDIR:-/tmp}/bench.XXXXXX")
 trap 'rm -rf --one-file-system "$work"' EXIT

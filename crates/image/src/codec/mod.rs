@@ -10,6 +10,7 @@ use std::fmt;
 use std::io::{self, Read};
 use std::str::FromStr;
 
+use liblzma::stream::{Action, Status};
 use lz4::block::CompressionMode;
 
 /// A codec and its parameters. Its text form is its identity in locks and records.
@@ -135,10 +136,17 @@ impl Codec {
                 Ok(out)
             }
             Self::Xz { .. } => {
-                let stream = self.xz_stream()?;
-                let mut out = Vec::with_capacity(block.len() / 2);
-                liblzma::read::XzEncoder::new_stream(block, stream).read_to_end(&mut out)?;
-                Ok(out)
+                let mut stream = self.xz_stream()?;
+                let mut out = Vec::with_capacity(block.len() + XZ_FRAME);
+                // Mostly one call: what does not shrink may need more room.
+                loop {
+                    let done = usize::try_from(stream.total_in()).expect("no more than the block");
+                    let status = stream.process_vec(&block[done..], &mut out, Action::Finish)?;
+                    if matches!(status, Status::StreamEnd) {
+                        return Ok(out);
+                    }
+                    out.reserve(XZ_FRAME);
+                }
             }
             Self::Zstd { level } => zstd_compress(block, level),
             Self::Lz4 { level } => {
@@ -199,6 +207,9 @@ fn lz4_decompress(packed: &[u8], limit: usize) -> io::Result<Vec<u8>> {
     let size = i32::try_from(room).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
     lz4::block::decompress(packed, Some(size))
 }
+
+/// Room for what xz adds to a block that does not shrink.
+const XZ_FRAME: usize = 1 << 12;
 
 /// Most memory that a block of xz may ask for: the largest dictionary of [`Codec::Xz`] and what goes with it.
 const XZ_MEMORY: u64 = 80 << 20;
