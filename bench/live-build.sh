@@ -41,6 +41,7 @@ echo "$names" > config/package-lists/lock.list.chroot
 lb build > first.log 2>&1 || { tail -n 50 first.log >&2; exit 1; }
 lb clean > /dev/null 2>&1
 rm -rf cache/bootstrap
+lb config > /dev/null 2>&1
 began=$(date +%s.%N)
 for step in bootstrap chroot binary; do
   /usr/bin/time -a -o times -f '%e %U %S %M' lb "$step" > "$step.log" 2>&1 || { tail -n 50 "$step.log" >&2; exit 1; }

@@ -3,6 +3,7 @@
 
 mod error;
 mod schedule;
+pub mod shell;
 
 use std::num::NonZero;
 use std::path::{Path, PathBuf};

@@ -27,6 +27,8 @@ pub struct Settings {
     pub remote_key: Option<String>,
     /// `SELFSAME_REMOTE_AUTH`: an `Authorization` header for the remote, such as `Bearer TOKEN`. A secret.
     pub remote_auth: Option<String>,
+    /// `TERM`: the kind of the user's terminal.
+    pub terminal: Option<OsString>,
     /// Proxies for fetching.
     pub proxies: Proxies,
 }
@@ -62,6 +64,7 @@ impl Settings {
             remote: text(&["SELFSAME_REMOTE"]),
             remote_key: text(&["SELFSAME_REMOTE_KEY"]),
             remote_auth: text(&["SELFSAME_REMOTE_AUTH"]),
+            terminal: filled("TERM"),
             proxies: Proxies {
                 http: text(&["http_proxy"]),
                 https: text(&["https_proxy", "HTTPS_PROXY"]),

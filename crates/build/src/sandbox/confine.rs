@@ -2,13 +2,13 @@
 
 use std::fs::File;
 use std::io::{Seek as _, Write as _};
-use std::os::fd::{IntoRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, IntoRawFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use rustix::fs::{MemfdFlags, Mode, OFlags, memfd_create};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, setsid};
+use rustix::process::{Resource, Rlimit, getrlimit, ioctl_tiocsctty, setrlimit, setsid};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, UnshareFlags, clear_ambient_capability_set,
     remove_capability_from_bounding_set, set_capabilities,
@@ -64,6 +64,9 @@ fn input(bytes: &[u8]) -> Result<OwnedFd, Failure> {
 /// descriptor to `words`, waits for a byte on `go`, leaves the table and says so with a second word.
 pub(super) fn apply(spec: &Spec, words: &OwnedFd, go: &OwnedFd) -> Result<(), Failure> {
     setsid().during(Step::Start)?;
+    if spec.terminal {
+        ioctl_tiocsctty(std::io::stdout()).during(Step::Input)?;
+    }
     // Memory that runs out shall end the build, not the machine's other work. More is always allowed.
     let _ = std::fs::write("/proc/self/oom_score_adj", "500");
     limits(spec)?;
@@ -125,7 +128,11 @@ fn give_up_capabilities() -> Result<(), Failure> {
 
 /// Becomes the job. Returns only if that is impossible.
 pub(super) fn execute(spec: &Spec) -> Failure {
-    let input = match input(&spec.stdin) {
+    let input = match spec.terminal {
+        true => std::io::stdout().as_fd().try_clone_to_owned().during(Step::Input),
+        false => input(&spec.stdin),
+    };
+    let input = match input {
         Ok(input) => input,
         Err(failure) => return failure,
     };

@@ -13,6 +13,7 @@ mod lines;
 mod mounts;
 mod network;
 mod run;
+mod terminal;
 mod wire;
 
 use std::ffi::OsString;
@@ -22,6 +23,7 @@ use std::time::Duration;
 
 pub use child::child_main;
 pub use network::{Attempt, Intent};
+pub use terminal::Terminal;
 pub use wire::Step;
 
 use crate::host::Host;

@@ -36,15 +36,32 @@ impl Sandbox {
     /// # Errors
     /// If the job could not be started, or its end not be learned. That it failed is no error: see [`Exit`].
     pub fn run(&self, job: &Job, on_line: &mut dyn FnMut(Stream, &[u8])) -> Result<Exit, SandboxError> {
-        let spec = spec(job, &self.host)?;
+        self.start(job, None, on_line)
+    }
+
+    /// Runs `job` with its output in lines, or with all streams on `terminal`.
+    pub(super) fn start(
+        &self,
+        job: &Job,
+        terminal: Option<OwnedFd>,
+        on_line: &mut dyn FnMut(Stream, &[u8]),
+    ) -> Result<Exit, SandboxError> {
+        let spec = Spec { terminal: terminal.is_some(), ..spec(job, &self.host)? };
+        let (out, err) = match terminal {
+            Some(terminal) => {
+                let second = terminal.try_clone().map_err(SandboxError::Talk)?;
+                (Stdio::from(terminal), Stdio::from(second))
+            }
+            None => (Stdio::piped(), Stdio::piped()),
+        };
         let (ours, theirs) = UnixStream::pair().map_err(SandboxError::Talk)?;
         let child = Command::new(&self.program)
             .arg(CHILD_ARGUMENT)
             .env_clear()
             .current_dir("/")
             .stdin(Stdio::from(OwnedFd::from(theirs)))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stdout(out)
+            .stderr(err)
             // The terminal's Ctrl-C is for us to act on.
             .process_group(0)
             .spawn()
@@ -83,6 +100,7 @@ fn spec(job: &Job, host: &Host) -> Result<Spec, SandboxError> {
         env: job.env.clone(),
         cwd: job.cwd.clone().into_os_string(),
         stdin: job.stdin.clone(),
+        terminal: false,
         binds: job.binds.iter().map(bind).collect::<Result<_, SandboxError>>()?,
         processes: job.limits.processes,
         address_space: job.limits.address_space,

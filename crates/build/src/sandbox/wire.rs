@@ -26,6 +26,8 @@ pub(super) struct Spec {
     pub env: Vec<(OsString, OsString)>,
     pub cwd: OsString,
     pub stdin: Vec<u8>,
+    /// Standard output is a terminal that the job shall have, for its input as well.
+    pub terminal: bool,
     /// Source and target.
     pub binds: Vec<(OsString, OsString)>,
     pub processes: u32,

@@ -259,11 +259,17 @@ impl Runner<'_> {
         self.run(stage, root, job, ["/bin/sh".into(), format!("{JOB}/script").into()].to_vec())
     }
 
-    fn run(&self, stage: Stage, root: Root, job: &JobDir, argv: Vec<OsString>) -> Result<Exit, JobError> {
+    /// A job that runs `argv` in the world that all programs of the stages see.
+    pub(crate) fn job(&self, root: Root, job: &JobDir, argv: Vec<OsString>) -> Job {
         let mut run = Job::new(root, argv);
         run.env = environment(self.epoch, job.locale);
         run.binds = vec![Bind { source: job.dir.clone(), target: JOB.into() }];
         run.binds.extend(job.hidden.iter().cloned());
+        run
+    }
+
+    fn run(&self, stage: Stage, root: Root, job: &JobDir, argv: Vec<OsString>) -> Result<Exit, JobError> {
+        let run = self.job(root, job, argv);
         let mut on_line = |_, line: &[u8]| {
             let line = String::from_utf8_lossy(line).into_owned();
             if line.starts_with("Unpacking ") || line.starts_with("Setting up ") {

@@ -14,7 +14,7 @@ use selfsame_store::Store;
 use serde::Serialize;
 
 use super::plan::Plan;
-use super::{Context, PROGRAM, recipe_dir, remote};
+use super::{Context, PROGRAM, recipe_dir, remote, shell};
 use crate::failure::{Failure, Status};
 use crate::moment;
 use crate::progress::Progress;
@@ -39,6 +39,7 @@ use crate::ui::{Output, Present};
   selfsame build examples/live --out /srv/images
   selfsame build my-image --plan               say what would be done, and why
   selfsame build my-image --until fetch        only download, for a later build with --offline
+  selfsame build my-image --shell install      look around in the image before hooks run
   selfsame build my-image --offline            use what is in the store, touch no network
   selfsame build my-image --mirror debian=file:/srv/mirror/debian
   selfsame build my-image --remote https://cache.example/selfsame --remote-key ed25519:3d40…660c
@@ -56,6 +57,10 @@ pub struct Args {
     /// Stop after this stage, and write no file
     #[arg(long, value_name = "STAGE", value_parser = until(), conflicts_with = "plan")]
     until: Option<event::Stage>,
+    /// Stop after this stage and open a shell in the image as it is then, in the sandbox. Without a terminal the commands
+    /// are read from standard input. Nothing that is changed there is kept
+    #[arg(long, value_name = "STAGE", value_parser = shell::after(), conflicts_with_all = ["plan", "until", "no_cache", "timeline", "json"])]
+    shell: Option<event::Stage>,
     /// Use nothing that earlier builds made, only the packages in the store; what is made is kept as ever
     #[arg(long, conflicts_with = "plan")]
     no_cache: bool,
@@ -257,6 +262,9 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
     if args.plan {
         cx.ui.result(args.output, &Plan::of(selfsame_build::forecast::forecast(&request)?))?;
         return Ok(Status::Success);
+    }
+    if let Some(stage) = args.shell {
+        return shell::run(&request, stage, cx);
     }
     let built = execute::build(&request)?;
     if let Some(stage) = args.until {

@@ -16,6 +16,7 @@ pub mod lock;
 mod plan;
 pub mod recipe_dir;
 mod remote;
+mod shell;
 pub mod store;
 mod store_check;
 mod store_key;
