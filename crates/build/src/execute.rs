@@ -48,6 +48,9 @@ pub const UNTIL: [Stage; 8] = [
     Stage::Initramfs,
 ];
 
+/// A build that made so many compressed blocks removes those that were used least recently, above the limit.
+const TIDIED_AFTER: u64 = 64;
+
 /// Everything a build needs from outside.
 #[derive(Clone, Copy)]
 pub struct Request<'a> {
@@ -302,8 +305,11 @@ impl<'a> Builder<'a> {
             content: Content::of(text.as_bytes()),
         });
         output::remember(self.store, key, &files)?;
-        // A cache that cannot be tidied up is only larger.
-        let _ = self.store.cache_trim(blocks::LIMIT);
+        // To look at every entry takes longer than a small change, which adds next to nothing. A cache that cannot be tidied
+        // up is only larger.
+        if self.compressed.load(Ordering::Relaxed) >= TIDIED_AFTER {
+            let _ = self.store.cache_trim(blocks::LIMIT);
+        }
         Ok(files)
     }
 

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File as OsFile};
 use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use selfsame_image::Digest;
@@ -88,7 +89,7 @@ pub(crate) fn publish(
     let mut staged = Staged(Vec::new());
     for file in files {
         let last = out.join(&file.name);
-        if is_already(&last, &file.content) {
+        if !fresh && is_already(&last, &file.content) {
             continue;
         }
         let next = out.join(format!(".{}.{}.new", file.name, std::process::id()));
@@ -100,6 +101,9 @@ pub(crate) fn publish(
             Ok(None) | Err(StoreError::Damaged { .. }) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
+        if fresh && is_same(&last, &from, &file.content).unwrap_or(false) {
+            continue;
+        }
         staged.0.push((next.clone(), last));
         let mut to = OsFile::create(&next).map_err(write(&next))?;
         io::copy(&mut from, &mut to).map_err(write(&next))?;
@@ -121,6 +125,27 @@ impl Drop for Staged {
             let _ = fs::remove_file(next);
         }
     }
+}
+
+/// Whether the file at `path` has the bytes of `from`. Ends at the first difference, which a new image has near its
+/// beginning.
+fn is_same(path: &Path, from: &OsFile, content: &Content) -> io::Result<bool> {
+    let file = OsFile::open(path)?;
+    if file.metadata()?.len() != content.size || !path.symlink_metadata()?.is_file() {
+        return Ok(false);
+    }
+    let (mut ours, mut theirs) = (vec![0; 1 << 20], vec![0; 1 << 20]);
+    let mut at = 0;
+    while at < content.size {
+        let length = usize::try_from(content.size - at).map_or(ours.len(), |left| left.min(ours.len()));
+        from.read_exact_at(&mut ours[..length], at)?;
+        file.read_exact_at(&mut theirs[..length], at)?;
+        if ours[..length] != theirs[..length] {
+            return Ok(false);
+        }
+        at += length as u64;
+    }
+    Ok(true)
 }
 
 fn is_already(path: &Path, content: &Content) -> bool {

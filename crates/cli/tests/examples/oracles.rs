@@ -119,6 +119,29 @@ fn the_kernel_mounts_exactly_the_manifest() {
     assert_same(&result.unwrap(), &text::to_string(&manifest()));
 }
 
+/// Each path that `isoinfo -l` lists, and its mode, owner, group, size and date.
+fn listed_by_isoinfo() -> Option<BTreeSet<(String, String)>> {
+    let listing = oracle_text(Command::new("isoinfo").args(["-R", "-l", "-i"]).arg(output(".iso")))?;
+    let (mut dir, mut listed) = (String::new(), BTreeSet::new());
+    for line in listing.lines().filter(|line| !line.is_empty()) {
+        if let Some(path) = line.strip_prefix("Directory listing of ") {
+            dir = path.to_owned();
+            continue;
+        }
+        let (left, name) = line.split_once("] ").unwrap();
+        let words: Vec<&str> = left.split_whitespace().collect();
+        let [mode, _links, uid, gid, size, month, day, year] = words[..8] else { panic!("{line}") };
+        let path = match name.trim() {
+            ".." => continue,
+            "." if dir == "/" => "/".to_owned(),
+            "." => continue,
+            name => format!("{dir}{name}"),
+        };
+        listed.insert((path, format!("{mode} {uid} {gid} {size} {month} {day} {year}")));
+    }
+    Some(listed)
+}
+
 #[test]
 fn xorriso_and_isoinfo_list_exactly_the_image() {
     let iso = fs::File::open(output(".iso")).unwrap();
@@ -160,27 +183,7 @@ fn xorriso_and_isoinfo_list_exactly_the_image() {
     });
     assert_eq!(found.collect::<BTreeSet<_>>(), places);
 
-    let Some(listing) = oracle_text(Command::new("isoinfo").args(["-R", "-l", "-i"]).arg(output(".iso")))
-    else {
-        return;
-    };
-    let (mut dir, mut listed) = (String::new(), BTreeSet::new());
-    for line in listing.lines().filter(|line| !line.is_empty()) {
-        if let Some(path) = line.strip_prefix("Directory listing of ") {
-            dir = path.to_owned();
-            continue;
-        }
-        let (left, name) = line.split_once("] ").unwrap();
-        let words: Vec<&str> = left.split_whitespace().collect();
-        let [mode, _links, uid, gid, size, month, day, year] = words[..8] else { panic!("{line}") };
-        let path = match name.trim() {
-            ".." => continue,
-            "." if dir == "/" => "/".to_owned(),
-            "." => continue,
-            name => format!("{dir}{name}"),
-        };
-        listed.insert((path, format!("{mode} {uid} {gid} {size} {month} {day} {year}")));
-    }
+    let Some(listed) = listed_by_isoinfo() else { return };
     assert_eq!(listed, entries);
 
     let dir = tempfile::tempdir().unwrap();
