@@ -12,7 +12,8 @@ use selfsame_store::Store;
 /// Kind of the store's cache entries.
 pub const KIND: &str = "squashfs";
 
-/// How many bytes of compressed blocks stay in the store after a build: those that were used last.
+/// How many bytes of compressed blocks stay in the store after a build that made more than a few: those that were used
+/// last.
 pub const LIMIT: u64 = 10 << 30;
 
 /// Keys of the blocks that one build made.

@@ -48,7 +48,7 @@ pub const UNTIL: [Stage; 8] = [
     Stage::Initramfs,
 ];
 
-/// A build that made so many compressed blocks removes those that were used least recently, above the limit.
+/// A build that made or pulled so many compressed blocks removes those that were used least recently, above the limit.
 const TIDIED_AFTER: u64 = 64;
 
 /// Everything a build needs from outside.
@@ -307,7 +307,8 @@ impl<'a> Builder<'a> {
         output::remember(self.store, key, &files)?;
         // To look at every entry takes longer than a small change, which adds next to nothing. A cache that cannot be tidied
         // up is only larger.
-        if self.compressed.load(Ordering::Relaxed) >= TIDIED_AFTER {
+        let pulled = self.remote.map_or(0, |remote| remote.pulled().entries.pulled);
+        if self.compressed.load(Ordering::Relaxed) + pulled >= TIDIED_AFTER {
             let _ = self.store.cache_trim(blocks::LIMIT);
         }
         Ok(files)

@@ -10,7 +10,7 @@ use crate::inputs::{Facts, StageInputs, after};
 use crate::lock::{FORMAT, Lock, Package, Role, Step};
 use crate::recipe::{Output, Recipe};
 use crate::stages::bootstrap::POLICY_RC_D;
-use crate::stages::initramfs::HIDDEN;
+use crate::stages::initramfs::{COPY_FILE, HIDDEN};
 use crate::stages::job::{LOCALE, SHIMS, environment};
 use crate::stages::{EMPTIED, REMOVED, script};
 
@@ -195,7 +195,7 @@ fn initramfs_facts(visible: Digest, codec: codec::Codec, epoch: Epoch) -> Key {
     key.hash("after", visible);
     key.environment(epoch, "C");
     key.add("script", script::initramfs());
-    key.add("functions", [script::HOOK_FUNCTIONS, script::COPY_FILE].concat());
+    key.add("functions", [&[script::HOOK_FUNCTIONS, script::COPY_FILE][..], &COPY_FILE].concat().concat());
     HIDDEN.iter().for_each(|path| key.add("hidden", path));
     key.codec(codec);
     key

@@ -4,6 +4,7 @@ use selfsame_apt::fetch::Progress;
 use selfsame_apt::remote::Pull;
 use selfsame_image::tree::Content;
 
+use crate::blocks;
 use crate::event::{Event, Stage};
 use crate::execute::{BuildError, Builder, Request};
 use crate::host;
@@ -53,6 +54,8 @@ fn run(request: &Request<'_>, remote: &Pull<'_>) -> Result<(), BuildError> {
     })?;
     let (tree, _) = warm::promised(&builder, &debs, &packages)?;
     builder.blocks().prefetch(&tree, &builder.squashfs(), &host::interrupted);
+    // A cache that cannot be tidied up is only larger.
+    let _ = builder.store.cache_trim(blocks::LIMIT);
     Ok(())
 }
 

@@ -1,9 +1,8 @@
 //! Objects with immutable names in a directory, behind a web server or in a bucket: one request each, no retries.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read as _, Write};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::fetch::Fetcher;
@@ -98,13 +97,14 @@ fn refusal(status: u16) -> Reason {
 
 /// Copies under another name in the same directory, and renames: whoever serves the directory never shows half of it.
 fn write_local(target: &Path, body: Body<'_>) -> io::Result<()> {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
     let parent = target.parent().ok_or(io::ErrorKind::InvalidInput)?;
     std::fs::create_dir_all(parent)?;
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let unfinished = parent.join(format!(".new-{}-{number}", std::process::id()));
-    let write = || {
-        let mut to = File::create_new(&unfinished)?;
+    // Other machines write into the same directory, and have the same process ids.
+    let mut random = [0; 16];
+    File::open("/dev/urandom")?.read_exact(&mut random)?;
+    let unfinished = parent.join(format!(".new-{:032x}", u128::from_le_bytes(random)));
+    let mut to = File::create_new(&unfinished)?;
+    let mut write = || {
         match body {
             Body::Bytes(bytes) => to.write_all(bytes)?,
             Body::File(mut file) => drop(io::copy(&mut file, &mut to)?),

@@ -12,6 +12,8 @@ use crate::fetch::{FetchError, Progress, Reason, Want};
 
 /// After so many failures without a success in between, or so many lies, a remote is left alone.
 const PATIENCE: u32 = 3;
+/// How many objects may fail in all: a server that answers in between is no better.
+const ALL_PATIENCE: u64 = 10;
 
 /// Bytes that a signed entry may have: the stored form of 1 MiB of files, and its header.
 const LARGEST_ENTRY: u64 = 2 << 20;
@@ -200,7 +202,6 @@ impl<'a> Pull<'a> {
             }
             Err(Failure::Missing) => {
                 of(&mut state.pulled).missing += 1;
-                state.troubles = 0;
             }
             Err(Failure::Lie(fault)) => {
                 of(&mut state.pulled).refused += 1;
@@ -210,7 +211,8 @@ impl<'a> Pull<'a> {
             Err(Failure::Trouble(reason)) => {
                 of(&mut state.pulled).failed += 1;
                 state.troubles += 1;
-                if reason == Reason::Offline || state.troubles >= PATIENCE {
+                let all = state.pulled.blobs.failed + state.pulled.entries.failed;
+                if reason == Reason::Offline || state.troubles >= PATIENCE || all >= ALL_PATIENCE {
                     text = Some(format!("remote {remote} is not used any more: {what}: {reason}"));
                     state.troubles = PATIENCE;
                 }

@@ -86,7 +86,8 @@ impl<'a> Builder<'a> {
                 Err(error) => drop(senders.next().map(|sender| sender.send(Err(error)))),
             }
         });
-        Coming(receivers)
+        let first = layers.iter().position(|layer| !layer.is_empty()).unwrap_or(layers.len());
+        Coming { layers: receivers, first }
     }
 
     /// All stages that run programs of packages but the last one, and what they made: the tree, and the layers it lies
@@ -96,10 +97,10 @@ impl<'a> Builder<'a> {
         debs: Option<&Coming>,
         scope: &'scope std::thread::Scope<'scope, '_>,
     ) -> Result<Option<(stages::collect::Collected, Vec<Layer>)>, BuildError> {
-        // Layers that were there a moment ago may be gone now; only then is there nothing to make them of.
+        // Layers that were there a moment ago may be gone now; there is nothing to make them of then.
         let debs_of = |stage, layer| match debs {
-            Some(coming) => coming.of(layer),
-            None => Err(BuildError::Gone { stage }),
+            Some(coming) if coming.has(layer) => coming.of(layer),
+            _ => Err(BuildError::Gone { stage }),
         };
         if self.ends(Stage::Unpack) {
             debs.map_or(Ok(()), Coming::finish)?;
@@ -257,23 +258,32 @@ pub(crate) fn needs(packages: &[&Package], package: &Package) -> bool {
 }
 
 /// Packages with plain archives that a thread is making: those of each layer and all layers below, the lowest first.
-struct Coming(Vec<mpsc::Receiver<Result<PlainDebs, BuildError>>>);
+struct Coming {
+    layers: Vec<mpsc::Receiver<Result<PlainDebs, BuildError>>>,
+    /// The first layer that has any: those below it are kept.
+    first: usize,
+}
 
 impl Coming {
+    /// Whether the packages of `layer` are made.
+    fn has(&self, layer: usize) -> bool {
+        layer >= self.first
+    }
+
     /// Waits for the packages of `layer`.
     fn of(&self, layer: usize) -> Result<PlainDebs, BuildError> {
         let gone = || Err(BuildError::Gone { stage: Stage::Unpack });
-        let Some(receiver) = self.0.get(layer) else { return gone() };
+        let Some(receiver) = self.layers.get(layer) else { return gone() };
         receiver.recv().unwrap_or_else(|_| {
             // If nobody asked for those of a lower layer, the error lies there.
-            let errors = self.0[..layer].iter().filter_map(|receiver| receiver.try_recv().ok());
+            let errors = self.layers[..layer].iter().filter_map(|receiver| receiver.try_recv().ok());
             errors.into_iter().find(Result::is_err).unwrap_or_else(gone)
         })
     }
 
     /// Waits until there is nothing left to do.
     fn finish(&self) -> Result<(), BuildError> {
-        self.of(self.0.len().saturating_sub(1)).map(drop)
+        self.of(self.layers.len().saturating_sub(1)).map(drop)
     }
 }
 

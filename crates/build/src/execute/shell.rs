@@ -1,6 +1,8 @@
 //! A shell in the image as it is after a stage, over a layer that is thrown away.
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::PathBuf;
 
 use selfsame_image::Digest;
@@ -56,9 +58,12 @@ fn run(
     }
     // The topmost first.
     let lowers: Vec<PathBuf> = held.iter().rev().map(|layer| layer.files()).collect();
-    // A name that no stage has and no other process; whatever is left of it when this process is killed is swept as
+    // A name that no stage has and no other shell; whatever is left of it when this process is killed is swept as
     // that of a stopped build.
-    let name = Digest::of(format!("shell {}", std::process::id()).as_bytes());
+    let mut random = [0; 32];
+    let source = |source| BuildError::Prepare { stage, path: "/dev/urandom".into(), source };
+    File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut random)).map_err(source)?;
+    let name = Digest::of(&random);
     let new = NewLayer::create(builder.store, stage, name, builder.host)?;
     let root = Root::Overlay { lowers, upper: new.files(), work: builder.overlay_work(stage, &new)? };
     let dir = builder.job(stage, &new)?;

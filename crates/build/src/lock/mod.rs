@@ -14,7 +14,7 @@ pub use text::LockError;
 pub const FILE: &str = "selfsame.lock";
 
 /// Version of the lock's text form. Raised when an older program would misread a newer lock.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Version of what the program writes into images for the same input. Raised when any output byte changes on purpose,
 /// from the first release on.

@@ -344,8 +344,8 @@ pub(super) mod tests {
             text.replacen(from, to, 1).parse::<Lock>().unwrap_err().to_string()
         };
         assert_eq!(
-            wrong("version = 1\n", "version = 2\n"),
-            "the lock has version 2, this program reads version 1"
+            wrong("version = 2\n", "version = 1\n"),
+            "the lock has version 1, this program reads version 2"
         );
         assert_eq!(
             wrong("format = 1", "format = 9"),

@@ -271,6 +271,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_answer_of_apt_ends_it() {
+        let world = World::new(&["init", "nano"]);
+        let (base, rest): (Vec<_>, Vec<_>) = (world.0.iter().collect(), world.1.iter().collect());
+        let chosen = Chosen { base: &base, rest: &rest, at_once: &[] };
+        let arranged = |error: fn() -> ResolveError| arrange(&chosen, None, &[], &move |_, _| Err(error()));
+        let full =
+            || ResolveError::Work { path: "/work".into(), source: std::io::ErrorKind::StorageFull.into() };
+        assert!(matches!(arranged(full), Err(ResolveError::Work { .. })));
+        let words = || ResolveError::Unsatisfiable { words: Vec::new() };
+        assert_eq!(arranged(words).unwrap(), [], "apt had nothing to do at once either");
+    }
+
+    #[test]
     fn there_are_never_more_groups_than_layers_are_good_for() {
         let names: Vec<String> = (0..20).map(|number| format!("p{number:02}")).collect();
         let steps: Vec<String> = names.iter().map(|name| format!("unpack {name}")).collect();

@@ -21,7 +21,7 @@ use crate::fetch::{Source, Wanted};
 use crate::host::Host;
 use crate::lock::{Group, Install, Lock, Package, Request, Role};
 use crate::recipe::{Priority, Recipe};
-use crate::sandbox::{Root, Sandbox};
+use crate::sandbox::{Root, Sandbox, Status};
 use crate::stages::JobError;
 use crate::stages::job::{JobDir, Runner};
 use crate::stages::script::{JOB, quote};
@@ -237,6 +237,9 @@ fn fetch(request: &LockRequest<'_>, candidates: &[&Candidate]) -> Result<(), Res
     Ok(request.source.fetch(&wanted, request.store, request.observer)?)
 }
 
+/// Exit status of a script in which apt could not do what it was asked for.
+const NO_ANSWER: u8 = 100;
+
 /// What apt is asked to install, and where.
 #[derive(Default)]
 struct Ask {
@@ -369,7 +372,7 @@ impl<'a> Apt<'a> {
     fn simulate(&self, ask: &Ask) -> Result<Vec<Action>, ResolveError> {
         let simulate = format!(
             "apt-get -q --simulate install {} >/var/tmp/simulated 2>/var/tmp/errors || \
-             {{ cat /var/tmp/simulated /var/tmp/errors; exit 100; }}",
+             {{ cat /var/tmp/simulated /var/tmp/errors; exit {NO_ANSWER}; }}",
             ask.names.join(" ")
         );
         self.run(ask, &simulate)?;
@@ -400,12 +403,17 @@ impl<'a> Apt<'a> {
         // The epoch only reaches programs that are not run here.
         let runner = Runner { sandbox: &self.sandbox, epoch: Epoch(0), observer };
         let exit = runner.shell(Stage::Resolve, Root::Dir(self.dir.join("files")), &self.job, &script)?;
-        if !exit.success() {
+        if exit.status == Status::Exited(NO_ANSWER) {
             let lines = exit.tail.iter().cloned();
             let noise =
                 ["Reading package lists...", "Building dependency tree...", "Reading state information..."];
             let words = lines.filter(|line| !noise.contains(&line.as_str())).collect();
             return Err(ResolveError::Unsatisfiable { words });
+        }
+        if !exit.success() {
+            let what = "apt-get".to_owned();
+            let (status, tail) = (exit.status, exit.tail);
+            return Err(JobError::Failed { stage: Stage::Resolve, what, status, tail }.into());
         }
         Ok(())
     }

@@ -49,13 +49,18 @@ mkdir() {
 	fi
 	command mkdir "$@"
 }
-# One module in seven names firmware. Those that do are known beforehand, by a directory of the same path.
+# One module in seven names firmware. Those of this kernel that do are known beforehand, by a directory of the same path;
+# whatever is reached through a link is not known.
 modinfo() {
 	if [ $# -eq 5 ] && [ "$1 $3 $4" = '-k -F firmware' ] && [ -d "$selfsame_firmware" ]; then
 		case "$5" in
-		/lib/modules/*.ko)
-			if selfsame_plain "$5" && [ -f "$5" ] && [ ! -e "$selfsame_firmware$5" ]; then
-				return 0
+		"/lib/modules/$2/"*.ko)
+			if selfsame_plain "$5" && [ -f "$5" ] && [ ! -e "$selfsame_firmware$5" ] && [ -d "$selfsame_firmware/lib/modules/$2" ]; then
+				local path="$5"
+				while [ "$path" != /lib/modules ] && [ ! -L "$path" ]; do
+					path="${path%/*}"
+				done
+				[ "$path" != /lib/modules ] || return 0
 			fi
 			;;
 		esac

@@ -104,7 +104,7 @@ pub(crate) fn view(collected: &Collected) -> Result<View, BuildError> {
         if Digest::of(&bytes) != content.digest {
             return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{HOOK_FUNCTIONS} changed")));
         }
-        Ok(functions(&bytes))
+        Ok(functions(&bytes, &COPY_FILE))
     };
     let hook_functions = collected.hook_functions.as_ref().map(read).transpose();
     let hook_functions = hook_functions.map_err(|source| BuildError::Initramfs { source })?;
@@ -112,10 +112,11 @@ pub(crate) fn view(collected: &Collected) -> Result<View, BuildError> {
 }
 
 /// SHA-256 of `copy_file` in initramfs-tools 0.140 to 0.142: what [`script::COPY_FILE`] does the same as.
-const COPY_FILE: [&str; 1] = ["51544bd45a9588e55bc4e0360c984bffb32384200502abecb9dfd99d068d0aa1"];
+pub(crate) const COPY_FILE: [&str; 1] = ["51544bd45a9588e55bc4e0360c984bffb32384200502abecb9dfd99d068d0aa1"];
 
-/// The functions of hooks, `original`, with those that need no processes after them.
-fn functions(original: &[u8]) -> Vec<u8> {
+/// The functions of hooks, `original`, with those that need no processes after them; `copy_file` only if its text has one
+/// of the digests `known`.
+fn functions(original: &[u8], known: &[&str]) -> Vec<u8> {
     let mut bytes = original.to_vec();
     let find = |text: &[u8], from: usize| {
         let found = original.get(from..)?.windows(text.len()).position(|window| window == text)?;
@@ -125,7 +126,7 @@ fn functions(original: &[u8]) -> Vec<u8> {
     let body = find(head, 0).map(|at| at + 1).zip(find(head, 0).and_then(|at| find(tail, at)));
     bytes.extend_from_slice(script::HOOK_FUNCTIONS.as_bytes());
     if let Some((start, end)) = body.map(|(start, end)| (start, end + tail.len()))
-        && COPY_FILE.contains(&Digest::of(&original[start..end]).to_string().as_str())
+        && known.contains(&Digest::of(&original[start..end]).to_string().as_str())
     {
         bytes.splice(start..start, *b"selfsame_");
         bytes.extend_from_slice(script::COPY_FILE.as_bytes());
@@ -253,6 +254,23 @@ mod tests {
     use selfsame_image::tree::{Leaf, Meta};
 
     use super::*;
+
+    #[test]
+    fn a_copy_file_that_is_known_gets_another_name_and_any_other_stays() {
+        let body = "copy_file() {\n\techo \"$1\"\n}\n";
+        let original = format!("# head\n{body}\nother() {{\n\t:\n}}\n");
+        let digest = Digest::of(body.as_bytes()).to_string();
+        let text = |known: &str| String::from_utf8(functions(original.as_bytes(), &[known])).unwrap();
+        let renamed = text(&digest);
+        assert!(renamed.starts_with("# head\nselfsame_copy_file() {\n\techo"), "{renamed}");
+        assert!(renamed.contains("\nother() {\n") && renamed.ends_with(script::COPY_FILE));
+        let left = text("another");
+        assert!(left.starts_with(&original) && left.ends_with(script::HOOK_FUNCTIONS));
+        assert_eq!(
+            functions(b"nothing", &[&digest]),
+            ["nothing", script::HOOK_FUNCTIONS].concat().as_bytes()
+        );
+    }
 
     #[test]
     fn what_is_hidden_changes_nothing_and_all_else_does() {

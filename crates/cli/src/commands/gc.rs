@@ -30,7 +30,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     store: Option<PathBuf>,
     /// How much of the compressed blocks stays, in bytes or with KiB, MiB, GiB or TiB; more than the default does not
-    /// outlive the next build
+    /// outlive the next build that compresses much
     #[arg(long, value_name = "SIZE", default_value_t = Size(blocks::LIMIT))]
     cache: Size,
     /// Results of stages that were not used for this many days go

@@ -102,6 +102,9 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
     });
     // Whatever failed because the user asked to stop, failed for that reason.
     let lock = lock.map_err(|error| if interrupted() { Failure::interrupted() } else { error.into() })?;
+    if interrupted() {
+        return Err(Failure::interrupted());
+    }
     write(&path, &lock.to_string())?;
     cx.ui.result(args.output, &Report::of(&path, &lock))?;
     Ok(Status::Success)

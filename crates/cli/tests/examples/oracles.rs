@@ -261,6 +261,12 @@ fn mkinitramfs_in_a_chroot_makes_the_same_initramfs() {
     extract("/live/initrd.img", &initrd);
     let root = dir.path().join("root");
     oracle_text(Command::new("unsquashfs").args(["-q", "-n", "-d"]).arg(&root).arg(&squashfs)).unwrap();
+    // The one that is answered without processes is the one that is installed.
+    let hooks = fs::read_to_string(root.join("usr/share/initramfs-tools/hook-functions")).unwrap();
+    let start = hooks.find("\ncopy_file() {\n").unwrap() + 1;
+    let end = start + hooks[start..].find("\n}\n").unwrap() + 3;
+    let source = fs::read_to_string(workspace().join("crates/build/src/stages/initramfs.rs")).unwrap();
+    assert!(source.contains(&Digest::of(&hooks.as_bytes()[start..end]).to_string()));
     let script = "mkinitramfs -c gzip -l 1 -o /var/tmp/initrd \"$(ls /lib/modules)\"";
     let mut plain = Command::new("chroot");
     plain.arg(&root).args(["sh", "-c", script]).env_clear().envs([
