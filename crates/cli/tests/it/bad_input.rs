@@ -143,7 +143,10 @@ fn a_lock_that_is_missing_malformed_or_stale_is_refused() {
     fs::remove_file(world.root().join("r/selfsame.lock")).unwrap();
     let message = world.run(["build", "r"]).failure(3);
     assert_says(&message, &["there is no lock r/selfsame.lock", "hint: `selfsame lock r` writes it"]);
-    world.write("r/selfsame.lock", "version = 1\nformat = 1\nrequest = 3\n");
+    world.write(
+        "r/selfsame.lock",
+        format!("version = {}\nformat = 1\nrequest = 3\n", selfsame_build::lock::VERSION),
+    );
     let message = world.run(["build", "r"]).failure(3);
     assert_says(
         &message,
