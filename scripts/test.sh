@@ -14,10 +14,12 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 SECONDS=0
 step() {
-  local began=$SECONDS
+  # After `||` nothing ends the shell: the status must be handed on by hand.
+  local began=$SECONDS status=0
   printf '\n== %s\n' "$*"
-  "$@"
+  "$@" || status=$?
   printf '== %d s, %d s in all\n' $((SECONDS - began)) "$SECONDS"
+  return "$status"
 }
 documentation() { RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --locked --quiet; }
 tests() { cargo test --workspace --locked --no-fail-fast 2>&1 | tee "$log"; }
