@@ -34,8 +34,15 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        let status = Command::new("umount").arg(self.directory.path().join("root")).status();
-        assert!(status.is_ok_and(|status| status.success()), "cannot unmount {:?}", self.directory);
+        let root = self.directory.path().join("root");
+        // A process that another test is just starting has a copy of every open file until its program runs.
+        for _ in 0..50 {
+            if Command::new("umount").arg(&root).status().is_ok_and(|status| status.success()) {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+        panic!("cannot unmount {}", root.display());
     }
 }
 
