@@ -87,7 +87,8 @@ impl<'a> Builder<'a> {
             }
         });
         let first = layers.iter().position(|layer| !layer.is_empty()).unwrap_or(layers.len());
-        Coming { layers: receivers, first }
+        let to_install = layers.iter().skip(1).map(|layer| 2 * layer.len() as u64).sum();
+        Coming { layers: receivers, first, to_install }
     }
 
     /// All stages that run programs of packages but the last one, and what they made: the tree, and the layers it lies
@@ -115,7 +116,7 @@ impl<'a> Builder<'a> {
         let mut layers = vec![bootstrap];
         self.stage(Stage::Install, self.plan.install(), || {
             let groups = &self.lock.install.groups;
-            let amount = self.to_unpack()?.iter().skip(1).map(|layer| 2 * layer.len() as u64).sum();
+            let amount = debs.map_or(0, |coming| coming.to_install);
             self.observer.on(Event::Total { stage: Stage::Install, amount });
             for (index, (group, key)) in groups.iter().zip(&self.plan.groups).enumerate() {
                 let (layer, _) = self.obtain(Stage::Install, *key, |new| {
@@ -262,6 +263,8 @@ struct Coming {
     layers: Vec<mpsc::Receiver<Result<PlainDebs, BuildError>>>,
     /// The first layer that has any: those below it are kept.
     first: usize,
+    /// How many packages above the bootstrap are unpacked and configured, both counted.
+    to_install: u64,
 }
 
 impl Coming {

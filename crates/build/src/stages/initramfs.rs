@@ -111,7 +111,7 @@ pub(crate) fn view(collected: &Collected) -> Result<View, BuildError> {
     Ok(View { hidden: collected.hidden.clone(), hook_functions })
 }
 
-/// SHA-256 of `copy_file` in initramfs-tools 0.140 to 0.142: what [`script::COPY_FILE`] does the same as.
+/// SHA-256 of `copy_file` in initramfs-tools 0.142+deb12u3: what [`script::COPY_FILE`] does the same as.
 pub(crate) const COPY_FILE: [&str; 1] = ["51544bd45a9588e55bc4e0360c984bffb32384200502abecb9dfd99d068d0aa1"];
 
 /// The functions of hooks, `original`, with those that need no processes after them; `copy_file` only if its text has one

@@ -22,6 +22,11 @@ fn output(extension: &str) -> &'static Path {
     found.unwrap_or_else(|| panic!("examples/live has no {extension}"))
 }
 
+/// The lock of examples/live.
+pub(crate) fn lock() -> Lock {
+    fs::read_to_string(workspace().join("examples/live/selfsame.lock")).unwrap().parse().unwrap()
+}
+
 pub(crate) fn manifest() -> Tree {
     text::parse(&fs::read(output(".manifest")).unwrap()).unwrap()
 }
@@ -287,8 +292,7 @@ fn mkinitramfs_in_a_chroot_makes_the_same_initramfs() {
 
 #[test]
 fn our_reader_and_dpkg_deb_agree_on_every_package() {
-    let lock: Lock =
-        fs::read_to_string(workspace().join("examples/live/selfsame.lock")).unwrap().parse().unwrap();
+    let lock = lock();
     assert!(LIVE.len() > 1 && lock.packages.len() > 200);
     for package in &lock.packages {
         let path = store().path(&package.file.sha256);
@@ -328,8 +332,7 @@ fn the_lock_is_apts_own_choice() {
     if !is_root() {
         return;
     }
-    let lock: Lock =
-        fs::read_to_string(workspace().join("examples/live/selfsame.lock")).unwrap().parse().unwrap();
+    let lock = lock();
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("root");
     let Some(mirror) = mirror() else {

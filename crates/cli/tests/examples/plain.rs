@@ -10,10 +10,9 @@ use std::process::Command;
 use selfsame_build::lock::Lock;
 use selfsame_image::tree::{Pattern, text};
 use selfsame_image::{Epoch, Tree};
-use selfsame_testkit::readme::workspace;
 use selfsame_testkit::{is_root, oracle_text};
 
-use super::oracles::{assert_same, captured, manifest};
+use super::oracles::{assert_same, captured, lock, manifest};
 use super::store;
 
 /// What no image has: see `docs/recipe.md` and the reasons in `build/src/stages/finalise.rs`.
@@ -99,8 +98,7 @@ fn a_plain_dpkg_installs_the_same_tree() {
     if !is_root() {
         return;
     }
-    let lock: Lock =
-        fs::read_to_string(workspace().join("examples/live/selfsame.lock")).unwrap().parse().unwrap();
+    let lock = lock();
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("root");
     let write = |path: &str, text: &str, mode| {
