@@ -8,7 +8,7 @@ pub mod shell;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use selfsame_apt::remote::Pull;
@@ -30,7 +30,7 @@ use crate::room;
 use crate::sandbox::Sandbox;
 use crate::stages::debs::PlainDebs;
 use crate::stages::job::{JobDir, Runner};
-use crate::stages::layers::{self, Layer, NewLayer};
+use crate::stages::layers::{self, Layer, NewLayer, Place};
 use crate::stages::pack::Packed;
 
 pub use error::BuildError;
@@ -141,8 +141,6 @@ pub(crate) struct Builder<'a> {
     compressed: AtomicU64,
     begun: Instant,
     beforehand: Mutex<Option<(f64, f64)>>,
-    /// A layer was made by this build.
-    remade: AtomicBool,
     reports: Mutex<Vec<StageReport>>,
 }
 
@@ -244,7 +242,6 @@ impl<'a> Builder<'a> {
             compressed: AtomicU64::new(0),
             begun: Instant::now(),
             beforehand: Mutex::default(),
-            remade: AtomicBool::new(false),
             reports: Mutex::default(),
         })
     }
@@ -347,38 +344,39 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// The layer of `stage`, which consists of it alone.
+    /// The layer of `stage` with `key`, which consists of it alone and lies on `on`.
     fn layer(
         &self,
         stage: Stage,
         key: Digest,
+        on: Option<&Layer>,
         make: impl FnOnce(NewLayer) -> Result<Layer, BuildError>,
     ) -> Result<Layer, BuildError> {
-        self.stage(stage, key, || self.obtain(stage, key, make))
+        self.stage(stage, key, || self.obtain(&self.place(stage, key, on), make))
     }
 
-    /// The layer of `stage` with `key`, and whether it was kept.
+    /// The layer at `place`, and whether it was kept.
     fn obtain(
         &self,
-        stage: Stage,
-        key: Digest,
+        place: &Place<'_>,
         make: impl FnOnce(NewLayer) -> Result<Layer, BuildError>,
     ) -> Result<(Layer, bool), BuildError> {
-        let new = || NewLayer::create(self.store, stage, key, self.host);
-        let at = (self.store, stage, key, self.host);
-        // What lies on a layer that was made again may not fit it: programs of packages are not all deterministic.
-        let wanted = self.uses_kept() && !self.remade.load(Ordering::Relaxed);
-        let (layer, kept) = layers::obtain(at, wanted, || self.waits(stage), || make(new()?))?;
-        self.remade.fetch_or(!kept, Ordering::Relaxed);
-        Ok((layer, kept))
+        let waits = || self.waits(place.stage);
+        layers::obtain(place, self.uses_kept(), waits, || make(NewLayer::create(place)?))
     }
 
-    pub(crate) fn has_layer(&self, stage: Stage, key: Digest) -> bool {
-        self.uses_kept() && Layer::find(self.store, stage, key, self.host).is_some()
+    pub(crate) fn place<'p>(&'p self, stage: Stage, key: Digest, on: Option<&'p Layer>) -> Place<'p> {
+        Place { store: self.store, stage, key, host: self.host, on }
     }
 
-    fn turn(&self, stage: Stage, key: Digest) -> Result<std::fs::File, BuildError> {
-        Ok(layers::turn(self.store, stage, key, self.host, || self.waits(stage))?)
+    /// How many of the lowest of [`Builder::layer_keys`] are kept, each on the one before.
+    pub(crate) fn kept_layers(&self) -> usize {
+        let keys = if self.uses_kept() { self.layer_keys() } else { Vec::new() };
+        let below = keys.into_iter().scan(None, |below, (stage, key)| {
+            *below = Layer::find(&self.place(stage, key, below.as_ref()));
+            below.is_some().then_some(())
+        });
+        below.count()
     }
 
     fn waits(&self, stage: Stage) {

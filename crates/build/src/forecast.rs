@@ -86,11 +86,10 @@ pub fn forecast(request: &Request<'_>) -> Result<Vec<Forecast>, BuildError> {
 
 fn look(builder: &Builder<'_>, last: Option<&LastBuild>) -> Result<Seen, BuildError> {
     let keys = builder.layer_keys();
-    let there = |(stage, key): &(Stage, _)| builder.has_layer(*stage, *key);
+    let (kept, groups) = (builder.kept_layers(), builder.plan.groups.len());
     // A stage of several layers is there if all of them are.
-    let gone: BTreeSet<Stage> = keys.iter().filter(|key| !there(key)).map(|(stage, _)| *stage).collect();
+    let gone: BTreeSet<Stage> = keys[kept..].iter().map(|(stage, _)| *stage).collect();
     let layers = keys.iter().map(|(stage, _)| *stage).chain([Stage::Install]);
-    let groups: Vec<bool> = keys.iter().filter(|(stage, _)| *stage == Stage::Install).map(there).collect();
     let visible = last.and_then(|last| last.visible(builder.plan.customise));
     let initramfs = visible.map(|visible| {
         let key = plan::initramfs_key(visible, builder.recipe.initramfs_codec, builder.epoch());
@@ -100,7 +99,7 @@ fn look(builder: &Builder<'_>, last: Option<&LastBuild>) -> Result<Seen, BuildEr
         image: output::find(builder.store, builder.image_key(builder.plan_digest()))?.is_some(),
         missing: missing(builder)?,
         layers: layers.filter(|stage| !gone.contains(stage)).collect(),
-        groups: (groups.iter().take_while(|there| **there).count(), groups.len()),
+        groups: (kept.saturating_sub(1).min(groups), groups),
         initramfs: initramfs.transpose()?,
     })
 }
@@ -162,7 +161,7 @@ fn judge(plan: &Plan, last: Option<&LastBuild>, seen: &Seen) -> Vec<Forecast> {
             }
             Stage::Install if !seen.layers.contains(&Stage::Install) => {
                 let (kept, of) = seen.groups;
-                if seen.layers.contains(&Stage::Bootstrap) && kept > 0 {
+                if kept > 0 {
                     reasons.insert(0, Reason::Part { kept, of });
                 }
                 Verdict::Runs(reasons)

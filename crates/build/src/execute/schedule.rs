@@ -13,7 +13,7 @@ use crate::output;
 use crate::recipe::Output;
 use crate::stages;
 use crate::stages::debs::PlainDebs;
-use crate::stages::layers::{Layer, NewLayer};
+use crate::stages::layers::{self, Layer, NewLayer};
 
 impl<'a> Builder<'a> {
     /// Runs the stages; `None` if the build was to stop before the last one.
@@ -107,7 +107,7 @@ impl<'a> Builder<'a> {
             debs.map_or(Ok(()), Coming::finish)?;
             return Ok(None);
         }
-        let bootstrap = self.layer(Stage::Bootstrap, self.plan.bootstrap, |new| {
+        let bootstrap = self.layer(Stage::Bootstrap, self.plan.bootstrap, None, |new| {
             stages::bootstrap::run(self, &debs_of(Stage::Bootstrap, 0)?, new)
         })?;
         if self.ends(Stage::Bootstrap) {
@@ -115,29 +115,32 @@ impl<'a> Builder<'a> {
         }
         let mut layers = vec![bootstrap];
         self.stage(Stage::Install, self.plan.install(), || {
-            let groups = &self.lock.install.groups;
+            let (groups, mut all_kept) = (&self.lock.install.groups, debs.is_none());
             let amount = debs.map_or(0, |coming| coming.to_install);
             self.observer.on(Event::Total { stage: Stage::Install, amount });
             for (index, (group, key)) in groups.iter().zip(&self.plan.groups).enumerate() {
-                let (layer, _) = self.obtain(Stage::Install, *key, |new| {
+                let place = self.place(Stage::Install, *key, layers.first());
+                let (layer, kept) = self.obtain(&place, |new| {
                     let debs = debs_of(Stage::Install, index + 1)?;
                     stages::install::run(self, &debs, group, &layers, new)
                 })?;
                 layers.insert(0, layer);
+                all_kept &= kept;
             }
-            Ok(((), !self.remade.load(Ordering::Relaxed)))
+            Ok(((), all_kept))
         })?;
         if self.ends(Stage::Install) {
             return Ok(None);
         }
-        let settings =
-            self.layer(Stage::Settings, self.plan.settings, |new| stages::settings::run(self, &layers, new))?;
+        let settings = self.layer(Stage::Settings, self.plan.settings, layers.first(), |new| {
+            stages::settings::run(self, &layers, new)
+        })?;
         layers.insert(0, settings);
         if self.ends(Stage::Settings) {
             return Ok(None);
         }
         let customise = || {
-            self.layer(Stage::Customise, self.plan.customise, |new| {
+            self.layer(Stage::Customise, self.plan.customise, layers.first(), |new| {
                 stages::customise::run(self, &layers, new)
             })
         };
@@ -170,7 +173,7 @@ impl<'a> Builder<'a> {
     /// before that.
     fn pack<'scope>(
         &'scope self,
-        (collected, layers): (stages::collect::Collected, Vec<Layer>),
+        (collected, lowers): (stages::collect::Collected, Vec<Layer>),
         scope: &'scope std::thread::Scope<'scope, '_>,
     ) -> Result<Option<stages::pack::Packed>, BuildError> {
         if self.until == Some(Stage::Finalise) {
@@ -185,12 +188,13 @@ impl<'a> Builder<'a> {
         let view = stages::initramfs::view(&collected)?;
         let make = || {
             self.stage(Stage::Initramfs, key, || {
-                let _turn = self.turn(Stage::Initramfs, key)?;
+                let place = self.place(Stage::Initramfs, key, None);
+                let _turn = layers::turn(&place, || self.waits(place.stage))?;
                 if let Some(found) = find()? {
                     return Ok((found, true));
                 }
-                let new = NewLayer::create(self.store, Stage::Initramfs, key, self.host)?;
-                Ok((stages::initramfs::run(self, &layers, &view, key, new)?, false))
+                let new = NewLayer::create(&place)?;
+                Ok((stages::initramfs::run(self, &lowers, &view, key, new)?, false))
             })
         };
         let found = self.stage_if_kept(Stage::Initramfs, key, find)?;
@@ -233,9 +237,7 @@ impl<'a> Builder<'a> {
     /// The packages of the bootstrap and of each group; none for a layer that is kept, and lies on none that must be made.
     pub(crate) fn to_unpack(&self) -> Result<Vec<Vec<&'a Package>>, BuildError> {
         let mut layers = self.by_layer()?;
-        let mut keys = self.layer_keys().into_iter();
-        let kept = |_: &&mut Vec<_>| keys.next().is_some_and(|(stage, key)| self.has_layer(stage, key));
-        layers.iter_mut().take_while(kept).for_each(Vec::clear);
+        layers.iter_mut().take(self.kept_layers()).for_each(Vec::clear);
         Ok(layers)
     }
 

@@ -1,8 +1,6 @@
 //! A shell in the image as it is after a stage, over a layer that is thrown away.
 
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::Read as _;
 use std::path::PathBuf;
 
 use selfsame_image::Digest;
@@ -11,7 +9,7 @@ use super::{BuildError, Builder, Request, build};
 use crate::event::Stage;
 use crate::sandbox::{Exit, Root, SandboxError, Stream, Terminal};
 use crate::stages::JobError;
-use crate::stages::layers::{self, NewLayer};
+use crate::stages::layers::{self, Layer, NewLayer};
 
 /// Stages after which there is something to look at.
 pub const AFTER: [Stage; 4] = [Stage::Bootstrap, Stage::Install, Stage::Settings, Stage::Customise];
@@ -50,21 +48,20 @@ fn run(
     console: Console<'_>,
 ) -> Result<Exit, BuildError> {
     let builder = Builder::new(request)?;
-    let mut held = Vec::new();
+    let mut held: Vec<Layer> = Vec::new();
     for (of, key) in builder.layer_keys().into_iter().filter(|(of, _)| *of <= stage) {
-        let at = (builder.store, of, key, builder.host);
         let gone = || Err(BuildError::Gone { stage: of });
-        held.push(layers::obtain(at, true, || builder.waits(of), gone)?.0);
+        let place = builder.place(of, key, held.last());
+        let layer = layers::obtain(&place, true, || builder.waits(of), gone)?.0;
+        held.push(layer);
     }
     // The topmost first.
-    let lowers: Vec<PathBuf> = held.iter().rev().map(|layer| layer.files()).collect();
+    let lowers: Vec<PathBuf> = held.iter().rev().map(Layer::files).collect();
     // A name that no stage has and no other shell; whatever is left of it when this process is killed is swept as
     // that of a stopped build.
-    let mut random = [0; 32];
     let source = |source| BuildError::Prepare { stage, path: "/dev/urandom".into(), source };
-    File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut random)).map_err(source)?;
-    let name = Digest::of(&random);
-    let new = NewLayer::create(builder.store, stage, name, builder.host)?;
+    let name = Digest::of(layers::random().map_err(source)?.as_bytes());
+    let new = NewLayer::create(&builder.place(stage, name, None))?;
     let root = Root::Overlay { lowers, upper: new.files(), work: builder.overlay_work(stage, &new)? };
     let dir = builder.job(stage, &new)?;
     let argv = ["/bin/sh", "-c", SHELL].map(OsString::from).to_vec();

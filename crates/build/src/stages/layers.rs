@@ -1,7 +1,7 @@
 //! Results of stages on disk: one directory a stage and key, whole or not there.
 
 use std::fs::{File, FileTimes};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,18 +15,49 @@ use selfsame_store::Store;
 use crate::event::Stage;
 use crate::host::{self, Host};
 
+/// Which layer is meant.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) stage: Stage,
+    /// Digest of everything the layer depends on.
+    pub(crate) key: Digest,
+    pub(crate) host: &'a Host,
+    /// The very layer that it lies on, if it lies on one. Another with the same key may differ: programs of packages are
+    /// not all deterministic, and what was made over one does not fit the other.
+    pub(crate) on: Option<&'a Layer>,
+}
+
 /// A finished layer.
 #[derive(Clone, Debug)]
 pub(crate) struct Layer {
     dir: PathBuf,
+    /// Drawn when it was made.
+    id: String,
     /// As long as this is held, nobody makes the layer anew or removes it.
     _held: Option<Arc<File>>,
 }
 
-/// How layers of this process are owned. Those of another user of the same store are not taken for ours.
-fn made_by(host: &Host) -> io::Result<Vec<u8>> {
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
-    Ok(format!("{}\n{:?}\nuser namespace: {}\n", boot.trim(), host.shift, host.user_namespace).into_bytes())
+impl Place<'_> {
+    /// How a layer is made here, but for its id: since when the machine runs, how it is owned, what it lies on. Those of
+    /// another user of the same store are not taken for ours.
+    fn made_by(&self) -> io::Result<String> {
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+        let Host { shift, user_namespace, .. } = self.host;
+        let on = self.on.map_or("none", |layer| &layer.id);
+        Ok(format!("{}\n{shift:?}\nuser namespace: {user_namespace}\non: {on}\nid: ", boot.trim()))
+    }
+
+    fn path(&self) -> PathBuf {
+        let key = self.key.to_string();
+        // Layers of root and of ordinary users have other owners and other marks: they lie side by side.
+        let whose = self.host.shift.first();
+        self.store.root().join("work").join(format!("{}-{}-{whose}", self.stage, &key[..32]))
+    }
+
+    fn lock(&self) -> PathBuf {
+        self.path().with_extension("lock")
+    }
 }
 
 /// Name of the file with the captured tree, beside a layer: its digest, then its text.
@@ -42,7 +73,8 @@ const TOUCHED_AFTER: Duration = Duration::from_secs(3600);
 pub(crate) struct NewLayer {
     dir: PathBuf,
     last: PathBuf,
-    made_by: Vec<u8>,
+    made_by: String,
+    id: String,
 }
 
 /// Why a layer could not be kept.
@@ -54,15 +86,16 @@ pub struct LayerError {
 }
 
 impl Layer {
-    /// The layer of `stage` with `key`, if it is there and was made for the same ids since the machine started.
+    /// The layer at `place`, if it is there and was made for the same ids since the machine started.
     ///
     /// Layers are not flushed to the disk, so one from before a power cut may have holes.
-    pub(crate) fn find(store: &Store, stage: Stage, key: Digest, host: &Host) -> Option<Self> {
-        let dir = place(store, stage, key, host);
-        let same = std::fs::read(dir.join(MADE)).ok()? == made_by(host).ok()?;
+    pub(crate) fn find(place: &Place<'_>) -> Option<Self> {
+        let dir = place.path();
+        let text = std::fs::read_to_string(dir.join(MADE)).ok()?;
+        let id = text.strip_prefix(&place.made_by().ok()?)?.to_owned();
         // Another user's range of ids looks like no owner at all.
-        let ours = std::fs::symlink_metadata(dir.join("files")).ok()?.uid() == host.shift.first();
-        (same && ours).then_some(Self { dir, _held: None })
+        let ours = std::fs::symlink_metadata(dir.join("files")).ok()?.uid() == place.host.shift.first();
+        ours.then_some(Self { dir, id, _held: None })
     }
 
     /// Marks the layer as used now. The mark only says what to remove first, so that it may fail.
@@ -100,30 +133,30 @@ impl Layer {
     }
 }
 
-/// The layer of `stage` and `key`, and whether it was there; if not, or if it is not `wanted`, `make` makes it. Another
+/// The layer at `place`, and whether it was there; if not, or if it is not `wanted`, `make` makes it. Another
 /// build that makes the same layer is waited for, and its result used.
 ///
 /// The layer stays as it is until its last copy is dropped or the process ends, however it ends. Stages are asked for
 /// in one order by all builds, so that no two wait for each other.
 pub(crate) fn obtain<E: From<LayerError>>(
-    (store, stage, key, host): (&Store, Stage, Digest, &Host),
+    place: &Place<'_>,
     wanted: bool,
     waits: impl FnOnce(),
     make: impl FnOnce() -> Result<Layer, E>,
 ) -> Result<(Layer, bool), E> {
-    let path = place(store, stage, key, host).with_extension("lock");
+    let path = place.lock();
     let (mut waits, mut make) = (Some(waits), Some(make));
     loop {
         if wanted || make.is_none() {
             let held = lock(&path, FlockOperation::NonBlockingLockShared, &mut waits)?;
-            if let Some(layer) = Layer::find(store, stage, key, host) {
+            if let Some(layer) = Layer::find(place) {
                 layer.touch();
                 return Ok((Layer { _held: Some(Arc::new(held)), ..layer }, make.is_some()));
             }
         }
         let _turn = lock(&path, FlockOperation::NonBlockingLockExclusive, &mut waits)?;
         // Whoever had the turn before may have made it.
-        if wanted && Layer::find(store, stage, key, host).is_some() {
+        if wanted && Layer::find(place).is_some() {
             continue;
         }
         let Some(make) = make.take() else {
@@ -133,19 +166,12 @@ pub(crate) fn obtain<E: From<LayerError>>(
     }
 }
 
-/// Waits until no other build works on the layer of `stage` and `key`. The turn lasts until the file is dropped, and
+/// Waits until no other build works on the layer at `place`. The turn lasts until the file is dropped, and
 /// ends with the process, however that ends.
 ///
 /// `waits` is called once if there is something to wait for.
-pub(crate) fn turn(
-    store: &Store,
-    stage: Stage,
-    key: Digest,
-    host: &Host,
-    waits: impl FnOnce(),
-) -> Result<File, LayerError> {
-    let path = place(store, stage, key, host).with_extension("lock");
-    lock(&path, FlockOperation::NonBlockingLockExclusive, &mut Some(waits))
+pub(crate) fn turn(place: &Place<'_>, waits: impl FnOnce()) -> Result<File, LayerError> {
+    lock(&place.lock(), FlockOperation::NonBlockingLockExclusive, &mut Some(waits))
 }
 
 /// Opens and locks the file at `path`, which is made if it is missing. `waits` is called if that does not happen at once.
@@ -184,17 +210,18 @@ pub(super) fn is_at(file: &File, path: &Path) -> io::Result<bool> {
 }
 
 impl NewLayer {
-    /// An empty layer for `stage` and `key`; what a stopped build left there is removed.
-    pub(crate) fn create(store: &Store, stage: Stage, key: Digest, host: &Host) -> Result<Self, LayerError> {
-        let last = place(store, stage, key, host);
+    /// An empty layer for `place`; what a stopped build left there is removed.
+    pub(crate) fn create(place: &Place<'_>) -> Result<Self, LayerError> {
+        let last = place.path();
         let name = last.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let dir = last.with_file_name(format!("{name}.new"));
         let new = Self {
             dir,
             last,
-            made_by: made_by(host).map_err(|source| LayerError { path: "/proc".into(), source })?,
+            made_by: place.made_by().map_err(|source| LayerError { path: "/proc".into(), source })?,
+            id: random().map_err(|source| LayerError { path: RANDOM.into(), source })?,
         };
-        let shift = host.shift;
+        let shift = place.host.shift;
         let make = || {
             discard(&new.last, &new.dir)?;
             std::fs::create_dir_all(new.files())?;
@@ -222,11 +249,11 @@ impl NewLayer {
     pub(crate) fn commit(self) -> Result<Layer, LayerError> {
         let finish = || {
             remove_if_there(&self.scratch())?;
-            std::fs::write(self.dir.join(MADE), &self.made_by)?;
+            std::fs::write(self.dir.join(MADE), format!("{}{}", self.made_by, self.id))?;
             std::fs::rename(&self.dir, &self.last)
         };
         finish().map_err(|source| LayerError { path: self.last.clone(), source })?;
-        Ok(Layer { dir: self.last.clone(), _held: None })
+        Ok(Layer { dir: self.last.clone(), id: self.id.clone(), _held: None })
     }
 }
 
@@ -237,11 +264,14 @@ impl Drop for NewLayer {
     }
 }
 
-fn place(store: &Store, stage: Stage, key: Digest, host: &Host) -> PathBuf {
-    let key = key.to_string();
-    // Layers of root and of ordinary users have other owners and other marks: they lie side by side.
-    let whose = host.shift.first();
-    store.root().join("work").join(format!("{}-{}-{whose}", stage.name(), &key[..32]))
+/// Where random bytes come from.
+const RANDOM: &str = "/dev/urandom";
+
+/// 128 random bits, in hexadecimal.
+pub(crate) fn random() -> io::Result<String> {
+    let mut bytes = [0; 16];
+    File::open(RANDOM)?.read_exact(&mut bytes)?;
+    Ok(format!("{:032x}", u128::from_le_bytes(bytes)))
 }
 
 /// Removes the layer `last` and what may be left at `new`. The name goes first: half a layer must not look like one.
@@ -273,7 +303,10 @@ mod tests {
         let store = Store::open(dir.path()).unwrap();
         let (key, other) = (Digest::of(b"key"), Digest::of(b"other"));
         let host = Host { shift: crate::host::IdShift::NONE, user_namespace: false };
-        let turn = |key| turn(&store, Stage::Install, key, &host, || ());
+        let turn = |key| {
+            let place = Place { store: &store, stage: Stage::Install, key, host: &host, on: None };
+            turn(&place, || ())
+        };
         let first = turn(key).unwrap();
         turn(other).unwrap();
         let (send, receive) = mpsc::channel();
@@ -294,8 +327,9 @@ mod tests {
             return;
         }
         let host = Host { shift: crate::host::IdShift::NONE, user_namespace: false };
-        let at = (&store, Stage::Install, Digest::of(b"key"), &host);
-        let make = || NewLayer::create(&store, at.1, at.2, &host)?.commit();
+        let key = Digest::of(b"key");
+        let at = &Place { store: &store, stage: Stage::Install, key, host: &host, on: None };
+        let make = || NewLayer::create(at)?.commit();
         let (first, found) = obtain::<LayerError>(at, true, || (), make).unwrap();
         assert!(!found && first.files().is_dir());
         let unused = || panic!("it is there");
@@ -313,5 +347,26 @@ mod tests {
             drop(second);
             assert_eq!(receive.recv().unwrap(), (false, false));
         });
+    }
+
+    #[test]
+    fn what_lies_on_a_layer_that_was_made_again_is_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        if rustix::process::geteuid().as_raw() != 0 {
+            return;
+        }
+        let host = Host { shift: crate::host::IdShift::NONE, user_namespace: false };
+        let key = Digest::of(b"key");
+        let get = |stage, on: Option<&Layer>, wanted| {
+            let place = Place { store: &store, stage, key, host: &host, on };
+            obtain::<LayerError>(&place, wanted, || (), || NewLayer::create(&place)?.commit()).unwrap()
+        };
+        let (lower, _) = get(Stage::Bootstrap, None, true);
+        let found = |lower: &Layer| get(Stage::Install, Some(lower), true).1;
+        assert_eq!((found(&lower), found(&lower)), (false, true));
+        drop(lower);
+        let (lower, kept) = get(Stage::Bootstrap, None, false);
+        assert_eq!((kept, found(&lower), found(&lower)), (false, false, true));
     }
 }

@@ -163,7 +163,7 @@ mod tests {
 
     use super::*;
     use crate::host::IdShift;
-    use crate::stages::layers::{NewLayer, obtain, turn};
+    use crate::stages::layers::{NewLayer, Place, obtain, turn};
 
     const DAY: Duration = Duration::from_secs(86_400);
 
@@ -178,8 +178,8 @@ mod tests {
         let host = Host { shift: IdShift::NONE, user_namespace: false };
         let layer = |stage| {
             let key = Digest::of(b"key");
-            let make = || NewLayer::create(&store, stage, key, &host)?.commit();
-            obtain::<LayerError>((&store, stage, key, &host), true, || (), make).unwrap().0
+            let place = Place { store: &store, stage, key, host: &host, on: None };
+            obtain::<LayerError>(&place, true, || (), || NewLayer::create(&place)?.commit()).unwrap().0
         };
         let in_use = layer(Stage::Install);
         drop((layer(Stage::Bootstrap), layer(Stage::Settings)));
@@ -192,7 +192,9 @@ mod tests {
         };
         let settings = names().into_iter().find(|name| name.starts_with("settings")).unwrap();
         std::fs::write(work.join(&settings).join(MADE), "another boot\n").unwrap();
-        drop(turn(&store, Stage::Initramfs, Digest::of(b"key"), &host, || ()).unwrap());
+        let key = Digest::of(b"key");
+        let initramfs = Place { store: &store, stage: Stage::Initramfs, key, host: &host, on: None };
+        drop(turn(&initramfs, || ()).unwrap());
         let making = format!("customise-{}-0.new", "a".repeat(32));
         std::fs::create_dir(work.join(making)).unwrap();
         std::fs::create_dir(work.join("resolve")).unwrap();
