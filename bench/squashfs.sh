@@ -1,13 +1,13 @@
 #!/bin/bash
-# SquashFS alone: selfsame beside mksquashfs and gensquashfs on one tree, as a table for docs/performance.md.
+# SquashFS alone: selfsame beside mksquashfs, gensquashfs and tar2sqfs on one tree, as a table for docs/performance.md.
 #
 #   bench/squashfs.sh [DIRECTORY]        default: the packages of examples/live, unpacked
 #   bench/squashfs.sh --many [COUNT...]  selfsame alone, directories of so many small files
 #
 # CODECS and JOBS choose the rows ("gzip:9 xz:6 zstd:15 lz4:12", "2 1"), BLOCK the block size in bytes, RUNS how often
 # each is measured: the fastest run counts. PEERS names the peers, each `label=command`, the label beginning with
-# mksquashfs or gensquashfs; those that are not installed are left out. Rows are measured while BENCH_LOCK is held, one
-# lock for each run, so that measurements on one machine wait for each other.
+# mksquashfs, gensquashfs or tar2sqfs (which reads a tar); those that are not installed are left out. Rows are measured
+# while BENCH_LOCK is held, one lock for each run, so that measurements on one machine wait for each other.
 #
 # Selfsame packs with an empty store (cold) and again with the blocks of that run (warm). Everything reads from memory.
 set -euo pipefail
@@ -15,7 +15,7 @@ cd "$(dirname "$0")/.."
 
 codecs=${CODECS:-gzip:9 xz:6 zstd:15 lz4:12} jobs=${JOBS:-2 1} block=${BLOCK:-131072} runs=${RUNS:-1}
 lock=${BENCH_LOCK:-/tmp/bench.lock}
-mapfile -t peers < <(tr ';' '\n' <<< "${PEERS:-mksquashfs=mksquashfs;gensquashfs=gensquashfs}")
+mapfile -t peers < <(tr ';' '\n' <<< "${PEERS:-mksquashfs=mksquashfs;gensquashfs=gensquashfs;tar2sqfs=tar2sqfs}")
 [ -x /usr/bin/time ] || { echo "error: GNU time is missing; scripts/oracles.sh installs it" >&2; exit 1; }
 [ -n "${BUILT:-}" ] || cargo build --release --locked --quiet -p selfsame-build --examples
 programs=$PWD/target/release/examples
@@ -59,7 +59,7 @@ of_mksquashfs() {
     *) return 1 ;;
   esac
 }
-of_gensquashfs() {
+of_squashfs_tools_ng() {
   local level=${1#*:}
   case $1 in
     gzip:* | zstd:*) echo "-c ${1%%:*} -X level=$level" ;;
@@ -122,9 +122,15 @@ for codec in $codecs; do
           row "$who" "$codec" "$threads" $command "$tree" "$work/image" $options -b "$block" -processors "$threads" \
             -noappend -no-progress -quiet ;;
         gensquashfs*)
-          options=$(of_gensquashfs "$codec") || continue
+          options=$(of_squashfs_tools_ng "$codec") || continue
           # shellcheck disable=SC2086
           row "$who" "$codec" "$threads" $command -D "$tree" -k -x -e -q -f -b "$block" -j "$threads" $options "$work/image" ;;
+        tar2sqfs*)
+          options=$(of_squashfs_tools_ng "$codec") || continue
+          [ -f "$work/tree.tar" ] || tar -C "$tree" -c --sort=name -f "$work/tree.tar" .
+          # shellcheck disable=SC2016,SC2086 # the inner shell expands, to redirect its input
+          row "$who" "$codec" "$threads" sh -c 'tar=$1; shift; exec "$@" < "$tar"' - "$work/tree.tar" \
+            $command -q -f -b "$block" -j "$threads" $options "$work/image" ;;
       esac
     done
   done

@@ -33,7 +33,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         bios: Some(BiosBoot { image: b"isolinux/isolinux.bin", info_table: true }),
         esp: Some(esp),
         hybrid: None,
-        last: None,
     };
     iso.hybrid = Some(Hybrid::derived(&fs::read(code)?, &iso));
     let mut out = BufWriter::new(fs::File::create(output)?);

@@ -103,7 +103,7 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
 /// A new file that nobody else has.
 pub(crate) fn create_new(path: &Path, needed: Option<u64>) -> Result<File, StoreError> {
     let mut options = OpenOptions::new();
-    options.write(true).create_new(true).mode(0o600);
+    options.read(true).write(true).create_new(true).mode(0o600);
     options.open(path).map_err(failed_writing("create", path, needed))
 }
 

@@ -23,6 +23,7 @@
 
 mod batch;
 mod blob;
+mod blob_file;
 mod cache;
 mod check;
 mod error;
@@ -42,6 +43,7 @@ use selfsame_image::digest::Digest;
 
 pub use batch::Batch;
 pub use blob::BlobWriter;
+pub use blob_file::BlobFile;
 pub use cache::Trimmed;
 pub use check::{Depth, Fault, Problem, Stat};
 pub use error::{Item, StoreError};

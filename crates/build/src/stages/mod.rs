@@ -6,6 +6,7 @@ pub(crate) mod collect;
 pub(crate) mod customise;
 pub(crate) mod debs;
 pub(crate) mod finalise;
+mod frame;
 pub(crate) mod initramfs;
 pub(crate) mod install;
 pub(crate) mod job;

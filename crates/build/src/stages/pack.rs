@@ -1,14 +1,11 @@
 //! Pack: the tree becomes a SquashFS or a tar.
 
-use std::fs::File;
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
-use std::path::PathBuf;
-use std::sync::Arc;
 
-use selfsame_image::io::ReadAt;
-use selfsame_image::tree::{Content, Contents};
+use selfsame_image::io::{Cursor, Window};
+use selfsame_image::tree::Content;
 use selfsame_image::{Digest, squashfs, tar};
-use selfsame_store::Scratch;
+use selfsame_store::BlobFile;
 
 use crate::event::{Event, Stage};
 use crate::execute::{BuildError, Builder};
@@ -17,6 +14,7 @@ use crate::recipe::Output;
 use crate::record::Component;
 
 use super::collect::Collected;
+use super::frame::Frame;
 
 /// What packing gave.
 pub(crate) struct Packed {
@@ -26,56 +24,60 @@ pub(crate) struct Packed {
     pub(crate) outputs: Vec<(Output, Content)>,
     /// Parts of the outputs.
     pub(crate) components: Vec<Component>,
-    /// The SquashFS, if one was asked for or is a part of an output.
-    pub(crate) squashfs: Option<Squashed>,
+    /// The SquashFS in its place in an ISO image, if there is to be one.
+    pub(crate) squashed: Option<Squashed>,
 }
 
-/// A SquashFS that is not in the store: an output that holds it is made of this file.
+/// An ISO image that has nothing yet but its SquashFS.
 pub(crate) struct Squashed {
+    /// What belongs around it.
+    pub(crate) frame: Frame,
+    /// The byte of the image at which the SquashFS begins.
+    pub(crate) at: u64,
+    /// The SquashFS.
     pub(crate) content: Content,
-    path: PathBuf,
-    _dir: Scratch,
-}
-
-impl Contents for Squashed {
-    fn open(&self, content: &Content) -> io::Result<Arc<dyn ReadAt + Send>> {
-        if *content != self.content {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        Ok(Arc::new(File::open(&self.path)?))
-    }
+    /// The image.
+    pub(crate) file: BlobFile,
 }
 
 /// Writes all outputs that need nothing but the tree.
 pub(crate) fn run(builder: &Builder<'_>, collected: Collected) -> Result<Packed, BuildError> {
-    let mut packed = Packed { collected, outputs: Vec::new(), components: Vec::new(), squashfs: None };
+    let mut packed = Packed { collected, outputs: Vec::new(), components: Vec::new(), squashed: None };
     builder.stage(Stage::Pack, builder.plan.squashfs, || {
-        let outputs = builder.plan.outputs.iter().map(|(output, _)| *output);
-        if outputs.clone().any(|output| matches!(output, Output::Squashfs | Output::Iso)) {
-            let squashed = squash(builder, &packed.collected)?;
-            let Content { size, digest } = squashed.content;
-            packed.components.push(Component::new("squashfs", size, digest));
-            packed.squashfs = Some(squashed);
+        let wanted: Vec<_> = builder.plan.outputs.iter().map(|(output, _)| *output).collect();
+        let mut squashed = None;
+        if wanted.contains(&Output::Iso) {
+            let frame = Frame::new(builder)?;
+            let at = frame.squashfs_at(builder)?;
+            let file = builder.store.file()?;
+            let size = squash(builder, &packed.collected, &file, at)?;
+            let content = content_of(&file, at, size)?;
+            if wanted.contains(&Output::Squashfs) {
+                packed.outputs.push((Output::Squashfs, keep(builder, &file, at, content)?));
+            }
+            packed.squashed = Some(Squashed { frame, at, content, file });
+            squashed = Some(content);
+        } else if wanted.contains(&Output::Squashfs) {
+            let file = builder.store.file()?;
+            squash(builder, &packed.collected, &file, 0)?;
+            let content = file.finish(None)?;
+            packed.outputs.push((Output::Squashfs, content));
+            squashed = Some(content);
         }
-        for output in outputs {
-            let content = match (output, &packed.squashfs) {
-                (Output::Squashfs, Some(squashed)) => keep(builder, squashed)?,
-                (Output::Tar, _) => archive(builder, &packed.collected)?,
-                _ => continue,
-            };
-            packed.outputs.push((output, content));
+        if let Some(Content { size, digest }) = squashed {
+            packed.components.push(Component::new("squashfs", size, digest));
+        }
+        if wanted.contains(&Output::Tar) {
+            packed.outputs.push((Output::Tar, archive(builder, &packed.collected)?));
         }
         Ok(((), false))
     })?;
     Ok(packed)
 }
 
-fn squash(builder: &Builder<'_>, collected: &Collected) -> Result<Squashed, BuildError> {
+/// Writes a SquashFS at byte `at` of `file` and returns its length.
+fn squash(builder: &Builder<'_>, collected: &Collected, file: &BlobFile, at: u64) -> Result<u64, BuildError> {
     let stage = Stage::Pack;
-    let dir = builder.store.scratch()?;
-    let path = dir.path().join("squashfs");
-    let io = |source| BuildError::Prepare { stage, path: path.clone(), source };
-    let mut file = File::options().read(true).write(true).create_new(true).open(&path).map_err(io)?;
     let told = std::cell::Cell::new(0);
     let progress = |done: u64, total: u64| {
         if told.get() == 0 {
@@ -87,23 +89,30 @@ fn squash(builder: &Builder<'_>, collected: &Collected) -> Result<Squashed, Buil
     let blocks = builder.blocks();
     blocks.prefetch(&collected.tree, &builder.squashfs(), &host::interrupted);
     let options = squashfs::Options { cache: Some(&blocks), progress: Some(&progress), ..builder.squashfs() };
-    let mut out = BufWriter::with_capacity(1 << 20, Interruptible(&mut file));
-    squashfs::write(&collected.tree, &collected.contents, &options, builder.jobs, &mut out)
+    let mut out = BufWriter::with_capacity(1 << 20, Interruptible(file.file()));
+    out.seek(SeekFrom::Start(at)).map_err(write(stage))?;
+    let written = squashfs::write(&collected.tree, &collected.contents, &options, builder.jobs, &mut out)
         .map_err(write(stage))?;
-    out.flush().map_err(io)?;
-    drop(out);
-    file.seek(SeekFrom::Start(0)).map_err(io)?;
-    let (digest, size) = Digest::of_reader(&mut file).map_err(io)?;
-    Ok(Squashed { content: Content { size, digest }, path, _dir: dir })
+    out.flush().map_err(write(stage))?;
+    Ok(written.size)
 }
 
-/// Puts a SquashFS that is an output of its own into the store.
-fn keep(builder: &Builder<'_>, squashed: &Squashed) -> Result<Content, BuildError> {
-    let io = |source| BuildError::Prepare { stage: Stage::Pack, path: squashed.path.clone(), source };
-    let mut file = File::open(&squashed.path).map_err(io)?;
-    let mut blob = Interruptible(builder.store.writer()?.announce(squashed.content.size));
-    std::io::copy(&mut file, &mut blob).map_err(io)?;
-    Ok(blob.0.finish(Some(squashed.content))?)
+/// The `size` bytes of `file` from `at` on, hashed.
+fn content_of(file: &BlobFile, at: u64, size: u64) -> Result<Content, BuildError> {
+    // Its first bytes are known last, so hashing cannot go along with writing.
+    let part = Cursor::new(Window::new(file.file(), at, size), 0);
+    let mut part = io::BufReader::with_capacity(1 << 17, part);
+    let (digest, size) = Digest::of_reader(&mut part).map_err(write(Stage::Pack))?;
+    Ok(Content { size, digest })
+}
+
+/// Puts a SquashFS that is an output of its own into the store; where the file system can, the bytes are shared.
+fn keep(builder: &Builder<'_>, file: &BlobFile, at: u64, content: Content) -> Result<Content, BuildError> {
+    let blob = builder.store.file()?;
+    let mut from = file.file();
+    from.seek(SeekFrom::Start(at)).map_err(write(Stage::Pack))?;
+    io::copy(&mut io::Read::take(from, content.size), &mut blob.file()).map_err(write(Stage::Pack))?;
+    Ok(blob.finish(Some(content))?)
 }
 
 fn archive(builder: &Builder<'_>, collected: &Collected) -> Result<Content, BuildError> {

@@ -95,7 +95,6 @@ fn hybrid_iso() -> Vec<u8> {
         bios: Some(BiosBoot { image: b"isolinux/isolinux.bin", info_table: true }),
         esp: Some(esp),
         hybrid: None,
-        last: None,
     };
     iso.hybrid = Some(Hybrid::derived(&[0x90; 432], &iso));
     let mut out = Vec::new();

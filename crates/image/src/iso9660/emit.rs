@@ -1,7 +1,7 @@
 //! The one description of the layout. It runs twice: the first time only lengths count, the second time bytes flow.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{self, Write};
 use std::sync::Arc;
 
 use super::eltorito::{self, Bootable, INFO_TABLE_END};
@@ -152,18 +152,32 @@ impl Sink for Measure {
     }
 }
 
+/// A content that the output has already.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Present<W> {
+    pub(super) content: Content,
+    /// Passes over so many bytes.
+    pub(super) pass: fn(&mut W, u64) -> io::Result<()>,
+}
+
 /// Writes.
 pub(super) struct Writer<'a, W> {
     out: &'a mut W,
     contents: &'a dyn Contents,
+    present: Option<Present<W>>,
     marks: &'a Marks,
     pos: u64,
     buffer: Vec<u8>,
 }
 
 impl<'a, W: Write> Writer<'a, W> {
-    pub(super) fn new(out: &'a mut W, contents: &'a dyn Contents, marks: &'a Marks) -> Self {
-        Self { out, contents, marks, pos: 0, buffer: vec![0; 1 << 18] }
+    pub(super) fn new(
+        out: &'a mut W,
+        contents: &'a dyn Contents,
+        present: Option<Present<W>>,
+        marks: &'a Marks,
+    ) -> Self {
+        Self { out, contents, present, marks, pos: 0, buffer: vec![0; 1 << 18] }
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
@@ -213,6 +227,14 @@ impl<W: Write> Sink for Writer<'_, W> {
     }
 
     fn content(&mut self, content: &Content, path: &[u8], patch: bool) -> Result<(), WriteError> {
+        if let Some(Present { content: present, pass }) = self.present
+            && present == *content
+            && !patch
+        {
+            pass(self.out, content.size).map_err(WriteError::Output)?;
+            self.pos += content.size;
+            return Ok(());
+        }
         let source = self.open(content, path)?;
         let failed = |source| WriteError::Content { path: path.to_vec(), source };
         if patch {

@@ -24,7 +24,7 @@ pub use dump::dump;
 pub use hybrid::Hybrid;
 pub use read::{Corruption, Names, Volume, open, read_tree};
 pub use tables::{BootImage, boot_images};
-pub use write::{WriteError, write};
+pub use write::{WriteError, place, write, write_around};
 
 use crate::epoch::Epoch;
 use crate::tree::{Content, Tree};
@@ -46,8 +46,6 @@ pub struct Iso<'a> {
     pub esp: Option<Content>,
     /// MBR and GPT, so that the image boots from a stick as well; `None` for optical media only.
     pub hybrid: Option<Hybrid>,
-    /// Path of the file whose bytes come after those of all others.
-    pub last: Option<&'a [u8]>,
 }
 
 /// Boot image for BIOSes.

@@ -139,7 +139,6 @@ fn collect(iso: &Iso<'_>) -> Result<Collected, WriteError> {
         _ => Err(WriteError::NoFile { what, path: path.to_vec() }),
     };
     let boot = iso.bios.map(|bios| leaf_at(bios.image, "boot image")).transpose()?.map(|(id, _)| id);
-    let last = iso.last.map(|path| leaf_at(path, "last file")).transpose()?;
     let mut files: Vec<File> = Vec::new();
     let mut by_content = BTreeMap::new();
     let mut file_of = BTreeMap::new();
@@ -166,19 +165,6 @@ fn collect(iso: &Iso<'_>) -> Result<Collected, WriteError> {
         }
         Ok(())
     })?;
-    if let Some((id, _)) = last
-        && let Some(&moved) = file_of.get(&id)
-    {
-        let file = files.remove(moved);
-        files.push(file);
-        for index in file_of.values_mut() {
-            *index = match (*index).cmp(&moved) {
-                std::cmp::Ordering::Less => *index,
-                std::cmp::Ordering::Equal => files.len() - 1,
-                std::cmp::Ordering::Greater => *index - 1,
-            };
-        }
-    }
     Ok((files, file_of, serials))
 }
 

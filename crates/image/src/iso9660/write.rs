@@ -1,10 +1,10 @@
 //! Tree to bytes: measure, then emit.
 
-use std::io::{self, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 
-use super::emit::{Measure, Writer, emit};
+use super::emit::{Marks, Measure, Present, Writer, emit};
 use super::layout::LARGEST_SECTION;
-use super::plan::plan;
+use super::plan::{Plan, plan};
 use super::{Extent, Iso, Placed, Written};
 use crate::gpt;
 use crate::tree::Contents;
@@ -69,6 +69,16 @@ pub enum WriteError {
         /// Size of the source.
         found: u64,
     },
+    /// A file that is in the output already does not lie where the image needs it.
+    #[error("{} was written at byte {found}, but belongs at byte {expected}", String::from_utf8_lossy(.path))]
+    Elsewhere {
+        /// The path of the file.
+        path: Vec<u8>,
+        /// Where it belongs.
+        expected: u64,
+        /// Where it lies.
+        found: u64,
+    },
     /// The output cannot be written.
     #[error("cannot write the image")]
     Output(#[source] io::Error),
@@ -79,6 +89,60 @@ pub fn write(iso: &Iso<'_>, contents: &dyn Contents, out: &mut impl Write) -> Re
     write_sections(iso, contents, out, LARGEST_SECTION)
 }
 
+/// Where the bytes of the file at `path` will lie, so that they can be written there before [`write_around`] is called.
+///
+/// It depends on all names, and on the contents of files whose paths come before in byte order. The contents of this
+/// file and of those behind it may still be any, as long as each is another one and none is empty.
+pub fn place(iso: &Iso<'_>, path: &[u8]) -> Result<u64, WriteError> {
+    let (plan, marks) = measure(iso, LARGEST_SECTION)?;
+    Ok(marks.file(index(&plan, path)?))
+}
+
+/// As [`write`], but the bytes of the file at `path` lie at byte `at` of `out` already; `at` came from [`place`], and the
+/// image begins at byte 0 of `out`.
+///
+/// # Errors
+/// As [`write`], and [`WriteError::Elsewhere`] before anything is written.
+pub fn write_around<W: Write + Seek>(
+    iso: &Iso<'_>,
+    contents: &dyn Contents,
+    path: &[u8],
+    at: u64,
+    out: &mut W,
+) -> Result<Written, WriteError> {
+    let (plan, marks) = measure(iso, LARGEST_SECTION)?;
+    let index = index(&plan, path)?;
+    let expected = marks.file(index);
+    if expected != at {
+        return Err(WriteError::Elsewhere { path: path.to_vec(), expected, found: at });
+    }
+    out.seek(SeekFrom::Start(0)).map_err(WriteError::Output)?;
+    let pass = |out: &mut W, length| {
+        let length = i64::try_from(length).map_err(io::Error::other)?;
+        out.seek(SeekFrom::Current(length)).map(drop)
+    };
+    let present = Present { content: plan.files[index].content, pass };
+    emit(&mut Writer::new(out, contents, Some(present), &marks), iso, &plan)?;
+    Ok(written(iso, &plan, &marks))
+}
+
+fn measure(iso: &Iso<'_>, section: u64) -> Result<(Plan, Marks), WriteError> {
+    if let Some(hybrid) = &iso.hybrid {
+        hybrid.validate(iso.bios.is_some())?;
+    }
+    let plan = plan(iso, section)?;
+    let mut measure = Measure::default();
+    emit(&mut measure, iso, &plan)?;
+    Ok((plan, measure.finish()?))
+}
+
+/// Which of the files in `plan` has the bytes of `path`.
+fn index(plan: &Plan, path: &[u8]) -> Result<usize, WriteError> {
+    let has = |file: &super::plan::File| !file.boot && file.paths.iter().any(|one| one == path);
+    let missing = || WriteError::NoFile { what: "file in place", path: path.to_vec() };
+    plan.files.iter().position(has).ok_or_else(missing)
+}
+
 /// As [`write`], with files in sections of at most `section` bytes: what happens to files above 4 GiB can be tested
 /// with small ones.
 pub(super) fn write_sections(
@@ -87,24 +151,21 @@ pub(super) fn write_sections(
     out: &mut impl Write,
     section: u64,
 ) -> Result<Written, WriteError> {
-    if let Some(hybrid) = &iso.hybrid {
-        hybrid.validate(iso.bios.is_some())?;
-    }
-    let plan = plan(iso, section)?;
-    let mut measure = Measure::default();
-    emit(&mut measure, iso, &plan)?;
-    let marks = measure.finish()?;
-    let mut writer = Writer::new(out, contents, &marks);
-    emit(&mut writer, iso, &plan)?;
+    let (plan, marks) = measure(iso, section)?;
+    emit(&mut Writer::new(out, contents, None, &marks), iso, &plan)?;
+    Ok(written(iso, &plan, &marks))
+}
+
+fn written(iso: &Iso<'_>, plan: &Plan, marks: &Marks) -> Written {
     let files = plan.files.iter().enumerate().map(|(index, file)| Placed {
         paths: file.paths.clone(),
         extent: Extent { at: marks.file(index), len: file.content.size },
         patched: file.boot && iso.bios.is_some_and(|bios| bios.info_table),
     });
-    Ok(Written {
+    Written {
         size: marks.size(),
         files: files.collect(),
         esp: iso.esp.map(|esp| Extent { at: marks.esp(), len: esp.size }),
         catalog: marks.catalog().map(|at| Extent { at, len: 2048 }),
-    })
+    }
 }

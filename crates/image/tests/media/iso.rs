@@ -99,32 +99,27 @@ pub(crate) fn code() -> Vec<u8> {
 
 /// An image of everything: both trees, both firmwares, CD and disk.
 pub(crate) fn hybrid(tree: &Tree, memory: &mut Memory) -> (Vec<u8>, Written) {
+    let esp = esp(memory);
+    write(&hybrid_iso(tree, esp), memory)
+}
+
+fn hybrid_iso(tree: &Tree, esp: Content) -> Iso<'_> {
     let mut iso = Iso {
         tree,
         epoch: EPOCH,
         labels: labels(),
         joliet: true,
         bios: Some(BiosBoot { image: b"isolinux/isolinux.bin", info_table: true }),
-        esp: Some(esp(memory)),
+        esp: Some(esp),
         hybrid: None,
-        last: Some(b"live/filesystem.squashfs"),
     };
     iso.hybrid = Some(Hybrid::derived(&code(), &iso));
-    write(&iso, memory)
+    iso
 }
 
 /// The least there is: for optical media, without boot.
 fn plain<'a>(tree: &'a Tree) -> Iso<'a> {
-    Iso {
-        tree,
-        epoch: EPOCH,
-        labels: Labels::default(),
-        joliet: false,
-        bios: None,
-        esp: None,
-        hybrid: None,
-        last: None,
-    }
+    Iso { tree, epoch: EPOCH, labels: Labels::default(), joliet: false, bios: None, esp: None, hybrid: None }
 }
 
 fn write(iso: &Iso<'_>, memory: &Memory) -> (Vec<u8>, Written) {
@@ -242,15 +237,65 @@ fn equal_bytes_lie_in_the_image_once() {
         .collect();
     assert!(paths.contains(&vec!["copy of readme", "readme"]), "{paths:?}");
     assert!(paths.iter().any(|paths| paths.len() == 2 && paths[0] == "hard link"), "{paths:?}");
-    // In the order of the image, which is that of the tree but for the file that shall be last.
+    // In the order of the image, which is that of the tree.
     assert!(written.files.windows(2).all(|pair| pair[0].extent.at < pair[1].extent.at));
-    assert_eq!(paths.last().unwrap(), &["live/filesystem.squashfs"]);
-    let rest = &paths[..paths.len() - 1];
-    assert!(rest.windows(2).all(|pair| pair[0] < pair[1]), "{rest:?}");
+    assert!(paths.windows(2).all(|pair| pair[0] < pair[1]), "{paths:?}");
     for placed in &written.files {
         let content = content_of(&tree, &placed.paths[0]);
         assert_eq!(Content::of(&join(&image, &[placed.extent])) == content, !placed.patched);
     }
+}
+
+#[test]
+fn a_file_that_is_in_its_place_already_gives_the_same_image() {
+    let (tree, mut memory) = fixture();
+    let (image, _) = hybrid(&tree, &mut memory);
+    let (path, esp) = (b"live/filesystem.squashfs", esp(&mut memory));
+    let content = content_of(&tree, path);
+    // Neither its length nor that of a file behind it has to be known for the place.
+    let mut unknown = tree.clone();
+    for (path, size) in [(&path[..], 1), (b"readme", 77)] {
+        let Some(Item::Leaf(id, _)) = unknown.get(path).map(|entry| entry.item) else { panic!() };
+        unknown.leaves_mut()[id.index()].kind = Kind::File(Content { size, digest: Digest::of(path) });
+    }
+    let at = iso9660::place(&hybrid_iso(&unknown, esp), path).unwrap();
+    let bytes = noise(usize::try_from(content.size).unwrap());
+    assert_eq!(Content::of(&bytes), content);
+    let mut out = std::io::Cursor::new(Vec::new());
+    std::io::Seek::seek(&mut out, std::io::SeekFrom::Start(at)).unwrap();
+    std::io::Write::write_all(&mut out, &bytes).unwrap();
+    // Nobody asks for the bytes again.
+    let all: Vec<_> = tree.leaves().iter().map(|leaf| leaf.kind.clone()).collect();
+    let mut others = Memory::new();
+    for kind in all {
+        if let Kind::File(file) = kind
+            && file != content
+        {
+            let mut bytes = vec![0; usize::try_from(file.size).unwrap()];
+            memory.open(&file).unwrap().read_exact_at(&mut bytes, 0).unwrap();
+            others.add(bytes);
+        }
+    }
+    let mut bytes = vec![0; usize::try_from(esp.size).unwrap()];
+    memory.open(&esp).unwrap().read_exact_at(&mut bytes, 0).unwrap();
+    others.add(bytes);
+    iso9660::write_around(&hybrid_iso(&tree, esp), &others, path, at, &mut out).unwrap();
+    assert!(out.into_inner() == image);
+}
+
+#[test]
+fn a_file_elsewhere_than_in_its_place_is_refused() {
+    let (tree, memory) = tree(&[("a", b"1"), ("b", b"2")]);
+    let around = |path: &[u8], at| {
+        let mut out = std::io::Cursor::new(Vec::new());
+        let error = iso9660::write_around(&plain(&tree), &memory, path, at, &mut out).unwrap_err();
+        assert!(out.into_inner().is_empty());
+        error.to_string()
+    };
+    let at = iso9660::place(&plain(&tree), b"b").unwrap();
+    let elsewhere = format!("b was written at byte {}, but belongs at byte {at}", at + 2048);
+    assert_eq!(around(b"b", at + 2048), elsewhere);
+    assert_eq!(around(b"x/y", 0), "file in place x/y is not a file of the tree");
 }
 
 #[test]
@@ -289,7 +334,7 @@ fn bytes_are_pinned() {
     let image = hybrid(&tree, &mut memory).0;
     assert_eq!(
         Digest::of(&image).to_string(),
-        "01784a6588d7e47fc255454fd2a65e459421ae69c4f4975a5b12b9e206ad774f",
+        "ae69694cb305aec877a87669171e91df9811e2e6c96476d1fe5e0d12519e588f",
         "bytes changed: if intended, update and say why in the commit"
     );
 }
@@ -352,7 +397,6 @@ fn what_cannot_be_written_is_refused() {
     let bios = |image, info_table| Some(BiosBoot { image, info_table });
     let iso = || plain(&tree);
     assert_eq!(refused(Iso { bios: bios(b"b", false), ..iso() }), "boot image b is not a file of the tree");
-    assert_eq!(refused(Iso { last: Some(b"x/y"), ..iso() }), "last file x/y is not a file of the tree");
     assert_eq!(
         refused(Iso { bios: bios(b"boot.bin", true), ..iso() }),
         "boot image of 63 bytes is not between 64 bytes and 16 MiB"

@@ -1,7 +1,7 @@
 //! Putting and getting, when nothing goes wrong.
 
 use std::io::{Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 
 use selfsame_image::Digest;
 use selfsame_image::ReadAt;
@@ -200,4 +200,32 @@ fn partials_of_whole_blobs_are_swept_at_open() {
     let again = Store::open(dir.path()).unwrap();
     assert_eq!(again.stat().unwrap().partials, 1);
     assert_eq!(again.partial(&Content::of(b"half")).unwrap().unwrap().have(), 2);
+}
+
+#[test]
+fn a_file_may_be_written_in_any_order_and_is_kept_whole_or_not_at_all() {
+    let (dir, store) = store();
+    let content = Content::of(b"head and tail");
+    let fill = || {
+        let blob = store.file().unwrap();
+        blob.file().write_all_at(b"tail", 9).unwrap();
+        blob.file().write_all_at(b"head and ", 0).unwrap();
+        blob
+    };
+    let wrong = Content::of(b"head and hail");
+    let error = fill().finish(Some(wrong)).unwrap_err();
+    assert!(
+        matches!(error, StoreError::Mismatch { expected, found } if expected == wrong && found == content)
+    );
+    drop(fill());
+    assert!(!store.contains(&content.digest));
+    assert_eq!(fill().finish(None).unwrap(), content);
+    // Once more is no error, as with any blob.
+    assert_eq!(fill().finish(Some(content)).unwrap(), content);
+    assert_eq!(store.read(&content.digest).unwrap().unwrap(), b"head and tail");
+    let mode = std::fs::metadata(store.path(&content.digest)).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o444);
+    drop(store);
+    assert_eq!(std::fs::read_dir(dir.path().join("tmp")).unwrap().count(), 0);
+    assert_clean(&Store::open(dir.path()).unwrap());
 }
