@@ -9,6 +9,7 @@ apt-get apt
 cc gcc
 /bin/busybox busybox-static
 cpio cpio
+debootstrap debootstrap
 dpkg-deb dpkg
 fdisk fdisk
 fsck.fat dosfstools

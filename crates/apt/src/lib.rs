@@ -14,4 +14,5 @@ pub mod relation;
 pub mod release;
 pub mod remote;
 pub mod snapshot;
+pub mod sources;
 pub mod version;

@@ -106,6 +106,22 @@ impl Mirror {
         Ok(Self { scheme, base: format!("{prefix}{authority}{path}"), authority })
     }
 
+    /// A directory of this machine, whose path is absolute.
+    pub fn of_directory(path: &Path) -> Self {
+        use std::os::unix::ffi::OsStrExt;
+        let mut base = "file://".to_owned();
+        for &byte in path.as_os_str().as_bytes() {
+            match byte {
+                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' | b'~' => {
+                    base.push(char::from(byte));
+                }
+                _ => base.push_str(&format!("%{byte:02X}")),
+            }
+        }
+        base.truncate(base.trim_end_matches('/').len().max("file://".len()));
+        Self { scheme: Scheme::File, base, authority: String::new() }
+    }
+
     /// How it is spoken to.
     pub fn scheme(&self) -> Scheme {
         self.scheme

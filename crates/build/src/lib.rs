@@ -17,5 +17,7 @@ pub mod record;
 pub mod resolve;
 pub mod room;
 pub mod sandbox;
+pub mod snapshots;
 pub mod stages;
+pub mod tag;
 pub mod time;

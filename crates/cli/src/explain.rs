@@ -3,7 +3,7 @@
 use std::io;
 
 use selfsame_apt::fetch::{FetchError, Reason, Tried};
-use selfsame_apt::snapshot::Refused;
+use selfsame_apt::snapshot::{Refused, SnapshotError, TransportError};
 use selfsame_build::execute::BuildError;
 use selfsame_build::host::{HostError, PopulateError};
 use selfsame_build::lock::LockError;
@@ -11,7 +11,9 @@ use selfsame_build::recipe::{FilesError, RecipeError};
 use selfsame_build::resolve::{ArchiveError, ResolveError};
 use selfsame_build::room::disk_is_full;
 use selfsame_build::sandbox::Status;
+use selfsame_build::snapshots::KeptError;
 use selfsame_build::stages::{JobError, UnpackError};
+use selfsame_build::tag::{ExportError, TagError};
 use selfsame_store::StoreError;
 
 use crate::failure::Failure;
@@ -90,6 +92,8 @@ impl From<ArchiveError> for Failure {
             ArchiveError::KeyFile { .. } | ArchiveError::Keys { .. } | ArchiveError::NoIndex { .. } => {
                 Self::input(error)
             }
+            ArchiveError::NoSnapshot { .. } | ArchiveError::TwoSnapshots { .. } => Self::input(error)
+                .hint("`selfsame snapshot list` shows those it has; `selfsame snapshot create` takes the present state"),
             ArchiveError::UnknownSuite { .. } => Self::input(error)
                 .hint("give the keys in the recipe: keys = { file = \"…\", fingerprints = [\"…\"] }"),
             ArchiveError::Refused { ref source, .. } if matches!(**source, Refused::Time(_)) => {
@@ -101,6 +105,72 @@ impl From<ArchiveError> for Failure {
             ArchiveError::MovedOn { .. } => Self::environment(error)
                 .hint("`selfsame lock --update` takes the present state; or give a mirror that still has the old one"),
             _ => Self::input(error).hint("the mirror serves something else than the archive: try another one"),
+        }
+    }
+}
+
+impl From<SnapshotError> for Failure {
+    fn from(error: SnapshotError) -> Self {
+        match error {
+            SnapshotError::Store(error) => error.into(),
+            SnapshotError::Fetch { archive, source: TransportError::Failed { path, source } } => {
+                match source.downcast::<FetchError>() {
+                    Ok(error) => Self::from(*error),
+                    Err(source) => Self::environment(format!("cannot fetch {path}: {source}")),
+                }
+                .context(format!("indexes of archive {archive}"))
+            }
+            SnapshotError::NoSource { .. } | SnapshotError::NotAgreed { .. } | SnapshotError::TooOld { .. } => {
+                Self::environment(error).hint(
+                    "`--mirror ARCHIVE=URL` adds a mirror; is this machine's clock right?",
+                )
+            }
+            SnapshotError::Moving { .. } => Self::environment(error).hint("try again when the mirror has settled"),
+            SnapshotError::NotStored { .. } => Self::environment(error)
+                .hint("`selfsame snapshot create` brings it again, as long as the mirrors have that state"),
+            SnapshotError::Contradiction { .. } => Self::input(error)
+                .hint("this mirror is stale, or somebody shows you an old state: try another one"),
+            SnapshotError::Equivocation { .. } => Self::input(error).hint(
+                "both files are in the store: that is proof that the archive's keys signed two stories; tell its keepers",
+            ),
+            _ => Self::input(error),
+        }
+    }
+}
+
+impl From<KeptError> for Failure {
+    fn from(error: KeptError) -> Self {
+        match error {
+            KeptError::Store(error) => error.into(),
+            _ => Self::environment(error)
+                .hint("it was written by another version: `--store DIR` uses another store"),
+        }
+    }
+}
+
+impl From<TagError> for Failure {
+    fn from(error: TagError) -> Self {
+        match error {
+            TagError::Stale { .. } => Self::input(error).hint("`selfsame lock` brings the lock up to date"),
+            TagError::Archive(error) => error.into(),
+            TagError::Fetch(error) => error.into(),
+            TagError::Store(error) => error.into(),
+            TagError::NoSource { .. } => {
+                Self::input(error).hint("without --sources the tag has packages only")
+            }
+            _ => Self::input(error),
+        }
+    }
+}
+
+impl From<ExportError> for Failure {
+    fn from(error: ExportError) -> Self {
+        match error {
+            ExportError::Exists { .. } => {
+                Self::input(error).hint("give a directory that is not there yet: a tag is never changed")
+            }
+            ExportError::Store(error) => error.into(),
+            _ => Self::environment(error),
         }
     }
 }

@@ -18,7 +18,7 @@ mod source;
 mod timeline;
 mod ui;
 
-use commands::{Context, boot, build, init, inspect, lock, store};
+use commands::{Context, boot, build, init, inspect, lock, snapshot, store};
 use failure::{Failure, Kind, Status};
 use interrupt::Interrupt;
 use settings::Settings;
@@ -53,6 +53,7 @@ enum Command {
     Build(build::Args),
     Inspect(inspect::Args),
     Boot(boot::Args),
+    Snapshot(snapshot::Args),
     Store(store::Args),
 }
 
@@ -86,6 +87,7 @@ fn run(command: &Command, settings: Settings, ui: &Ui) -> Result<Status, Failure
         Command::Build(args) => build::run(args, &cx),
         Command::Inspect(args) => inspect::run(args, &cx),
         Command::Boot(args) => boot::run(args, &cx),
+        Command::Snapshot(args) => snapshot::run(args, &cx),
         Command::Store(args) => store::run(args, &cx),
     }
 }

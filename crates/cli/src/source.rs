@@ -5,7 +5,9 @@ use std::path::Path;
 
 use selfsame_apt::fetch::{self, FetchConfig, FetchError, Fetcher, Want};
 use selfsame_apt::mirrors::{Mirror, auto_mirrors, read_system_sources};
+use selfsame_apt::openpgp::Keyring;
 use selfsame_apt::remote::Pull;
+use selfsame_apt::snapshot::{ArchiveSpec, Fetched, Online, SnapshotError, Terms, fetch_snapshot};
 use selfsame_build::event::{Event, Observer, Stage, Warning};
 use selfsame_build::fetch::{Source, Verify, Wanted};
 use selfsame_build::recipe::Recipe;
@@ -28,8 +30,8 @@ pub struct Mirrors<'a> {
 }
 
 impl<'a> Mirrors<'a> {
-    /// Collects the mirrors: those of the command line first, then those of the recipe in their order. All of them come
-    /// after `remote`.
+    /// Collects the mirrors: those of the command line first, a tag before all, then those of the recipe in their order.
+    /// All of them come after `remote`.
     pub fn new(
         recipe: &Recipe,
         reach: &Reach,
@@ -49,7 +51,8 @@ impl<'a> Mirrors<'a> {
                 .iter()
                 .filter(|mirror| mirror.archive == *name)
                 .map(|mirror| mirror.url.as_str());
-            let mut mirrors = Vec::new();
+            let mut mirrors: Vec<Mirror> =
+                reach.tag.iter().map(|tag| tagged(tag, name)).collect::<Result<_, _>>()?;
             for url in given.chain(archive.mirrors.iter().map(String::as_str)) {
                 let found = if url == "auto" {
                     auto(&archive.suites)?
@@ -73,8 +76,36 @@ impl<'a> Mirrors<'a> {
         Ok(Self { remote, fetcher, by_archive })
     }
 
+    /// Takes a snapshot of an archive of the recipe.
+    pub fn snapshot(
+        &self,
+        (spec, keys): &(ArchiveSpec, Keyring),
+        store: &Store,
+        terms: &Terms<'_>,
+        observer: &dyn Observer,
+    ) -> Result<Fetched, SnapshotError> {
+        let relay = Relay(observer);
+        let online = Online { fetcher: &self.fetcher, mirrors: self.of(&spec.name), progress: &relay };
+        fetch_snapshot(spec, keys, &online, store, terms)
+    }
+
+    /// How many mirrors there are of an archive.
+    pub fn count(&self, archive: &str) -> usize {
+        self.of(archive).len()
+    }
+
     fn of(&self, archive: &str) -> &[Mirror] {
         self.by_archive.get(archive).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// The part of `archive` in a tag.
+fn tagged(tag: &Path, archive: &str) -> Result<Mirror, Failure> {
+    let path = tag.join(archive);
+    match path.canonicalize() {
+        Ok(path) if path.is_dir() => Ok(Mirror::of_directory(&path)),
+        _ => Err(Failure::input(format!("{} is no tag of archive {archive}", tag.display()))
+            .hint("`selfsame snapshot tag RECIPE DIR` makes one of a recipe's lock")),
     }
 }
 

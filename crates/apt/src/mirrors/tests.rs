@@ -20,6 +20,11 @@ fn urls_come_out_in_one_form() {
     let mirror = Mirror::parse("file:/a%20b/%zz%2").unwrap();
     assert_eq!(mirror.directory().unwrap(), Path::new("/a b/%zz%2"));
     assert_eq!(Mirror::parse("file:///").unwrap().directory().unwrap(), Path::new("/"));
+    for path in ["/", "/srv/mirror", "/a b/%zz?#/\u{e4}"] {
+        let mirror = Mirror::of_directory(Path::new(path));
+        assert_eq!(mirror.directory().unwrap(), Path::new(path), "{mirror}");
+        assert_eq!(Mirror::parse(mirror.as_str()), Ok(mirror));
+    }
 }
 
 #[test]

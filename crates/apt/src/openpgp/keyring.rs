@@ -10,7 +10,7 @@ use pgp::types::{KeyDetails, Tag};
 use super::cert::{Cert, Key};
 use super::lines::Lines;
 use super::verify::guarded;
-use super::{Fingerprint, Framing, FramingRule, PacketProblem, armor, debian};
+use super::{Fingerprint, Framing, FramingRule, KeyProblem, PacketProblem, armor, debian};
 
 /// Most bytes of a keyring file.
 const MAX_SIZE: usize = 4 << 20;
@@ -94,6 +94,15 @@ impl Keyring {
     /// Fingerprints of the primary keys, sorted.
     pub fn fingerprints(&self) -> Vec<Fingerprint> {
         self.certs.iter().map(|cert| cert.fingerprint).collect()
+    }
+
+    /// Why nothing that the primary key `fingerprint` or one of its subkeys signs at time `at` would count; `None` if it
+    /// would, or the key is not known.
+    pub fn problem(&self, fingerprint: &Fingerprint, at: i64) -> Option<KeyProblem> {
+        let keys = &self.certs.iter().find(|cert| cert.fingerprint == *fingerprint)?.keys;
+        let problems: Option<Vec<_>> = keys.iter().map(|key| key.check(at).err()).collect();
+        // Expiry of a subkey says when signing ended; the primary may never have been one to sign.
+        problems?.into_iter().min_by_key(|problem| matches!(problem, KeyProblem::NotForSigning))
     }
 
     /// All keys with the fingerprint of their primary.

@@ -1,5 +1,6 @@
 //! The lock: everything that shapes bytes, pinned. Written by `lock`, never by `build`.
 
+mod changes;
 mod request;
 mod text;
 
@@ -7,6 +8,7 @@ use selfsame_image::Digest;
 use selfsame_image::tree::Content;
 use serde::{Deserialize, Serialize};
 
+pub use changes::{Change, Kind, State};
 pub use request::Request;
 pub use text::LockError;
 

@@ -40,6 +40,9 @@ pub struct ArchiveRequest {
     pub keys: Vec<String>,
     /// How many distinct primary keys must have signed.
     pub threshold: u8,
+    /// Name of the snapshot that was asked for; absent for the state of the time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial: Option<String>,
 }
 
 impl Request {
@@ -55,6 +58,7 @@ impl Request {
                 components: archive.components.clone(),
                 keys,
                 threshold: archive.threshold,
+                serial: archive.serial.clone(),
             };
             (name.clone(), request)
         });
@@ -92,6 +96,10 @@ impl Request {
             list(&format!("archives.{name}.keys"), &old.keys, &new.keys, &mut changes);
             if old.threshold != new.threshold {
                 changes.push(format!("archives.{name}.threshold: {} -> {}", old.threshold, new.threshold));
+            }
+            if old.serial != new.serial {
+                let [old, new] = [old, new].map(|one| one.serial.as_deref().unwrap_or("latest"));
+                changes.push(format!("archives.{name}.serial: {old} -> {new}"));
             }
         }
         changes

@@ -222,6 +222,9 @@ impl Lock {
             write_list(f, "components", &archive.components)?;
             write_list(f, "keys", &archive.keys)?;
             writeln!(f, "threshold = {}", archive.threshold)?;
+            if let Some(serial) = &archive.serial {
+                writeln!(f, "serial = {}", quoted(serial))?;
+            }
         }
         Ok(())
     }
@@ -294,6 +297,7 @@ pub(super) mod tests {
             components: vec!["main".into()],
             keys: vec!["debian".into()],
             threshold: 1,
+            serial: Some("20250517T094312Z".into()),
         };
         Lock {
             request: Request {

@@ -106,6 +106,8 @@ pub struct Archive {
     pub suites: Vec<String>,
     /// Components, such as `main`.
     pub components: Vec<String>,
+    /// Name of the snapshot that a lock takes, such as `20260711T101637Z`; `None` for the present state.
+    pub serial: Option<String>,
     /// Which signatures count.
     pub keys: Keys,
     /// How many distinct primary keys must have signed, at least 1.

@@ -1,9 +1,7 @@
 //! Archives: signatures first, then the indexes they name, then the packages those name. Nothing unsigned is parsed.
 
-use std::path::Path;
-
 use selfsame_apt::fetch::FetchError;
-use selfsame_apt::openpgp::{Fingerprint, Keyring, KeyringError, debian_fingerprints};
+use selfsame_apt::openpgp::{Fingerprint, Keyring, KeyringError};
 use selfsame_apt::packages::{Index, IndexError, Package, UnpackError, unpack};
 use selfsame_apt::release::Release;
 use selfsame_apt::snapshot::{ArchiveSpec, Refused, accept};
@@ -11,12 +9,13 @@ use selfsame_image::epoch::civil;
 use selfsame_image::tree::Content;
 use selfsame_store::StoreError;
 
-use super::LockRequest;
 use super::universe::{Candidate, Universe};
+use super::{LockRequest, keys};
 use crate::event::{Event, Stage};
 use crate::fetch::Wanted;
 use crate::lock::{self, ArchiveState, Lock, SuiteState};
-use crate::recipe::{Archive, FilesError, Keys, Priority, resolve};
+use crate::recipe::{Archive, FilesError, Priority};
+use crate::snapshots::Kept;
 
 /// Why an archive could not be had, or not be believed.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +84,22 @@ pub enum ArchiveError {
         /// `Date` of the locked state.
         locked: String,
     },
+    /// The recipe names a snapshot that is not there.
+    #[error("archive {archive}: the store has no snapshot {serial} of all its suites")]
+    NoSnapshot {
+        /// The archive.
+        archive: String,
+        /// Its name.
+        serial: String,
+    },
+    /// The recipe names a snapshot of which there are two.
+    #[error("archive {archive}: the store has two different snapshots {serial}")]
+    TwoSnapshots {
+        /// The archive.
+        archive: String,
+        /// Their name.
+        serial: String,
+    },
     /// The suite lacks what is asked for.
     #[error("archive {archive}, suite {suite}: there is no index {path}")]
     NoIndex {
@@ -137,8 +152,17 @@ pub(super) fn fetch(request: &LockRequest<'_>) -> Result<(Vec<ArchiveState>, Uni
     Ok((states, universe))
 }
 
-fn date(seconds: i64) -> String {
+pub(crate) fn date(seconds: i64) -> String {
     civil(u32::try_from(seconds).unwrap_or(0)).to_string()
+}
+
+/// A state that is known beforehand.
+struct Pinned {
+    in_release: Content,
+    /// Its `Date`.
+    date: i64,
+    /// As of when it is judged.
+    at: i64,
 }
 
 struct At<'a> {
@@ -149,19 +173,25 @@ struct At<'a> {
 
 impl At<'_> {
     fn suite(&self, suite: &str, universe: &mut Universe) -> Result<SuiteState, ArchiveError> {
-        let kept = self.kept(suite);
-        let at = kept.map_or(self.request.at, |state| state.verified_at);
-        let terms = self.terms(suite)?;
+        let pinned = match self.kept(suite) {
+            Some(state) => {
+                let (in_release, at) = (state.in_release.into(), state.verified_at);
+                Some(Pinned { in_release, date: state.date, at })
+            }
+            None => self.of_snapshot(suite)?,
+        };
+        let at = pinned.as_ref().map_or(self.request.at, |pinned| pinned.at);
+        let terms = keys::terms(self.request.recipe, self.name, suite)?;
         let verify = |bytes: &[u8]| -> Result<(), ArchiveError> {
-            if let Some(state) = kept.filter(|state| state.in_release != Content::of(bytes).into()) {
-                let (archive, date) = (self.name.to_owned(), date(state.date));
+            if let Some(pinned) = pinned.as_ref().filter(|pinned| pinned.in_release != Content::of(bytes)) {
+                let (archive, date) = (self.name.to_owned(), date(pinned.date));
                 return Err(ArchiveError::MovedOn { archive, suite: suite.to_owned(), date });
             }
             let (release, _) = self.verify(suite, bytes, &terms, at)?;
             self.check_not_older(suite, release.date)
         };
-        let stored = match kept {
-            Some(state) => self.request.store.read(&state.in_release.sha256)?,
+        let stored = match &pinned {
+            Some(pinned) => self.request.store.read(&pinned.in_release.digest)?,
             None => None,
         };
         let bytes = match stored {
@@ -201,8 +231,34 @@ impl At<'_> {
             .find(|state| state.suite == suite)
     }
 
+    /// The state of `suite` in the snapshot that the recipe names, if it names one.
+    fn of_snapshot(&self, suite: &str) -> Result<Option<Pinned>, ArchiveError> {
+        let Some(serial) = &self.archive.serial else { return Ok(None) };
+        let named = |kept: &&Kept| kept.snapshot.archive == self.name && kept.snapshot.serial == *serial;
+        let mut found: Option<Pinned> = None;
+        for Kept { snapshot, .. } in self.request.snapshots.iter().filter(named) {
+            let Some(state) = snapshot.suites.iter().find(|state| state.suite == suite) else { continue };
+            match &found {
+                Some(other) if other.in_release != state.in_release => {
+                    let (archive, serial) = (self.name.to_owned(), serial.clone());
+                    return Err(ArchiveError::TwoSnapshots { archive, serial });
+                }
+                Some(_) => {}
+                None => {
+                    found = Some(Pinned { in_release: state.in_release, date: state.date, at: snapshot.at });
+                }
+            }
+        }
+        let missing = || ArchiveError::NoSnapshot { archive: self.name.to_owned(), serial: serial.clone() };
+        found.map(Some).ok_or_else(missing)
+    }
+
     /// Whether a state of `suite` with this `Date` is not from before the one that must not be gone behind.
     fn check_not_older(&self, suite: &str, now: i64) -> Result<(), ArchiveError> {
+        // Whoever names a snapshot wants that one.
+        if self.archive.serial.is_some() {
+            return Ok(());
+        }
         match self.request.floor.and_then(|floor| date_of(floor, self.name, suite)) {
             Some(locked) if now < locked => Err(ArchiveError::Older {
                 archive: self.name.to_owned(),
@@ -212,39 +268,6 @@ impl At<'_> {
             }),
             _ => Ok(()),
         }
-    }
-
-    /// The keys of the archive, and what is asked of it.
-    fn terms(&self, suite: &str) -> Result<(Keyring, ArchiveSpec), ArchiveError> {
-        let (keys, fingerprints) = match &self.archive.keys {
-            Keys::Debian => {
-                if debian_fingerprints(suite).is_empty() {
-                    let (archive, suite) = (self.name.to_owned(), suite.to_owned());
-                    return Err(ArchiveError::UnknownSuite { archive, suite });
-                }
-                (Keyring::debian(), Vec::new())
-            }
-            Keys::File { file, fingerprints } => {
-                let archive = || self.name.to_owned();
-                let bytes = read_keys(&self.request.recipe.dir, file)
-                    .map_err(|source| ArchiveError::KeyFile { archive: archive(), source })?;
-                let keys = Keyring::from_bytes(&bytes)
-                    .map_err(|source| ArchiveError::Keys { archive: archive(), source })?;
-                // The recipe's parser lets only fingerprints through.
-                (keys, fingerprints.iter().filter_map(|text| text.parse::<Fingerprint>().ok()).collect())
-            }
-        };
-        let spec = ArchiveSpec {
-            name: self.name.to_owned(),
-            mirrors: Vec::new(),
-            suites: self.archive.suites.clone(),
-            components: self.archive.components.clone(),
-            architectures: vec![self.request.recipe.packages.architecture.clone()],
-            keyring: None,
-            fingerprints,
-            threshold: usize::from(self.archive.threshold),
-        };
-        Ok((keys, spec))
     }
 
     /// The Release inside `bytes`, and who signed it.
@@ -271,23 +294,12 @@ impl At<'_> {
         universe: &mut Universe,
     ) -> Result<lock::Index, ArchiveError> {
         let plain = format!("{component}/binary-{}/Packages", self.request.recipe.packages.architecture);
-        let packed = [".xz", ".gz", ""].iter().find_map(|extension| {
-            let path = format!("{plain}{extension}");
-            release.sha256.get(&path).map(|content| (path.clone(), *content))
-        });
-        let (path, content) = packed.ok_or_else(|| ArchiveError::NoIndex {
+        let (path, content) = packed(release, &plain).ok_or_else(|| ArchiveError::NoIndex {
             archive: self.name.to_owned(),
             suite: suite.to_owned(),
             path: plain.clone(),
         })?;
-        let mut paths = vec![format!("dists/{suite}/{path}")];
-        if release.acquire_by_hash {
-            // A path by digest names the same file before and after the archive is updated.
-            let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
-            paths.insert(0, format!("dists/{suite}/{directory}/by-hash/SHA256/{}", content.digest));
-        }
-        let what = format!("index {path} of {suite}");
-        let wanted = Wanted { what, archive: self.name.to_owned(), paths, content };
+        let wanted = wanted_index(self.name, suite, release, &path, content);
         if self.request.store.open_verified(&content.digest)?.is_none() {
             self.request.observer.on(Event::Total { stage: Stage::Fetch, amount: content.size });
             self.request.source.fetch(
@@ -312,16 +324,36 @@ impl At<'_> {
     }
 }
 
+/// The index at `path` below the directory of `suite`, and where it may be.
+pub(crate) fn wanted_index(
+    archive: &str,
+    suite: &str,
+    release: &Release,
+    path: &str,
+    content: Content,
+) -> Wanted {
+    let mut paths = vec![format!("dists/{suite}/{path}")];
+    if release.acquire_by_hash {
+        // A path by digest names the same file before and after the archive is updated.
+        let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
+        paths.insert(0, format!("dists/{suite}/{directory}/by-hash/SHA256/{}", content.digest));
+    }
+    Wanted { what: format!("index {path} of {suite}"), archive: archive.to_owned(), paths, content }
+}
+
+/// The form in which the index `plain` of a suite is fetched: xz, else gzip, else plain.
+pub(crate) fn packed(release: &Release, plain: &str) -> Option<(String, Content)> {
+    [".xz", ".gz", ""].iter().find_map(|extension| {
+        let path = format!("{plain}{extension}");
+        let content = *release.sha256.get(&path)?;
+        Some((path, content))
+    })
+}
+
 /// `Date` of the state of `suite` that `lock` names.
 fn date_of(lock: &Lock, archive: &str, suite: &str) -> Option<i64> {
     let archive = lock.archives.iter().find(|state| state.name == archive)?;
     archive.suites.iter().find(|state| state.suite == suite).map(|state| state.date)
-}
-
-/// The bytes of the key file `relative` of the recipe in `dir`, which no link may lead out of.
-fn read_keys(dir: &Path, relative: &Path) -> Result<Vec<u8>, FilesError> {
-    let path = resolve(dir, relative)?;
-    std::fs::read(&path).map_err(|source| FilesError::Io { path: dir.join(relative), source })
 }
 
 fn candidate(archive: &str, release: &Release, package: &Package<'_>) -> Candidate {
@@ -367,20 +399,5 @@ mod tests {
         assert_eq!(date_of(&lock, "debian", "bookworm"), Some(1_747_474_992));
         assert_eq!(date_of(&lock, "debian", "trixie"), None);
         assert_eq!(date_of(&lock, "other", "bookworm"), None);
-    }
-
-    #[test]
-    fn keys_outside_the_recipe_are_not_read() {
-        let dir = tempfile::tempdir().unwrap();
-        let recipe = dir.path().join("r");
-        std::fs::create_dir(&recipe).unwrap();
-        std::fs::write(dir.path().join("key"), "secret").unwrap();
-        std::fs::write(recipe.join("mine"), "key").unwrap();
-        std::os::unix::fs::symlink("../key", recipe.join("out")).unwrap();
-        std::os::unix::fs::symlink("mine", recipe.join("in")).unwrap();
-        let read = |name: &str| read_keys(&recipe, Path::new(name));
-        assert_eq!(read("in").unwrap(), b"key");
-        assert!(matches!(read("out"), Err(FilesError::Leaves { .. })));
-        assert!(matches!(read("none"), Err(FilesError::Io { .. })));
     }
 }

@@ -3,8 +3,9 @@
 //! No script of a package runs. The Essential set and apt are unpacked, apt simulates two installations (the base
 //! from nothing, the rest over that base), and its words become the lock.
 
-mod archives;
+pub(crate) mod archives;
 mod groups;
+pub(crate) mod keys;
 mod simulation;
 mod universe;
 
@@ -22,6 +23,7 @@ use crate::host::Host;
 use crate::lock::{Group, Install, Lock, Package, Request, Role};
 use crate::recipe::{Priority, Recipe};
 use crate::sandbox::{Root, Sandbox, Status};
+use crate::snapshots::Kept;
 use crate::stages::JobError;
 use crate::stages::job::{JobDir, Runner};
 use crate::stages::script::{JOB, quote};
@@ -44,6 +46,8 @@ pub struct LockRequest<'a> {
     /// A lock whose archive states must not be gone behind: a mirror that is stale, or kept so by somebody, could bring
     /// back packages with known holes, and all signatures would be right.
     pub floor: Option<&'a Lock>,
+    /// Snapshots that the store keeps, of which the recipe may name some.
+    pub snapshots: &'a [Kept],
     /// Where blobs are kept.
     pub store: &'a Store,
     /// Power over ids and mounts.

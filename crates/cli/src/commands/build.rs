@@ -91,6 +91,9 @@ pub struct Reach {
     /// Use no network; fail if something is missing in the store
     #[arg(long)]
     pub offline: bool,
+    /// Take all archives from this directory first, which `selfsame snapshot tag` made
+    #[arg(long, value_name = "DIR")]
+    pub tag: Option<PathBuf>,
     /// Take an archive of the recipe from this address first; may be given more than once
     #[arg(long = "mirror", value_name = "ARCHIVE=URL")]
     pub mirrors: Vec<Mirror>,

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use selfsame_build::host::interrupted;
-use selfsame_build::lock::{self, Lock, Request};
+use selfsame_build::lock::{self, Change, Lock, Request};
 use selfsame_build::recipe;
 use selfsame_build::resolve::{self, LockRequest};
+use selfsame_build::snapshots::Kept;
 use selfsame_store::Store;
 use serde::Serialize;
 
@@ -24,8 +25,13 @@ use crate::ui::{Output, Present};
 /// packages and writes selfsame.lock into the recipe's directory. The lock belongs into version control: with it
 /// anybody gets the same image.
 ///
+/// Where the recipe names a snapshot (`serial`), that one is taken from the store.
+///
 /// Without --update a lock that fits the recipe is left as it is, and one that does not fit keeps the archive
 /// state it names. A state older than the one the lock names is refused: such a mirror is stale.
+///
+/// If there was a lock, the packages that were added, removed, upgraded or downgraded are told, with their archive and
+/// size.
 ///
 /// Packages are installed in groups, each one layer of a build: the system, what the recipe includes, kernels. A package
 /// that is added becomes a group of its own, so that the next build only installs that; one that changes stays in its
@@ -87,8 +93,10 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
     let source = Mirrors::new(&recipe, &args.reach, &cx.settings, None)?;
     let store = Store::open(cx.settings.store(args.reach.store.as_ref())?)?;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let snapshots = Kept::all(&store)?;
     let lock = resolve::lock(&LockRequest {
         recipe: &recipe,
+        snapshots: &snapshots,
         old,
         groups: before.as_ref().filter(|_| !args.regroup),
         floor: before.as_ref().filter(|_| !args.allow_older),
@@ -106,7 +114,12 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
         return Err(Failure::interrupted());
     }
     write(&path, &lock.to_string())?;
-    cx.ui.result(args.output, &Report::of(&path, &lock))?;
+    let report = Report {
+        changes: before.as_ref().map_or_else(Vec::new, |before| lock.changes_since(before)),
+        ..Report::of(&path, &lock)
+    };
+    report.changes.iter().for_each(|change| cx.ui.note(&change.to_string()));
+    cx.ui.result(args.output, &report)?;
     Ok(Status::Success)
 }
 
@@ -136,6 +149,8 @@ pub struct Report {
     pub packages: usize,
     /// State of each archive: name and serial.
     pub archives: Vec<(String, String)>,
+    /// Packages that are not what they were in the lock before, if there was one.
+    pub changes: Vec<Change>,
 }
 
 impl Report {
@@ -145,6 +160,7 @@ impl Report {
             sha256: lock.digest().to_string(),
             packages: lock.packages.len(),
             archives: lock.archives.iter().map(|state| (state.name.clone(), state.serial.clone())).collect(),
+            changes: Vec::new(),
         }
     }
 }

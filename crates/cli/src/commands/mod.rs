@@ -17,6 +17,7 @@ mod plan;
 pub mod recipe_dir;
 mod remote;
 mod shell;
+pub mod snapshot;
 pub mod store;
 mod store_check;
 mod store_key;

@@ -392,7 +392,7 @@ fn important(root: &Path) -> Vec<String> {
 }
 
 /// The machine's own mirror of bookworm, or the one that tests are told to use.
-fn mirror() -> Option<String> {
+pub(super) fn mirror() -> Option<String> {
     if let Ok(mirror) = std::env::var("SELFSAME_TEST_MIRROR") {
         return Some(mirror);
     }

@@ -7,7 +7,7 @@ use selfsame_testkit::readme::workspace;
 use crate::world;
 
 /// Every command, in the order of the page.
-const COMMANDS: [&[&str]; 13] = [
+const COMMANDS: [&[&str]; 18] = [
     &[],
     &["init"],
     &["lock"],
@@ -21,6 +21,11 @@ const COMMANDS: [&[&str]; 13] = [
     &["store", "key"],
     &["store", "push"],
     &["store", "pull"],
+    &["snapshot"],
+    &["snapshot", "create"],
+    &["snapshot", "list"],
+    &["snapshot", "verify"],
+    &["snapshot", "tag"],
 ];
 
 #[test]
@@ -53,14 +58,16 @@ fn every_command_is_on_the_page_and_explains_itself_with_examples() {
             help.split_once("Commands:\n").map_or("", |(_, rest)| rest.split("\n\n").next().unwrap_or(""));
         list.lines().map(|line| line.split_whitespace().next().unwrap().to_owned()).collect::<Vec<_>>()
     };
-    for (parent, commands) in [(&[][..], listed(&[])), (&["store"][..], listed(&["store"]))] {
+    let groups = ["store", "snapshot"];
+    let of_groups = groups.iter().map(|group| (std::slice::from_ref(group), listed(&[group])));
+    for (parent, commands) in std::iter::once((&[][..], listed(&[]))).chain(of_groups) {
         assert!(!commands.is_empty());
         for command in commands {
             let path: Vec<&str> = parent.iter().copied().chain([command.as_str()]).collect();
             assert!(COMMANDS.contains(&path.as_slice()), "{path:?} is not on the page");
             let help = world.run(path.iter().chain(&["--help"])).success();
             assert!(
-                command == "store" || help.contains("Examples:\n  selfsame "),
+                groups.contains(&command.as_str()) || help.contains("Examples:\n  selfsame "),
                 "{path:?} has no examples"
             );
         }

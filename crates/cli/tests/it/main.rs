@@ -13,8 +13,10 @@ mod init;
 mod inspect;
 mod remote;
 mod shell;
+mod snapshot;
 mod stages;
 mod store;
+mod tag;
 
 /// A fresh hostile world around the program.
 fn world() -> TestEnvironment {

@@ -197,7 +197,27 @@ impl Check<'_> {
                 .filter(|k| *k >= 1)
                 .ok_or_else(|| self.at(k.span(), "the threshold is 1 to 255 keys".into()))?,
         };
-        Ok(Archive { mirrors, suites, components, keys: self.keys(raw.keys)?, threshold })
+        let serial = raw.serial.map(|text| self.serial(text)).transpose()?.flatten();
+        Ok(Archive { mirrors, suites, components, serial, keys: self.keys(raw.keys)?, threshold })
+    }
+
+    /// The name of a snapshot; `None` for the present state.
+    fn serial(&self, text: Spanned<String>) -> Result<Option<String>, RecipeError> {
+        let letter = |(at, c): (usize, char)| match at {
+            8 => c == 'T',
+            15 => c == 'Z',
+            _ => c.is_ascii_digit(),
+        };
+        let value = text.get_ref();
+        if value == "latest" {
+            return Ok(None);
+        }
+        if value.len() != 16 || !value.chars().enumerate().all(letter) {
+            let problem =
+                format!("{value:?} is not \"latest\" or the name of a snapshot like \"20260711T101637Z\"");
+            return Err(self.at(text.span(), problem));
+        }
+        Ok(Some(text.into_inner()))
     }
 
     /// Names of an archive's parts, each of which is fetched and shown to apt once.

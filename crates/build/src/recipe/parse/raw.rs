@@ -68,6 +68,7 @@ pub(super) struct RawArchive {
     pub(super) components: Vec<Spanned<String>>,
     pub(super) keys: Spanned<RawKeys>,
     pub(super) threshold: Option<Spanned<u64>>,
+    pub(super) serial: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]

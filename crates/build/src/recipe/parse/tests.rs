@@ -109,6 +109,11 @@ fn errors_name_line_and_column() {
             "r/selfsame.toml:12:23: \"main\" is listed twice",
         ),
         (
+            "keys = \"debian\"",
+            "keys = \"debian\"\nserial = \"2026071101\"",
+            "r/selfsame.toml:12:10: \"2026071101\" is not \"latest\" or the name of a snapshot like \"20260711T101637Z\"",
+        ),
+        (
             "[archives.debian]",
             "[boot]\ncmdline = 'a=\"b c\"'\n[archives.debian]",
             "r/selfsame.toml:10:11: a kernel command line cannot have \", which boot loaders change",

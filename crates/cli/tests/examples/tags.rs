@@ -1,0 +1,140 @@
+//! A tag of `examples/live`, as stock programs see it: Debian's own keys, and what the whole archive would give them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use selfsame_testkit::archive::serve;
+use selfsame_testkit::readme::workspace;
+use selfsame_testkit::{TestEnvironment, is_root, may_skip, oracle, oracle_text};
+
+use super::{LIVE, store};
+
+/// Writes the tag below `dir`.
+fn tag(dir: &Path) -> PathBuf {
+    // Its packages are in the store.
+    let _ = &*LIVE;
+    let tag = dir.join("tag");
+    let mut world = TestEnvironment::new(env!("CARGO_BIN_EXE_selfsame"));
+    world.set("SELFSAME_STORE", store().root().to_string_lossy());
+    let recipe = workspace().join("examples/live");
+    let mut arguments =
+        vec!["snapshot".into(), "tag".into(), recipe.into_os_string(), tag.clone().into_os_string()];
+    if let Ok(mirror) = std::env::var("SELFSAME_TEST_MIRROR") {
+        arguments.extend(["--mirror".into(), format!("debian={mirror}").into()]);
+    }
+    world.run(&arguments).success();
+    tag
+}
+
+/// An apt that has nothing installed and knows one archive.
+struct Apt {
+    home: PathBuf,
+}
+
+impl Apt {
+    fn new(home: PathBuf, url: &str) -> Self {
+        for dir in ["lists/partial", "cache/archives/partial", "etc"] {
+            fs::create_dir_all(home.join(dir)).unwrap();
+        }
+        fs::write(home.join("status"), "").unwrap();
+        let keys = "/usr/share/keyrings/debian-archive-keyring.gpg";
+        let source = format!("deb [arch=amd64 signed-by={keys}] {url} bookworm main\n");
+        fs::write(home.join("etc/sources.list"), source).unwrap();
+        Self { home }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("apt-get");
+        let home = self.home.display();
+        for option in [
+            format!("Dir::Etc={home}/etc"),
+            format!("Dir::State={home}"),
+            format!("Dir::State::lists={home}/lists"),
+            format!("Dir::State::status={home}/status"),
+            format!("Dir::Cache={home}/cache"),
+            "APT::Architecture=amd64".to_owned(),
+            "APT::Architectures=amd64".to_owned(),
+            "APT::Sandbox::User=".to_owned(),
+            "Acquire::Languages=none".to_owned(),
+            "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".to_owned(),
+        ] {
+            command.args(["-o", &option]);
+        }
+        // Files of the machine's own configuration shall not play along.
+        command.env("APT_CONFIG", "/dev/null").env("LC_ALL", "C.UTF-8").args(arguments);
+        command
+    }
+
+    fn update(&self) -> Option<()> {
+        oracle_text(&mut self.command(&["update", "-q", "--error-on=any"])).map(drop)
+    }
+
+    /// What would be installed, or why nothing can be.
+    fn choice(&self, names: &[&str]) -> (bool, String) {
+        let mut arguments = vec!["-s", "-q", "install"];
+        arguments.extend(names);
+        let output = oracle(&mut self.command(&arguments)).unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+}
+
+#[test]
+fn apt_chooses_from_a_tag_what_it_chooses_from_the_archive() {
+    let Some(mirror) = super::oracles::mirror() else {
+        assert!(may_skip(), "this machine has no APT source for bookworm");
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let tag = tag(dir.path());
+    let server = serve(&tag);
+    let part = Apt::new(dir.path().join("part"), &format!("{}/debian", server.url()));
+    let whole = Apt::new(dir.path().join("whole"), &mirror);
+    let (Some(()), Some(())) = (part.update(), whole.update()) else { return };
+    let listing = oracle_text(&mut part.command(&["indextargets", "--format", "$(FILENAME)"])).unwrap();
+    let index = listing.lines().find(|path| path.ends_with("_Packages")).unwrap();
+    let index = fs::read_to_string(index).unwrap();
+    let names: Vec<&str> = index.lines().filter_map(|line| line.strip_prefix("Package: ")).collect();
+    assert!(names.len() > 60_000, "{}", names.len());
+    let mut state = 42_u64;
+    let mut below = |end: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(state >> 33).unwrap() % end
+    };
+    let (mut installable, mut lines) = (0, 0);
+    for _ in 0..100 {
+        let set: Vec<&str> = (0..=below(4)).map(|_| names[below(names.len())]).collect();
+        let (chosen, expected) = (part.choice(&set), whole.choice(&set));
+        assert_eq!(chosen, expected, "{set:?}");
+        installable += usize::from(chosen.0);
+        lines += chosen.1.lines().filter(|line| line.starts_with("Inst ")).count();
+    }
+    // Sets of several packages contradict each other now and then; most do not.
+    assert!(installable > 60 && lines > 5000, "{installable} sets, {lines} packages");
+}
+
+#[test]
+fn debootstrap_and_mmdebstrap_install_from_a_tag() {
+    if !is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let tag = tag(dir.path());
+    let server = serve(&tag);
+    let url = format!("{}/debian", server.url());
+    let root = dir.path().join("mmdebstrap");
+    let mut command = Command::new("mmdebstrap");
+    command.args(["--quiet", "--variant=apt", "--include=usr-is-merged", "bookworm"]).arg(&root);
+    command.arg(format!("deb {url} bookworm main"));
+    if oracle_text(&mut command).is_some() {
+        assert!(root.join("usr/bin/apt-get").is_file());
+    }
+    let root = dir.path().join("debootstrap");
+    let mut command = Command::new("debootstrap");
+    let keys = "--keyring=/usr/share/keyrings/debian-archive-keyring.gpg";
+    command.args(["--variant=minbase", "--download-only", keys, "bookworm"]).arg(&root).arg(&url);
+    if oracle_text(&mut command).is_some() {
+        let debs = fs::read_dir(root.join("var/cache/apt/archives")).unwrap();
+        assert!(debs.count() > 80);
+    }
+}
