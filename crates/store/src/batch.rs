@@ -23,13 +23,13 @@ pub struct Batch {
 
 /// Whole files that wait for their names.
 #[derive(Debug, Default)]
-pub(crate) struct Pending(Mutex<BTreeMap<Digest, (u64, Unfinished)>>);
+pub(crate) struct Pending(Mutex<BTreeMap<Digest, Unfinished>>);
 
 impl Pending {
     /// Takes a whole file. Equal content twice is one blob; the second file is dropped and thereby removed.
     pub(crate) fn add(&self, content: Content, unfinished: Unfinished) {
         let mut pending = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        pending.entry(content.digest).or_insert((content.size, unfinished));
+        pending.entry(content.digest).or_insert(unfinished);
     }
 
     fn contains(&self, digest: &Digest) -> bool {
@@ -48,7 +48,7 @@ impl Batch {
     /// As [`Store::put`], to be kept at the commit.
     pub fn put(&self, bytes: &[u8]) -> Result<Digest, StoreError> {
         let content = Content::of(bytes);
-        let known = self.store.size(&content.digest) == Some(content.size);
+        let known = self.store.read(&content.digest).is_ok_and(|kept| kept.is_some());
         if !known && !self.pending.contains(&content.digest) {
             let mut writer =
                 BlobWriter::new(&self.store, Some(Arc::clone(&self.pending)), Some(content.size))?;
@@ -73,10 +73,9 @@ impl Batch {
         let pending = std::mem::take(&mut *self.pending.0.lock().unwrap_or_else(PoisonError::into_inner));
         // Bytes before names, names before anything that refers to them.
         fs::sync_file_system(self.store.root())?;
-        for (digest, (size, unfinished)) in pending {
-            if self.store.size(&digest) != Some(size) {
-                unfinished.place(&self.store.path(&digest))?;
-            }
+        for (digest, unfinished) in pending {
+            // Over one that is there already, too: nobody looked at its bytes.
+            unfinished.place(&self.store.path(&digest))?;
         }
         fs::sync_file_system(self.store.root())
     }

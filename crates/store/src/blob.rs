@@ -117,10 +117,12 @@ impl Write for BlobWriter {
 }
 
 impl Store {
-    /// Keeps `bytes` and returns their name. Keeping them again is cheap and changes nothing.
+    /// Keeps `bytes` and returns their name. Keeping them again changes nothing, but mends a blob that is damaged.
     pub fn put(&self, bytes: &[u8]) -> Result<Digest, StoreError> {
         let content = Content::of(bytes);
-        if self.size(&content.digest) == Some(content.size) {
+        if self.size(&content.digest) == Some(content.size)
+            && self.read(&content.digest).is_ok_and(|kept| kept.is_some())
+        {
             self.settle(&content)?;
             return Ok(content.digest);
         }
@@ -191,11 +193,10 @@ impl Store {
         unfinished: Unfinished,
         content: &Content,
     ) -> Result<(), StoreError> {
-        if self.size(&content.digest) != Some(content.size) {
-            fs::freeze(file, unfinished.path())?;
-            file.sync_all().map_err(failed_writing("sync", unfinished.path(), Some(content.size)))?;
-            unfinished.place(&self.path(&content.digest))?;
-        }
+        // Over one that is there already, too: nobody looked at its bytes, and these are known to be right.
+        fs::freeze(file, unfinished.path())?;
+        file.sync_all().map_err(failed_writing("sync", unfinished.path(), Some(content.size)))?;
+        unfinished.place(&self.path(&content.digest))?;
         self.settle(content)
     }
 

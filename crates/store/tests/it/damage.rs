@@ -1,7 +1,7 @@
 //! Bit rot and meddling: refused, named, moved away, and put right by the next put.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use selfsame_image::Digest;
@@ -220,4 +220,54 @@ fn strangers_are_reported_and_left_alone() {
     assert_eq!(problems.len(), names.len());
     assert!(problems.iter().all(|problem| problem.fault == Fault::Stranger && problem.moved_to.is_none()));
     assert!(names.iter().all(|name| name.exists()));
+}
+
+#[test]
+fn whatever_writes_a_blob_again_mends_one_that_is_damaged() {
+    let dir = scratch();
+    let store = Store::open(dir.path()).unwrap();
+    let bytes = b"what it was";
+    let content = Content::of(bytes);
+    type Again = fn(&Store, &[u8]);
+    let ways: [(&str, Again); 5] = [
+        ("put", |store, bytes| {
+            store.put(bytes).unwrap();
+        }),
+        ("writer", |store, bytes| {
+            let mut writer = store.writer().unwrap();
+            writer.append(bytes).unwrap();
+            writer.finish(None).unwrap();
+        }),
+        ("file", |store, bytes| {
+            let file = store.file().unwrap();
+            file.file().write_all_at(bytes, 0).unwrap();
+            file.finish(None).unwrap();
+        }),
+        ("partial", |store, bytes| {
+            let mut partial = store.partial(&Content::of(bytes)).unwrap().unwrap();
+            partial.append(bytes).unwrap();
+            partial.finish().unwrap();
+        }),
+        ("batch", |store, bytes| {
+            let batch = store.batch();
+            batch.put(bytes).unwrap();
+            batch.commit().unwrap();
+        }),
+    ];
+    store.put(bytes).unwrap();
+    let path = store.path(&content.digest);
+    for (way, again) in ways {
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, b"what it Was").unwrap();
+        again(&store, bytes);
+        // As a file, for whoever hashes it anyway or was told that it is fresh.
+        assert_eq!(std::fs::read(&path).unwrap(), bytes, "{way}");
+        assert_clean_but_for_the_aside(&store);
+    }
+}
+
+/// What was damaged may lie aside.
+fn assert_clean_but_for_the_aside(store: &Store) {
+    let problems = store.check(Depth::Bytes).unwrap();
+    assert!(problems.iter().all(|problem| problem.path.starts_with("damaged")), "{problems:?}");
 }
