@@ -256,7 +256,8 @@ impl<'a> Builder<'a> {
     }
 
     pub(crate) fn image_key(&self, plan: Digest) -> Digest {
-        Digest::of(format!("image {} {plan} {}", self.recipe.name, self.lock.digest()).as_bytes())
+        let text = format!("image {} {plan} {}", self.recipe.name, self.lock.digest());
+        plan::in_store(Digest::of(text.as_bytes()))
     }
 
     /// Names of all files that a build makes.
@@ -366,7 +367,7 @@ impl<'a> Builder<'a> {
     }
 
     pub(crate) fn place<'p>(&'p self, stage: Stage, key: Digest, on: Option<&'p Layer>) -> Place<'p> {
-        Place { store: self.store, stage, key, host: self.host, on }
+        Place { store: self.store, stage, key: plan::in_store(key), host: self.host, on }
     }
 
     /// How many of the lowest of [`Builder::layer_keys`] are kept, each on the one before.

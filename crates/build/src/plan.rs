@@ -14,6 +14,16 @@ use crate::stages::initramfs::{COPY_FILE, HIDDEN};
 use crate::stages::job::{LOCALE, SHIMS, environment};
 use crate::stages::{EMPTIED, REMOVED, script};
 
+/// Name of the code that decides bytes: of the sources of this crate and of `image` (`build.rs`).
+const CODE: &str = env!("SELFSAME_CODE");
+
+/// The name in the store of what was made for `key`: another version of the program may make something else of the same
+/// inputs. It is not part of the key itself, which is told in records: whoever rebuilds with another version can get the
+/// same bytes all the same, and shall be able to see it.
+pub(crate) fn in_store(key: Digest) -> Digest {
+    Digest::of(format!("made by {CODE} for {key}").as_bytes())
+}
+
 /// Digests of the recipe's files that reach the image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inputs {

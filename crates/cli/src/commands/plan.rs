@@ -46,7 +46,7 @@ impl Plan {
 fn phrase(reason: &Reason) -> String {
     match reason {
         Reason::NeverBuilt => "never built in this store".into(),
-        Reason::Gone => "its result is not in the store".into(),
+        Reason::Gone => "its result is not in the store, or another version of selfsame made it".into(),
         Reason::Missing { packages: 1, bytes } => {
             format!("1 package ({}) is not in the store", binary_size(*bytes))
         }

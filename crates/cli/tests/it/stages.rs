@@ -90,7 +90,19 @@ fn a_build_without_earlier_results_makes_the_same_bytes_anew() {
     let shared = shared();
     let world = with_hook("echo no cache");
     let digests = shared.build(&world, &[]).success();
+    // Nothing of earlier results is believed, not even that the store has these very bytes already.
+    let (sha256, path) = digests.lines().next().unwrap().split_once("  ").unwrap();
+    let blob = shared.store.join("blobs").join(&sha256[..2]).join(&sha256[2..]);
+    std::fs::set_permissions(&blob, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    let mut bytes = std::fs::read(&blob).unwrap();
+    bytes[5000] ^= 1;
+    std::fs::write(&blob, bytes).unwrap();
+    std::fs::remove_file(world.root().join(path)).unwrap();
     let json = shared.build(&world, &["--no-cache", "--offline", "--json", "--timeline", "t.svg"]).success();
+    for file in [world.root().join(path), blob.clone()] {
+        let found = selfsame_image::Digest::of(&std::fs::read(&file).unwrap()).to_string();
+        assert_eq!(found, sha256, "{}", file.display());
+    }
     let timeline = std::fs::read_to_string(world.root().join("t.svg")).unwrap();
     assert!([">bootstrap<", ">pack<", ">warm<"].iter().all(|name| timeline.contains(name)), "{timeline}");
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
