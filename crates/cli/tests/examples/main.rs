@@ -3,6 +3,7 @@
 //! Packages come from this machine's own APT sources. `SELFSAME_TEST_MIRROR=file:/somewhere` names a mirror made by
 //! `scripts/mirror.sh` instead.
 
+mod changes;
 mod oracles;
 mod plain;
 mod tags;

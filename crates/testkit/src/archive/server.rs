@@ -301,8 +301,29 @@ fn send(
     Ok(true)
 }
 
+/// Without percent escapes: apt writes `%2b` for `+`.
+fn decoded(path: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = path.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let escape = tail.get(..2).filter(|_| *first == b'%').and_then(|hex| std::str::from_utf8(hex).ok());
+        match escape.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &tail[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 /// The file for a URL path; `None` for one that would lead outside.
 fn local(root: &Path, path: &str) -> Option<PathBuf> {
+    let path = &decoded(path);
     let path = path.strip_prefix('/')?;
     let safe = path.split('/').all(|component| !matches!(component, "" | "." | ".."));
     safe.then(|| root.join(path))
