@@ -307,7 +307,7 @@ impl<'a> Builder<'a> {
         // up is only larger.
         let pulled = self.remote.map_or(0, |remote| remote.pulled().entries.pulled);
         if self.compressed.load(Ordering::Relaxed) + pulled >= TIDIED_AFTER {
-            let _ = self.store.cache_trim(blocks::LIMIT);
+            let _ = self.store.cache_trim(blocks::LIMIT, None);
         }
         Ok(files)
     }

@@ -1,9 +1,11 @@
 //! Outputs: remembered in the store by what they were made of, and put in place all or none.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File as OsFile};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use selfsame_image::Digest;
 use selfsame_image::tree::Content;
@@ -64,11 +66,60 @@ pub(crate) fn remember(store: &Store, key: Digest, files: &[File]) -> Result<(),
 
 /// The files that `key` gives, if the store has every one of them.
 pub(crate) fn find(store: &Store, key: Digest) -> Result<Option<Vec<File>>, StoreError> {
-    let Some(bytes) = store.record_get(KIND, &key)? else { return Ok(None) };
+    let Some(files) = remembered(store, &key)? else { return Ok(None) };
+    let all = files.iter().all(|file| store.contains(&file.content.digest));
+    if all {
+        store.record_touch(KIND, &key);
+    }
+    Ok(all.then_some(files))
+}
+
+/// The files that `key` gave, whether the store still has them or not.
+fn remembered(store: &Store, key: &Digest) -> Result<Option<Vec<File>>, StoreError> {
+    let Some(bytes) = store.record_get(KIND, key)? else { return Ok(None) };
     let Ok(list) = serde_json::from_slice::<Vec<Remembered>>(&bytes) else { return Ok(None) };
-    let files: Vec<File> =
-        list.into_iter().map(|item| File { name: item.name, content: item.file.into() }).collect();
-    Ok(files.iter().all(|file| store.contains(&file.content.digest)).then_some(files))
+    Ok(Some(list.into_iter().map(|item| File { name: item.name, content: item.file.into() }).collect()))
+}
+
+/// Outputs that can go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// How many builds they are of.
+    pub builds: u64,
+    /// Their length in bytes. What several builds have in common counts once, and stays as long as one of them does.
+    pub bytes: u64,
+}
+
+/// Removes the outputs that `store` keeps of builds whose outputs were neither made nor asked for since `since`; only counts
+/// them if `keep` is set. They can be made again; what lies in output directories is another copy.
+pub fn sweep(store: &Store, since: SystemTime, keep: bool) -> Result<Swept, StoreError> {
+    let (mut old, mut needed) = (Vec::new(), BTreeSet::new());
+    for key in store.record_keys(KIND)? {
+        // What cannot be read names nothing that could be removed.
+        let Some(files) = remembered(store, &key)? else { continue };
+        match store.record_used(KIND, &key)? {
+            Some(used) if used < since => old.push((key, files)),
+            _ => needed.extend(files.iter().map(|file| file.content.digest)),
+        }
+    }
+    let mut swept = Swept { builds: old.len() as u64, bytes: 0 };
+    for (key, files) in old {
+        for Content { digest, .. } in files.iter().map(|file| file.content) {
+            if needed.insert(digest)
+                && let Some(size) = store.size(&digest)
+            {
+                swept.bytes += size;
+                if !keep {
+                    store.remove(&digest)?;
+                }
+            }
+        }
+        // Last: if this is stopped on the way, the next one finds what is left.
+        if !keep {
+            store.record_remove(KIND, &key)?;
+        }
+    }
+    Ok(swept)
 }
 
 /// Puts `files` into `out`; `None` if the store does not have them all any more. All are written under other names
@@ -157,4 +208,41 @@ fn is_already(path: &Path, content: &Content) -> bool {
         Ok(Digest::of_reader(&mut file)? == (content.digest, content.size))
     };
     same().unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn outputs_go_when_no_build_asked_for_them_and_none_needs_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let file = |text: &str| {
+            store.put(text.as_bytes()).unwrap();
+            File { name: format!("{text}.iso"), content: Content::of(text.as_bytes()) }
+        };
+        let (old, new) = (Digest::of(b"old"), Digest::of(b"new"));
+        remember(&store, old, &[file("only old"), file("both")]).unwrap();
+        let between = SystemTime::now() + Duration::from_secs(60);
+        remember(&store, new, &[file("both")]).unwrap();
+        // Both are older than what is to come; asking for one makes it young.
+        assert_eq!(sweep(&store, between, true).unwrap(), Swept { builds: 2, bytes: 12 });
+        let record = dir.path().join("records").join(KIND);
+        let touched = || {
+            let hex = new.to_string();
+            let file = OsFile::open(record.join(&hex[..2]).join(&hex[2..])).unwrap();
+            file.set_times(fs::FileTimes::new().set_modified(between)).unwrap();
+        };
+        assert!(find(&store, new).unwrap().is_some());
+        touched();
+        for keep in [true, false] {
+            assert_eq!(sweep(&store, between, keep).unwrap(), Swept { builds: 1, bytes: 8 });
+        }
+        assert_eq!(sweep(&store, between, false).unwrap(), Swept::default());
+        assert!(find(&store, old).unwrap().is_none() && find(&store, new).unwrap().is_some());
+        assert!(!store.contains(&Digest::of(b"only old")) && store.contains(&Digest::of(b"both")));
+    }
 }

@@ -55,7 +55,7 @@ fn run(request: &Request<'_>, remote: &Pull<'_>) -> Result<(), BuildError> {
     let (tree, _) = warm::promised(&builder, &debs, &packages)?;
     builder.blocks().prefetch(&tree, &builder.squashfs(), &host::interrupted);
     // A cache that cannot be tidied up is only larger.
-    let _ = builder.store.cache_trim(blocks::LIMIT);
+    let _ = builder.store.cache_trim(blocks::LIMIT, None);
     Ok(())
 }
 

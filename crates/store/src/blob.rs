@@ -147,6 +147,12 @@ impl Store {
         found.is_file().then(|| found.size())
     }
 
+    /// Removes a blob, if it is there. Whoever has it open keeps its bytes; records that name it name nothing then.
+    pub fn remove(&self, digest: &Digest) -> Result<(), StoreError> {
+        let path = self.path(digest);
+        std::fs::remove_file(&path).or_else(fs::missing_is_fine).map_err(failed("remove", &path))
+    }
+
     /// The file of a blob, without a look at its bytes: for whoever hashes them anyway. `None` if there is none.
     pub fn open_unverified(&self, digest: &Digest) -> Result<Option<File>, StoreError> {
         let path = self.path(digest);

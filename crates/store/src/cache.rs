@@ -90,31 +90,33 @@ impl Store {
         self.sealed_path(Form::Cached, kind, key).is_ok_and(|path| path.is_file())
     }
 
-    /// Removes the entries of all kinds that were not used for the longest time, until at most `limit` bytes are left.
-    pub fn cache_trim(&self, limit: u64) -> Result<Trimmed, StoreError> {
-        self.trim(limit, true)
+    /// Removes the entries of all kinds that were not used for the longest time, until at most `limit` bytes are left, and
+    /// those that were not used since `since`. The time of last use is known to the hour.
+    pub fn cache_trim(&self, limit: u64, since: Option<SystemTime>) -> Result<Trimmed, StoreError> {
+        self.trim(limit, since, true)
     }
 
     /// What [`Store::cache_trim`] would do.
-    pub fn cache_excess(&self, limit: u64) -> Result<Trimmed, StoreError> {
-        self.trim(limit, false)
+    pub fn cache_excess(&self, limit: u64, since: Option<SystemTime>) -> Result<Trimmed, StoreError> {
+        self.trim(limit, since, false)
     }
 
-    fn trim(&self, limit: u64, remove: bool) -> Result<Trimmed, StoreError> {
+    fn trim(&self, limit: u64, since: Option<SystemTime>, remove: bool) -> Result<Trimmed, StoreError> {
         let mut entries = Vec::new();
         for kind in fs::sorted_names(&self.dir("cache"))? {
             self.cache_entries(&kind, &mut |path| {
                 // Gone meanwhile is as good as never there.
                 if let Ok(found) = std::fs::symlink_metadata(&path) {
-                    entries.push(((found.mtime(), found.mtime_nsec()), found.size(), path));
+                    let used = found.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+                    entries.push((used, found.size(), path));
                 }
             })?;
         }
         entries.sort();
         let mut trimmed =
             Trimmed { kept_bytes: entries.iter().map(|(_, size, _)| size).sum(), ..Trimmed::default() };
-        for (_, size, path) in entries {
-            if trimmed.kept_bytes <= limit {
+        for (used, size, path) in entries {
+            if trimmed.kept_bytes <= limit && since.is_none_or(|since| used >= since) {
                 break;
             }
             if remove {

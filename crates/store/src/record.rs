@@ -1,7 +1,9 @@
 //! Records: small immutable facts under a kind and a key. They are written to last; `sealed` has their form.
 
-use std::io::Read;
+use std::fs::{File, FileTimes};
+use std::io::{self, Read};
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use selfsame_image::digest::Digest;
 
@@ -44,6 +46,31 @@ impl Store {
             Some(payload) => Ok(Some(payload)),
             None => Err(self.damaged_record(kind, key, path, Fault::Record, Some(&file))),
         }
+    }
+
+    /// When the record was written, or marked as used by [`Store::record_touch`]; `None` if there is none.
+    pub fn record_used(&self, kind: &str, key: &Digest) -> Result<Option<SystemTime>, StoreError> {
+        let path = self.sealed_path(Form::Record, kind, key)?;
+        match std::fs::symlink_metadata(&path).and_then(|found| found.modified()) {
+            Ok(time) => Ok(Some(time)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed("look at", &path)(error)),
+        }
+    }
+
+    /// Marks the record as used now. The mark only says what to remove first, so that it may fail.
+    pub fn record_touch(&self, kind: &str, key: &Digest) {
+        if let Ok(path) = self.sealed_path(Form::Record, kind, key)
+            && let Ok(file) = File::open(path)
+        {
+            let _ = file.set_times(FileTimes::new().set_modified(SystemTime::now()));
+        }
+    }
+
+    /// Removes the record, if it is there.
+    pub fn record_remove(&self, kind: &str, key: &Digest) -> Result<(), StoreError> {
+        let path = self.sealed_path(Form::Record, kind, key)?;
+        std::fs::remove_file(&path).or_else(fs::missing_is_fine).map_err(failed("remove", &path))
     }
 
     /// Keys of all records of `kind`, sorted. The records are not looked at.

@@ -106,7 +106,7 @@ fn content_of(file: &BlobFile, at: u64, size: u64) -> Result<Content, BuildError
     Ok(Content { size, digest })
 }
 
-/// Puts a SquashFS that is an output of its own into the store; where the file system can, the bytes are shared.
+/// Puts a SquashFS that is an output of its own into the store; the kernel copies it.
 fn keep(builder: &Builder<'_>, file: &BlobFile, at: u64, content: Content) -> Result<Content, BuildError> {
     let blob = builder.store.file()?;
     let mut from = file.file();

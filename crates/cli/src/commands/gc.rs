@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
 use selfsame_build::stages::{Unused, Why, sweep};
-use selfsame_build::{blocks, host};
+use selfsame_build::{blocks, host, output};
 use selfsame_store::Store;
 use serde::Serialize;
 
@@ -18,9 +18,10 @@ use crate::ui::{Output, Present, binary_size};
 
 /// Remove what no build used for a while
 ///
-/// Removes results of stages that were not used for some time or lie there from before this machine was started, what
-/// stopped builds left, and the compressed blocks that were used longest ago, above a limit. Downloads, outputs and
-/// records stay, and so does what a running build uses. All of what goes can be made again.
+/// Removes results of stages, outputs and compressed blocks that were not used for some time, results of stages from
+/// before this machine was started, what stopped builds left, and the compressed blocks that were used longest ago, above
+/// a limit. Downloads, snapshots and records stay, and so does what a running build uses. All of what goes can be made
+/// again; images in output directories are not touched.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   selfsame store gc --dry-run      say what would go
@@ -33,7 +34,7 @@ pub struct Args {
     /// outlive the next build that compresses much
     #[arg(long, value_name = "SIZE", default_value_t = Size(blocks::LIMIT))]
     cache: Size,
-    /// Results of stages that were not used for this many days go
+    /// Results of stages, outputs and compressed blocks that were not used for this many days go
     #[arg(long, value_name = "DAYS", default_value_t = 30)]
     older_than: u32,
     /// Remove nothing; say what would go
@@ -78,6 +79,9 @@ struct Report {
     dry_run: bool,
     /// Directories and files of `work/`.
     removed: Vec<Removed>,
+    /// Builds whose outputs were removed.
+    builds: u64,
+    output_bytes: u64,
     /// Compressed blocks.
     blocks: u64,
     block_bytes: u64,
@@ -96,10 +100,15 @@ impl Present for Report {
         for Removed { path, bytes, why } in &self.removed {
             writeln!(to, "{:>10}  {}: {why}", binary_size(*bytes), path.display())?;
         }
+        if self.builds > 0 {
+            writeln!(to, "{:>10}  outputs of {} builds", binary_size(self.output_bytes), self.builds)?;
+        }
         if self.blocks > 0 {
             writeln!(to, "{:>10}  {} compressed blocks", binary_size(self.block_bytes), self.blocks)?;
         }
-        let all = self.block_bytes + self.removed.iter().map(|removed| removed.bytes).sum::<u64>();
+        let all = self.output_bytes
+            + self.block_bytes
+            + self.removed.iter().map(|removed| removed.bytes).sum::<u64>();
         let verb = if self.dry_run { "would be removed" } else { "removed" };
         writeln!(to, "{:>10}  {verb} in all", binary_size(all))
     }
@@ -129,7 +138,13 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
             if host::interrupted() { Failure::interrupted() } else { Failure::environment(error) }
         })?;
         let Size(limit) = args.cache;
-        let blocks = if args.dry_run { store.cache_excess(limit) } else { store.cache_trim(limit) }?;
+        let since = SystemTime::now().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH);
+        let outputs = output::sweep(&store, since, args.dry_run)?;
+        (report.builds, report.output_bytes) = (outputs.builds, outputs.bytes);
+        let blocks = match args.dry_run {
+            true => store.cache_excess(limit, Some(since)),
+            false => store.cache_trim(limit, Some(since)),
+        }?;
         (report.blocks, report.block_bytes) = (blocks.removed, blocks.removed_bytes);
     }
     cx.ui.result(args.output, &report)?;
@@ -153,13 +168,21 @@ mod tests {
     #[test]
     fn the_text_says_what_went_and_how_much_it_was() {
         let removed = Removed { path: "s/work/install-1".into(), bytes: 3 << 20, why: "not used for long" };
-        let report = Report { dry_run: true, removed: vec![removed], blocks: 2, block_bytes: 1 << 20 };
+        let report = Report {
+            dry_run: true,
+            removed: vec![removed],
+            builds: 3,
+            output_bytes: 5 << 20,
+            blocks: 2,
+            block_bytes: 1 << 20,
+        };
         let mut text = Vec::new();
         report.text(&mut text).unwrap();
         insta::assert_snapshot!(String::from_utf8(text).unwrap(), @r"
            3.0 MiB  s/work/install-1: not used for long
+           5.0 MiB  outputs of 3 builds
            1.0 MiB  2 compressed blocks
-           4.0 MiB  would be removed in all
+           9.0 MiB  would be removed in all
         ");
     }
 }

@@ -92,7 +92,8 @@ pub fn write(iso: &Iso<'_>, contents: &dyn Contents, out: &mut impl Write) -> Re
 /// Where the bytes of the file at `path` will lie, so that they can be written there before [`write_around`] is called.
 ///
 /// It depends on all names, and on the contents of files whose paths come before in byte order. The contents of this
-/// file and of those behind it may still be any, as long as each is another one and none is empty.
+/// file and of those behind it may still be any, as long as each is another one and none is empty. Files above 4 GiB have
+/// several directory records, which can make a directory longer; [`write_around`] refuses it then.
 pub fn place(iso: &Iso<'_>, path: &[u8]) -> Result<u64, WriteError> {
     let (plan, marks) = measure(iso, LARGEST_SECTION)?;
     Ok(marks.file(index(&plan, path)?))

@@ -87,11 +87,15 @@ fn the_entries_that_were_not_used_for_longest_go_first() {
     // The oldest is used and thereby the youngest.
     store.cache_get(KIND, &keys[3]).unwrap().unwrap();
     let size = fs::metadata(entry(dir.path(), &keys[0])).unwrap().len();
-    let excess = store.cache_excess(2 * size).unwrap();
-    let trimmed = store.cache_trim(2 * size).unwrap();
+    let excess = store.cache_excess(2 * size, None).unwrap();
+    let trimmed = store.cache_trim(2 * size, None).unwrap();
     assert_eq!(excess, trimmed);
     assert_eq!(trimmed, Trimmed { removed: 2, removed_bytes: 2 * size, kept_bytes: 2 * size });
     let left: Vec<bool> = keys.iter().map(|key| store.cache_contains(KIND, key)).collect();
     assert_eq!(left, [true, false, false, true]);
-    assert_eq!(store.cache_trim(u64::MAX).unwrap().removed, 0);
+    assert_eq!(store.cache_trim(u64::MAX, None).unwrap().removed, 0);
+    // Age counts for itself: the first is two hours old, the last was used just now.
+    let hour = Some(now - Duration::from_secs(3600));
+    assert_eq!(store.cache_trim(u64::MAX, hour).unwrap().removed, 1);
+    assert!(!store.cache_contains(KIND, &keys[0]) && store.cache_contains(KIND, &keys[3]));
 }
