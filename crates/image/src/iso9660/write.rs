@@ -99,11 +99,11 @@ pub fn place(iso: &Iso<'_>, path: &[u8]) -> Result<u64, WriteError> {
     Ok(marks.file(index(&plan, path)?))
 }
 
-/// As [`write`], but the bytes of the file at `path` lie at byte `at` of `out` already; `at` came from [`place`], and the
+/// As [`write()`], but the bytes of the file at `path` lie at byte `at` of `out` already; `at` came from [`place`], and the
 /// image begins at byte 0 of `out`.
 ///
 /// # Errors
-/// As [`write`], and [`WriteError::Elsewhere`] before anything is written.
+/// As [`write()`], and [`WriteError::Elsewhere`] before anything is written.
 pub fn write_around<W: Write + Seek>(
     iso: &Iso<'_>,
     contents: &dyn Contents,
