@@ -46,7 +46,7 @@ impl Plan {
 fn phrase(reason: &Reason) -> String {
     match reason {
         Reason::NeverBuilt => "never built in this store".into(),
-        Reason::Gone => "its result is not in the store, or another version of selfsame made it".into(),
+        Reason::Gone => "no result of this version is in the store".into(),
         Reason::Missing { packages: 1, bytes } => {
             format!("1 package ({}) is not in the store", binary_size(*bytes))
         }
@@ -116,9 +116,9 @@ mod tests {
         bootstrap  kept
         install    runs: package nano added, package vim removed, package ed changed and 2 more
         settings   runs: never built in this store
-        install    runs: 2 of 3 groups are kept, its result is not in the store
+        install    runs: 2 of 3 groups are kept, no result of this version is in the store
         customise  runs: hook a\u{1b} b changed, order of its inputs changed
-        finalise   runs: its result is not in the store
+        finalise   runs: no result of this version is in the store
         initramfs  may run: depends on what the stages before leave
         ");
         assert_eq!(

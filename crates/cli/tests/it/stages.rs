@@ -186,7 +186,7 @@ fn what_was_not_used_is_removed_and_the_next_build_makes_it_again() {
     assert!(removed[0].contains("/work/bootstrap-") && removed[0].ends_with(": not used for long"));
     assert_eq!(std::fs::read_dir(world.root().join("store/work")).unwrap().count(), 0);
     let run = world.run(["build", "r", "--store", "store", "--plan"]).success();
-    assert!(run.contains("\nbootstrap  runs: its result is not in the store\n"), "{run}");
+    assert!(run.contains("\nbootstrap  runs: no result of this version is in the store\n"), "{run}");
     let message = world.run(["store", "gc", "--cache", "1.5GB"]).failure(2);
     assert!(message.contains("expected a whole number of bytes"), "{message}");
 }
