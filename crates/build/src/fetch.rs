@@ -62,10 +62,20 @@ pub(crate) fn packages(
             content: package.file.into(),
         })
         .collect();
+    bring(&missing, store, source, observer)
+}
+
+/// Brings all of `missing` into the store.
+pub(crate) fn bring(
+    missing: &[Wanted],
+    store: &Store,
+    source: &dyn Source,
+    observer: &dyn Observer,
+) -> Result<(), FetchError> {
     if missing.is_empty() {
         return Ok(());
     }
     let amount = missing.iter().map(|wanted| wanted.content.size).sum();
     observer.on(Event::Total { stage: Stage::Fetch, amount });
-    source.fetch(&missing, store, observer)
+    source.fetch(missing, store, observer)
 }

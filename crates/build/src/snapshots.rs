@@ -79,40 +79,46 @@ impl Kept {
         Self { evidence: evidence.collect(), spec, snapshot }
     }
 
-    /// The key of the record: what was asked for, and the digests of the files. Taking the same state again changes
-    /// nothing but its time and evidence.
+    /// The key of the record: what was asked for, whose signatures count, and the digests of the signed files.
     fn key(&self) -> Digest {
         let Self { spec, snapshot, .. } = self;
-        let mut text = format!(
-            "{} {}\n{:?} {:?}\n",
-            snapshot.archive, snapshot.serial, spec.components, spec.architectures
-        );
+        let spec = serde_json::to_string(spec).expect("names and numbers are always JSON");
+        let mut text = format!("{} {}\n{spec}\n", snapshot.archive, snapshot.serial);
         for suite in &snapshot.suites {
             text += &format!("{} {}\n", suite.suite, suite.in_release.digest);
         }
         Digest::of(text.as_bytes())
     }
 
-    /// Keeps it; its blobs are in the store already. One that is kept stays as it is: what was known first counts.
-    pub fn keep(&self, store: &Store) -> Result<(), StoreError> {
-        if store.record_get(KIND, &self.key())?.is_some() {
-            return Ok(());
+    /// Keeps it; its blobs are in the store already. Of one that is kept the time and the novelty stay, which say when it
+    /// was new; a larger number of mirrors that agree takes the place of a smaller one.
+    pub fn keep(&self, store: &Store) -> Result<(), KeptError> {
+        let key = self.key();
+        let mut kept = Self::read(store, &key)?.unwrap_or_else(|| self.clone());
+        for (old, new) in kept.evidence.iter_mut().zip(&self.evidence) {
+            if new.agreeing > old.agreeing {
+                *old = KeptEvidence { novelty: old.novelty.clone(), ..new.clone() };
+            }
         }
-        let bytes = serde_json::to_vec(self).expect("names and numbers are always JSON");
-        store.record_put(KIND, &self.key(), &bytes)
+        let bytes = serde_json::to_vec(&kept).expect("names and numbers are always JSON");
+        Ok(store.record_put(KIND, &key, &bytes)?)
+    }
+
+    fn read(store: &Store, key: &Digest) -> Result<Option<Self>, KeptError> {
+        let Some(bytes) = store.record_get(KIND, key)? else { return Ok(None) };
+        let unreadable = |error: serde_json::Error| KeptError::Unreadable {
+            kind: KIND,
+            key: *key,
+            problem: error.to_string(),
+        };
+        serde_json::from_slice(&bytes).map(Some).map_err(unreadable)
     }
 
     /// All that `store` keeps, by archive and serial.
     pub fn all(store: &Store) -> Result<Vec<Self>, KeptError> {
         let mut all = Vec::new();
         for key in store.record_keys(KIND)? {
-            let Some(bytes) = store.record_get(KIND, &key)? else { continue };
-            let kept: Self = serde_json::from_slice(&bytes).map_err(|error| KeptError::Unreadable {
-                kind: KIND,
-                key,
-                problem: error.to_string(),
-            })?;
-            all.push(kept);
+            all.extend(Self::read(store, &key)?);
         }
         let name = |kept: &Self| (kept.snapshot.archive.clone(), kept.snapshot.serial.clone(), kept.key());
         all.sort_by_key(name);

@@ -8,15 +8,15 @@ mod export;
 use std::collections::{BTreeMap, BTreeSet};
 
 use selfsame_apt::fetch::{Failure, FetchError, Reason};
-use selfsame_apt::packages::{UnpackError, unpack};
+use selfsame_apt::packages::unpack;
 use selfsame_apt::release::Release;
 use selfsame_apt::snapshot::accept;
 use selfsame_apt::sources::{self, SourceId, SourcesError};
 use selfsame_image::tree::Content;
 use selfsame_store::{Store, StoreError};
 
-use crate::event::{Event, Observer, Stage};
-use crate::fetch::{Source, Wanted};
+use crate::event::Observer;
+use crate::fetch::{self, Source, Wanted};
 use crate::lock::{ArchiveState, Lock, Request as Asked, SuiteState};
 use crate::recipe::Recipe;
 use crate::resolve::archives::{date, packed, wanted_index};
@@ -68,16 +68,6 @@ pub enum TagError {
         /// The index.
         path: String,
     },
-    /// A `Sources` index is not what is signed.
-    #[error("archive {archive}: index {path}")]
-    Unpack {
-        /// The archive.
-        archive: String,
-        /// The index.
-        path: String,
-        /// Why not.
-        source: UnpackError,
-    },
     /// A `Sources` index cannot be used.
     #[error("archive {archive}: index {path}")]
     Sources {
@@ -120,7 +110,7 @@ pub fn collect(request: &Request<'_>) -> Result<Tag, TagError> {
     for package in &request.lock.packages {
         tag.files.insert(format!("{}/{}", package.archive, package.path), package.file.into());
     }
-    crate::fetch::packages(request.lock, |_| true, request.store, request.source, request.observer)?;
+    fetch::packages(request.lock, |_| true, request.store, request.source, request.observer)?;
     Ok(tag)
 }
 
@@ -207,8 +197,11 @@ impl Part<'_> {
         for (path, content, plain) in indexes {
             let bytes = self.request.store.read(&content.digest)?.unwrap_or_default();
             let text = unpack(&bytes, content, plain.as_ref());
-            let text =
-                text.map_err(|source| TagError::Unpack { archive: archive(), path: path.clone(), source })?;
+            let text = text.map_err(|source| ArchiveError::Unpack {
+                archive: archive(),
+                path: path.clone(),
+                source,
+            })?;
             let found = sources::find(&text, &missing).map_err(|source| TagError::Sources {
                 archive: archive(),
                 path: path.clone(),
@@ -236,12 +229,7 @@ impl Part<'_> {
         let Request { store, source, observer, .. } = *self.request;
         let missing = |one: &&Wanted| !matches!(store.open_verified(&one.content.digest), Ok(Some(_)));
         let missing: Vec<_> = wanted.iter().filter(missing).cloned().collect();
-        if missing.is_empty() {
-            return Ok(());
-        }
-        let amount = missing.iter().map(|one| one.content.size).sum();
-        observer.on(Event::Total { stage: Stage::Fetch, amount });
-        Ok(source.fetch(&missing, store, observer)?)
+        Ok(fetch::bring(&missing, store, source, observer)?)
     }
 }
 

@@ -48,8 +48,9 @@ impl Transport for Online<'_> {
         let fetched = self.fetcher.fetch_all(store, &all, self.mirrors, self.progress);
         fetched.map(drop).map_err(|error| {
             if let FetchError::Incomplete { failures, .. } = &error
-                && let Some(file) =
-                    failures.iter().find(|file| file.tried.iter().all(|tried| replaced(&tried.reason)))
+                && let Some(file) = failures.iter().find(|file| {
+                    !file.tried.is_empty() && file.tried.iter().all(|tried| replaced(&tried.reason))
+                })
             {
                 return TransportError::Missing { path: file.path.clone() };
             }

@@ -150,8 +150,13 @@ fn one_stale_mirror_of_three_is_named_and_the_newest_state_taken() {
     assert!(text.contains("/m1 has the one of 20260114T120000Z"), "{text}");
     let message = world.refused(4, &["--agreeing", "3"]);
     assert!(message.contains("2 of 3 needed sources have trixie of 20260115T115900Z"), "{message}");
-    let verified = world.world.run(["snapshot", "verify", "--store", "s"]).success();
-    assert!(verified.contains(": signed, fresh, coexisted (2 of 3 mirrors)"), "{verified}");
+    let verify = || world.world.run(["snapshot", "verify", "--store", "s"]).success();
+    assert!(verify().contains(": signed, fresh, coexisted (2 of 3 mirrors)"), "{}", verify());
+    // Known again is not newer; more mirrors than before count.
+    world.put(1, NOW - 60, "1.1");
+    world.create(&[]);
+    assert!(verify().contains(": signed, fresh, coexisted (3 of 3 mirrors)"), "{}", verify());
+    assert_eq!(world.list().lines().count(), 1);
 }
 
 #[test]

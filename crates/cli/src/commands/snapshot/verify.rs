@@ -105,7 +105,7 @@ fn verified(kept: &Kept, keys: &Keyring, now: i64) -> Verified {
     let suites = snapshot.suites.iter().zip(&kept.evidence).map(|(suite, evidence)| {
         let all = [
             (true, "signed"),
-            (evidence.novelty != "first", "monotonic"),
+            (evidence.novelty == "newer", "monotonic"),
             (evidence.agreeing > 1, "fresh"),
             (true, "coexisted"),
         ];
