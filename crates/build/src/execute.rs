@@ -150,7 +150,7 @@ pub fn build(request: &Request<'_>) -> Result<Built, BuildError> {
     run(request).map_err(|error| match error {
         _ if crate::host::interrupted() => BuildError::Interrupted,
         error if room::is_cause(&error) => {
-            let (missing, free) = room::missing(request.store, request.lock);
+            let (missing, free) = room::missing(request);
             BuildError::Room {
                 store: request.store.root().to_owned(),
                 missing,

@@ -2,31 +2,57 @@
 
 use std::error::Error;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
-use selfsame_store::Store;
-
-use crate::execute::BuildError;
-use crate::lock::Lock;
+use crate::execute::{BuildError, Builder, Request};
+use crate::lock::Package;
+use crate::recipe::Output;
 use crate::sandbox::Status;
 use crate::stages::JobError;
 
-/// What a build takes at its height for each byte of its packages, everything counted that lies in the store: plain
-/// packages, layers, blocks, parts and images. Measured: 17 for `examples/tiny`, 11 for `examples/live`.
-const TIMES_PACKAGES: u64 = 20;
-/// Programs in the sandbox are ended before less than this is left.
-const KEPT_FREE: u64 = 256 << 20;
+/// What a byte of a package takes in the store while a build runs, in tenths: unpacked, to be installed.
+/// These and the next ones are measured with `examples/tiny` and `examples/live`, and rounded up.
+const PLAIN: u64 = 40;
+/// As a part of a layer.
+const LAYER: u64 = 40;
+/// As compressed blocks, and again as a part of a compressed image.
+const COMPRESSED: u64 = 13;
+/// As a part of a plain image.
+const TAR: u64 = 50;
+/// The least that is said to be missing: something did not fit, whatever the guess says.
+const LEAST: u64 = 64 << 20;
 
-/// What is missing to build what `lock` says in `store`, and what is free there now: bytes, the first one a guess that
-/// counts what is built already as if it were still to come.
-pub(crate) fn missing(store: &Store, lock: &Lock) -> (u64, u64) {
-    let packages: u64 = lock.packages.iter().map(|package| package.file.size).sum();
-    let there = lock.packages.iter().filter_map(|package| store.size(&package.file.sha256)).sum();
-    let needed = packages.saturating_mul(TIMES_PACKAGES).saturating_add(KEPT_FREE);
-    let free =
-        rustix::fs::statvfs(store.root()).map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
-    let missing = needed.saturating_sub(there).saturating_sub(free);
-    // It did not fit, whatever the guess says.
-    (missing.max(64 << 20), free)
+/// What is missing to build what `request` says, and what is free in its store now: bytes, the first one a guess that goes
+/// by the lengths of the packages and by what is done already.
+pub(crate) fn missing(request: &Request<'_>) -> (u64, u64) {
+    let needed = Builder::new(request).and_then(|builder| still_needed(&builder, request.out)).unwrap_or(0);
+    let free = rustix::fs::statvfs(request.store.root())
+        .map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+    (needed.saturating_sub(free).max(LEAST), free)
+}
+
+/// What the rest of a build takes at its height.
+fn still_needed(builder: &Builder<'_>, out: &Path) -> Result<u64, BuildError> {
+    let length = |packages: &[&Package]| packages.iter().map(|package| package.file.size).sum::<u64>();
+    let (all, to_unpack) = (builder.installed()?, builder.to_unpack()?.concat());
+    let lacks = |package: &&Package| builder.store.size(&package.file.sha256).is_none();
+    let to_fetch: Vec<&Package> = builder.lock.packages.iter().filter(lacks).collect();
+    let image = builder.plan.outputs.iter().map(|(output, _)| match output {
+        Output::Squashfs | Output::Iso => COMPRESSED,
+        Output::Tar => TAR,
+    });
+    let image = image.sum::<u64>();
+    // An output is copied to where it is wanted, which may be the same disk.
+    let copies = if same_disk(builder.store.root(), out) { 2 } else { 1 };
+    let tenths = length(&to_unpack) * (PLAIN + LAYER) + length(&all) * (COMPRESSED + copies * image);
+    Ok(length(&to_fetch) + tenths / 10)
+}
+
+fn same_disk(store: &Path, out: &Path) -> bool {
+    let disk = |path: &Path| std::fs::metadata(path).map(|meta| meta.dev()).ok();
+    // A directory that is not there yet will be made in the first one above it that is.
+    disk(store) == out.ancestors().find_map(disk)
 }
 
 /// Whether `error` comes of a disk of the store without room. Outputs may lie on another one.

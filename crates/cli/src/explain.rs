@@ -240,6 +240,11 @@ fn causes<'a>(
     std::iter::successors(Some(error), |error| error.source())
 }
 
+/// `error` and everything that caused it, in a line.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    causes(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
 impl From<BuildError> for Failure {
     fn from(error: BuildError) -> Self {
         if disk_is_full(&error) {

@@ -15,6 +15,7 @@ use selfsame_build::resolve::ArchiveError;
 use selfsame_store::Store;
 
 use crate::commands::build::Reach;
+use crate::explain::chain;
 use crate::failure::Failure;
 use crate::settings::Settings;
 
@@ -51,25 +52,15 @@ impl<'a> Mirrors<'a> {
                 .iter()
                 .filter(|mirror| mirror.archive == *name)
                 .map(|mirror| mirror.url.as_str());
-            let mut mirrors: Vec<Mirror> =
+            let tagged: Vec<Mirror> =
                 reach.tag.iter().map(|tag| tagged(tag, name)).collect::<Result<_, _>>()?;
-            for url in given.chain(archive.mirrors.iter().map(String::as_str)) {
-                let found = if url == "auto" {
-                    auto(&archive.suites)?
-                } else {
-                    let parsed = Mirror::parse(url);
-                    vec![parsed.map_err(|error| {
-                        Failure::input(error).context(format!("mirror of archive {name}"))
-                    })?]
-                };
-                mirrors.extend(found);
-            }
-            let mut unique: Vec<Mirror> = Vec::new();
-            mirrors.into_iter().for_each(|mirror| {
+            let urls = given.chain(archive.mirrors.iter().map(String::as_str));
+            let mut unique = tagged;
+            for mirror in mirrors(name, &archive.suites, urls)? {
                 if !unique.contains(&mirror) {
                     unique.push(mirror);
                 }
-            });
+            }
             by_archive.insert(name.clone(), unique);
         }
         let fetcher = Fetcher::new(config(settings, reach.offline)).map_err(Failure::environment)?;
@@ -97,6 +88,30 @@ impl<'a> Mirrors<'a> {
     fn of(&self, archive: &str) -> &[Mirror] {
         self.by_archive.get(archive).map_or(&[], Vec::as_slice)
     }
+}
+
+/// The mirrors of archive `name` at `urls`, each once; `auto` stands for the machine's own that have all of `suites`.
+pub fn mirrors<'u>(
+    name: &str,
+    suites: &[String],
+    urls: impl IntoIterator<Item = &'u str>,
+) -> Result<Vec<Mirror>, Failure> {
+    let mut all: Vec<Mirror> = Vec::new();
+    for url in urls {
+        let found = match url {
+            "auto" => auto(suites)?,
+            url => vec![
+                Mirror::parse(url)
+                    .map_err(|error| Failure::input(error).context(format!("mirror of archive {name}")))?,
+            ],
+        };
+        for mirror in found {
+            if !all.contains(&mirror) {
+                all.push(mirror);
+            }
+        }
+    }
+    Ok(all)
 }
 
 /// The part of `archive` in a tag.
@@ -199,12 +214,7 @@ impl Source for Mirrors<'_> {
             match checked.and_then(|bytes| verify(&bytes).map(|()| bytes)) {
                 Ok(bytes) => return Ok(bytes),
                 Err(error) => {
-                    let mut text = format!("mirror {mirror}: {error}");
-                    let mut cause = std::error::Error::source(&error);
-                    while let Some(error) = cause {
-                        text += &format!(": {error}");
-                        cause = error.source();
-                    }
+                    let text = format!("mirror {mirror}: {}", chain(&error));
                     observer.on(Event::Warning { warning: Warning::Mirror(text) });
                     last = error;
                 }

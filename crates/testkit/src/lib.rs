@@ -8,9 +8,11 @@ pub mod environment;
 pub mod leaks;
 pub mod oracle;
 pub mod readme;
+pub mod service;
 pub mod vm;
 
 pub use environment::{Run, TestEnvironment};
 pub use oracle::{is_root, may_skip, oracle, oracle_text, which};
+pub use service::Service;
 pub use tempfile;
 pub use vm::Vm;

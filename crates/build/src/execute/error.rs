@@ -104,7 +104,7 @@ pub enum BuildError {
     Room {
         /// Where the store is.
         store: PathBuf,
-        /// Bytes that are missing, estimated from the sizes of the packages.
+        /// Bytes that are missing, estimated from the sizes of the packages and from what is built already.
         missing: u64,
         /// Bytes that are free now that what was unfinished is removed.
         free: u64,

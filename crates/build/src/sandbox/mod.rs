@@ -83,12 +83,13 @@ pub struct Limits {
     pub file_size: Option<u64>,
     /// Bytes of memory each of `/tmp`, `/run` and `/dev/shm` may take.
     pub scratch: u64,
-    /// The job is ended when the file system of [`Root`] has fewer bytes free.
-    pub keep_free: u64,
+    /// The job is ended when the file system of [`Root`] has fewer bytes free; `None` is 256 MiB, or a 32nd of a disk on
+    /// which that is less.
+    pub keep_free: Option<u64>,
 }
 
 impl Default for Limits {
-    /// Two hours, 256 MiB of output, 4096 processes, 4 GiB of scratch space, 256 MiB of disk kept free.
+    /// Two hours, 256 MiB of output, 4096 processes, 4 GiB of scratch space, some of the disk kept free.
     fn default() -> Self {
         Self {
             time: Duration::from_secs(2 * 60 * 60),
@@ -97,8 +98,16 @@ impl Default for Limits {
             address_space: None,
             file_size: None,
             scratch: 4 << 30,
-            keep_free: 256 << 20,
+            keep_free: None,
         }
+    }
+}
+
+impl Limits {
+    /// How many bytes of `disk` are kept free.
+    fn keep_free(&self, disk: &rustix::fs::StatVfs) -> u64 {
+        let part = disk.f_blocks.saturating_mul(disk.f_frsize) / 32;
+        self.keep_free.unwrap_or(part.min(256 << 20))
     }
 }
 

@@ -219,7 +219,7 @@ fn space_limits(world: &World) {
     job.limits.file_size = Some(4 << 20);
     assert_eq!(world.try_run(&job).unwrap().ok(), "1\n1\n153\n");
     let mut job = world.script(&layer, "sleep 987654");
-    job.limits.keep_free = u64::MAX;
+    job.limits.keep_free = Some(u64::MAX);
     assert_eq!(world.try_run(&job).unwrap().exit.status, Status::Disk);
 }
 

@@ -113,7 +113,7 @@ impl World {
         };
         let mut job = Job::new(root, ["/bin/sh", "-c", script]);
         job.env = vec![("PATH".into(), "/bin".into())];
-        job.limits.keep_free = 0;
+        job.limits.keep_free = Some(0);
         job
     }
 

@@ -1,15 +1,14 @@
-//! A change of `examples/live` that costs what it touches, and the same bytes as a build from nothing.
+//! A change of `examples/live` that costs what it touches, and the same bytes as a build from nothing but a tag.
 
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use selfsame_build::lock::Lock;
 use selfsame_image::Digest;
 use selfsame_testkit::readme::workspace;
 use selfsame_testkit::{TestEnvironment, leaks, oracle_text};
 
-use super::{LIVE, store};
+use super::{LIVE, store, tags};
 
 /// The example with another `/etc/issue`, and the SquashFS as an output of its own beside the ISO.
 fn recipe(dir: &Path) -> PathBuf {
@@ -27,12 +26,13 @@ fn recipe(dir: &Path) -> PathBuf {
 }
 
 /// Builds it in `store` without a mirror; digests and names of its images.
-fn build(dir: &Path, recipe: &Path, store: &Path, out: &str) -> Vec<(String, PathBuf)> {
+fn build(dir: &Path, recipe: &Path, store: &Path, out: &str, tag: Option<&Path>) -> Vec<(String, PathBuf)> {
     let mut world = TestEnvironment::new(env!("CARGO_BIN_EXE_selfsame"));
     world.set("SELFSAME_STORE", store.to_string_lossy());
     let out = dir.join(out);
-    let words =
-        ["build".as_ref(), recipe.as_os_str(), "--out".as_ref(), out.as_os_str(), "--offline".as_ref()];
+    let mut words =
+        vec!["build".as_ref(), recipe.as_os_str(), "--out".as_ref(), out.as_os_str(), "--offline".as_ref()];
+    words.extend(tag.iter().flat_map(|tag| ["--tag".as_ref(), tag.as_os_str()]));
     let built = world.run(words).success();
     leaks::assert_none_below(world.root());
     let file = |line: &str| {
@@ -45,19 +45,17 @@ fn build(dir: &Path, recipe: &Path, store: &Path, out: &str) -> Vec<(String, Pat
 }
 
 #[test]
-fn a_changed_file_of_the_overlay_gives_the_bytes_of_a_build_from_nothing() {
-    let _ = &*LIVE;
+fn a_changed_file_of_the_overlay_gives_the_bytes_of_a_build_from_nothing_but_a_tag() {
+    let from_mirror = &*LIVE;
     let dir = tempfile::tempdir().unwrap();
     let recipe = recipe(dir.path());
-    let warm = build(dir.path(), &recipe, store().root(), "warm");
-    let empty = dir.path().join("empty");
-    let (from, to) = (store(), selfsame_store::Store::open(&empty).unwrap());
-    let lock = fs::read_to_string(recipe.join("selfsame.lock")).unwrap().parse::<Lock>().unwrap();
-    for package in lock.packages {
-        to.put(&from.read(&package.file.sha256).unwrap().unwrap()).unwrap();
-    }
-    drop(to);
-    assert_eq!(build(dir.path(), &recipe, &empty, "cold"), warm);
+    let warm = build(dir.path(), &recipe, store().root(), "warm", None);
+    let (tag, empty) = (tags::tag(dir.path()), dir.path().join("empty"));
+    assert_eq!(build(dir.path(), &recipe, &empty, "cold", Some(&tag)), warm);
+    // What the tag gave is what README promises and a mirror gave.
+    let live = build(dir.path(), &workspace().join("examples/live"), &empty, "live", Some(&tag));
+    let iso = from_mirror.iter().find(|(path, _)| path.extension().is_some_and(|ending| ending == "iso"));
+    assert!(live.contains(&(iso.unwrap().1.clone(), "live.iso".into())), "{live:?}");
 
     // The SquashFS in the image is the one beside it.
     let open = |name: &str| fs::File::open(dir.path().join("cold").join(name)).unwrap();

@@ -1,12 +1,13 @@
-//! A tag of `examples/live`, as stock programs see it: Debian's own keys, and what the whole archive would give them.
+//! A tag of `examples/live`, served, as stock programs see it: Debian's own keys, and what the whole archive would give
+//! them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use selfsame_testkit::archive::serve;
+use selfsame_build::lock::Lock;
 use selfsame_testkit::readme::workspace;
-use selfsame_testkit::{TestEnvironment, is_root, may_skip, oracle, oracle_text};
+use selfsame_testkit::{Service, TestEnvironment, is_root, may_skip, oracle, oracle_text};
 
 use super::{LIVE, store};
 
@@ -14,7 +15,7 @@ use super::{LIVE, store};
 const SETS: usize = 10;
 
 /// Writes the tag below `dir`.
-fn tag(dir: &Path) -> PathBuf {
+pub(crate) fn tag(dir: &Path) -> PathBuf {
     // Its packages are in the store.
     let _ = &*LIVE;
     let tag = dir.join("tag");
@@ -28,6 +29,18 @@ fn tag(dir: &Path) -> PathBuf {
     }
     world.run(&arguments).success();
     tag
+}
+
+/// Serves a tag with the program: the address of its archive, as long as the service runs.
+fn serve(tag: &Path) -> (Service, String) {
+    let world = TestEnvironment::new(env!("CARGO_BIN_EXE_selfsame"));
+    let words = ["snapshot", "serve", "--listen", "127.0.0.1:0", "--offline", "--store", "store", "--tag"];
+    let mut command = world.command(words.map(std::ffi::OsStr::new).into_iter().chain([tag.as_os_str()]));
+    command.stderr(Stdio::null());
+    let service = Service::start(command);
+    let lock = fs::read_to_string(tag.join("selfsame.lock")).unwrap().parse::<Lock>().unwrap();
+    let url = format!("{}/debian/{}", service.url(), lock.archives[0].serial);
+    (service, url)
 }
 
 /// An apt that has nothing installed and knows one archive.
@@ -94,8 +107,8 @@ fn apt_chooses_from_a_tag_what_it_chooses_from_the_archive() {
     };
     let dir = tempfile::tempdir().unwrap();
     let tag = tag(dir.path());
-    let server = serve(&tag);
-    let part = Apt::new(dir.path().join("part"), &format!("{}/debian", server.url()));
+    let (_service, url) = serve(&tag);
+    let part = Apt::new(dir.path().join("part"), &url);
     let whole = Apt::new(dir.path().join("whole"), &mirror);
     let (Some(()), Some(())) = (part.update(), whole.update()) else { return };
     let listing = oracle_text(&mut part.command(&["indextargets", "--format", "$(FILENAME)"])).unwrap();
@@ -132,8 +145,7 @@ fn debootstrap_and_mmdebstrap_install_from_a_tag() {
     }
     let dir = tempfile::tempdir().unwrap();
     let tag = tag(dir.path());
-    let server = serve(&tag);
-    let url = format!("{}/debian", server.url());
+    let (_service, url) = serve(&tag);
     let root = dir.path().join("mmdebstrap");
     let mut command = Command::new("mmdebstrap");
     // The image is merged from the start; by itself apt would take the package that merges, which is not in the tag.

@@ -7,7 +7,7 @@ use selfsame_testkit::readme::workspace;
 use crate::world;
 
 /// Every command, in the order of the page.
-const COMMANDS: [&[&str]; 18] = [
+const COMMANDS: [&[&str]; 19] = [
     &[],
     &["init"],
     &["lock"],
@@ -26,6 +26,7 @@ const COMMANDS: [&[&str]; 18] = [
     &["snapshot", "list"],
     &["snapshot", "verify"],
     &["snapshot", "tag"],
+    &["snapshot", "serve"],
 ];
 
 #[test]

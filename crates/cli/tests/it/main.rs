@@ -12,6 +12,7 @@ mod help;
 mod init;
 mod inspect;
 mod remote;
+mod serve;
 mod shell;
 mod snapshot;
 mod stages;

@@ -13,13 +13,13 @@ use crate::world;
 const DAY: i64 = 86_400;
 
 /// A world with a recipe `r` for the mirrors `m1`, `m2`, ... of one suite.
-struct World {
-    world: TestEnvironment,
+pub(crate) struct World {
+    pub(crate) world: TestEnvironment,
     key: Key,
 }
 
 impl World {
-    fn new(mirrors: usize) -> Self {
+    pub(crate) fn new(mirrors: usize) -> Self {
         let (world, key) = (world(), Key::new("archive"));
         let url = |number: usize| format!("\"file:{}/m{number}\"", world.root().display());
         let urls: Vec<_> = (1..=mirrors).map(url).collect();
@@ -36,7 +36,7 @@ impl World {
     }
 
     /// Puts a state of `date`, with a package of this version, on a mirror.
-    fn put(&self, mirror: usize, date: i64, version: &str) {
+    pub(crate) fn put(&self, mirror: usize, date: i64, version: &str) {
         self.put_with(mirror, version, |suite| suite.date = Some(date));
     }
 
@@ -48,7 +48,7 @@ impl World {
         Archive { suites: vec![suite] }.write(&root);
     }
 
-    fn create(&self, more: &[&str]) -> String {
+    pub(crate) fn create(&self, more: &[&str]) -> String {
         self.world.run(self.words(more)).success()
     }
 
@@ -116,7 +116,7 @@ fn a_snapshot_is_taken_listed_and_verified_when_the_mirror_is_gone() {
     verify(&[]).success();
 }
 
-fn blobs(dir: &Path) -> Vec<std::path::PathBuf> {
+pub(crate) fn blobs(dir: &Path) -> Vec<std::path::PathBuf> {
     let outer = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
     let inner = outer.filter(|path| path.is_dir()).flat_map(|path| fs::read_dir(path).unwrap());
     let mut all: Vec<_> = inner.map(|entry| entry.unwrap().path()).collect();

@@ -2,6 +2,7 @@
 
 mod create;
 mod list;
+mod serve;
 mod tag;
 mod verify;
 
@@ -24,6 +25,7 @@ enum Command {
     List(list::Args),
     Verify(verify::Args),
     Tag(tag::Args),
+    Serve(serve::Args),
 }
 
 /// Runs the command.
@@ -33,6 +35,7 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
         Command::List(args) => list::run(args, cx),
         Command::Verify(args) => verify::run(args, cx),
         Command::Tag(args) => tag::run(args, cx),
+        Command::Serve(args) => serve::run(args, cx),
     }
 }
 
