@@ -21,6 +21,7 @@ use crate::lock::{ArchiveState, Lock, Request as Asked, SuiteState};
 use crate::recipe::Recipe;
 use crate::resolve::archives::{date, packed, wanted_index};
 use crate::resolve::{ArchiveError, keys};
+use crate::snapshots;
 
 pub use export::{ExportError, LOCK, SUMS, export};
 
@@ -227,6 +228,8 @@ impl Part<'_> {
     /// Brings what the store does not have, or has damaged.
     fn bring(&self, wanted: &[Wanted]) -> Result<(), TagError> {
         let Request { store, source, observer, .. } = *self.request;
+        snapshots::restore(store, wanted.iter().map(|one| one.content))
+            .map_err(|source| ArchiveError::Thin { archive: self.archive.name.clone(), source })?;
         let missing = |one: &&Wanted| !matches!(store.open_verified(&one.content.digest), Ok(Some(_)));
         let missing: Vec<_> = wanted.iter().filter(missing).cloned().collect();
         Ok(fetch::bring(&missing, store, source, observer)?)

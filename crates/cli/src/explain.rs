@@ -11,7 +11,7 @@ use selfsame_build::recipe::{FilesError, RecipeError};
 use selfsame_build::resolve::{ArchiveError, ResolveError};
 use selfsame_build::room::disk_is_full;
 use selfsame_build::sandbox::Status;
-use selfsame_build::snapshots::KeptError;
+use selfsame_build::snapshots::{CollectError, KeptError};
 use selfsame_build::stages::{JobError, UnpackError};
 use selfsame_build::tag::{ExportError, TagError};
 use selfsame_store::StoreError;
@@ -99,6 +99,7 @@ impl From<ArchiveError> for Failure {
             ArchiveError::Refused { ref source, .. } if matches!(**source, Refused::Time(_)) => {
                 Self::environment(error).hint("another mirror may be newer; is this machine's clock right?")
             }
+            ArchiveError::Thin { .. } => Self::environment(error),
             ArchiveError::Older { .. } => Self::environment(error)
                 .hint("this mirror is stale: another one may be newer")
                 .hint("`--allow-older` takes the older state all the same"),
@@ -126,6 +127,7 @@ impl From<SnapshotError> for Failure {
                 )
             }
             SnapshotError::Moving { .. } => Self::environment(error).hint("try again when the mirror has settled"),
+            SnapshotError::Thin { .. } => Self::environment(error),
             SnapshotError::NotStored { .. } => Self::environment(error)
                 .hint("`selfsame snapshot create` brings it again, as long as the mirrors have that state"),
             SnapshotError::Contradiction { .. } => Self::input(error)
@@ -144,6 +146,19 @@ impl From<KeptError> for Failure {
             KeptError::Store(error) => error.into(),
             _ => Self::environment(error)
                 .hint("it was written by another version: `--store DIR` uses another store"),
+        }
+    }
+}
+
+impl From<CollectError> for Failure {
+    fn from(error: CollectError) -> Self {
+        match error {
+            CollectError::Store(error) => error.into(),
+            CollectError::Kept(error) => error.into(),
+            CollectError::Lock { .. } => {
+                Self::input(error).hint("mend it with `selfsame lock`, or remove it if nobody needs it")
+            }
+            _ => Self::environment(error),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fs::File;
+use std::num::NonZero;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use selfsame_apt::packages::Index;
-use selfsame_apt::snapshot::ArchiveSpec;
+use selfsame_apt::snapshot::{ArchiveSpec, Thin};
 use selfsame_image::Digest;
 use selfsame_image::tree::Content;
 use selfsame_store::Store;
@@ -273,7 +274,13 @@ impl Inner {
     fn obtained(&self, entry: &Entry, path: &str) -> Found {
         let found = match &entry.place {
             Place::File(file) => checked(file, &entry.content),
-            Place::Store => self.stored(&entry.content),
+            Place::Store => match self.stored(&entry.content) {
+                // An old one may be kept as a difference.
+                Ok(None) => Thin::restore(&self.store, &entry.content, all_processors())
+                    .map_err(|error| chain(&error))
+                    .and_then(|_| self.stored(&entry.content)),
+                stored => stored,
+            },
             Place::Archive(spec) => match self.stored(&entry.content) {
                 Ok(Some(file)) => Ok(Some(file)),
                 // One that is damaged was put aside.
@@ -365,6 +372,10 @@ impl Inner {
         *table = Table { archives, read: Some(Instant::now()) };
         Ok(())
     }
+}
+
+fn all_processors() -> NonZero<usize> {
+    std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN)
 }
 
 /// The file at `path`, if its bytes are `content`.

@@ -1,12 +1,15 @@
 //! Taking a snapshot.
 
+use std::num::NonZero;
+
 use selfsame_image::tree::Content;
 use selfsame_store::Store;
 
 use super::state::{self, Listed};
 use super::transport::{Transport, TransportError, Want};
 use super::{
-    Accepted, ArchiveSpec, History, IndexRef, Novelty, Refused, Snapshot, SnapshotError, SuiteState, accept,
+    Accepted, ArchiveSpec, History, IndexRef, Novelty, Refused, Snapshot, SnapshotError, SuiteState, Thin,
+    accept,
 };
 use crate::date;
 use crate::openpgp::Keyring;
@@ -322,21 +325,30 @@ pub(super) fn read_index(
     index: &Listed,
 ) -> Result<(Content, Index), SnapshotError> {
     let (suite, path) = (suite.to_owned(), index.path.clone());
-    let packed = store.read(&index.packed.digest)?.ok_or_else(|| SnapshotError::NotStored {
-        what: format!("index {path} of {suite}"),
-        content: index.packed,
-    })?;
-    match unpack(&packed, &index.packed, index.plain.as_ref()) {
-        Err(source) => {
-            let source = Box::new(source);
-            Err(SnapshotError::Unpack { suite, path, source })
-        }
-        Ok(text) => {
-            let plain = index.plain.unwrap_or_else(|| Content::of(&text));
-            let unusable = |source| SnapshotError::Index { suite, path, source: Box::new(source) };
-            Ok((plain, Index::parse(text).map_err(unusable)?))
-        }
+    let text = match store.read(&index.packed.digest)? {
+        Some(packed) => unpack(&packed, &index.packed, index.plain.as_ref()).map_err(|source| {
+            let (suite, path) = (suite.clone(), path.clone());
+            SnapshotError::Unpack { suite, path, source: Box::new(source) }
+        })?,
+        None => thin_index(store, &suite, index)?,
+    };
+    let plain = index.plain.unwrap_or_else(|| Content::of(&text));
+    let unusable = |source| SnapshotError::Index { suite, path, source: Box::new(source) };
+    Ok((plain, Index::parse(text).map_err(unusable)?))
+}
+
+/// What an index holds that is thin. Where only its compressed form is signed, that is made again.
+fn thin_index(store: &Store, suite: &str, index: &Listed) -> Result<Vec<u8>, SnapshotError> {
+    let what = || format!("index {} of {suite}", index.path);
+    let missing = || SnapshotError::NotStored { what: what(), content: index.packed };
+    let thin = |source| SnapshotError::Thin { what: what(), source: Box::new(source) };
+    let text = Thin::plain(store, &index.packed).map_err(thin)?.ok_or_else(missing)?;
+    match index.plain {
+        Some(plain) if Content::of(&text) == plain => {}
+        Some(_) => return Err(missing()),
+        None => drop(Thin::restore(store, &index.packed, NonZero::<usize>::MIN).map_err(thin)?),
     }
+    Ok(text)
 }
 
 /// The codename of an accepted file; [`crate::release::Release`] has this or a suite name.

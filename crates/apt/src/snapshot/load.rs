@@ -1,10 +1,11 @@
 //! Checking a snapshot again, from the store alone.
 
+use selfsame_image::tree::Content;
 use selfsame_store::Store;
 
 use super::fetch::{codename, read_index};
 use super::state::{self, Listed};
-use super::{ArchiveSpec, IndexRef, Snapshot, SnapshotError, SuiteState, accept};
+use super::{ArchiveSpec, IndexRef, Snapshot, SnapshotError, SuiteState, Thin, accept};
 use crate::date;
 use crate::openpgp::Keyring;
 use crate::packages::Index;
@@ -77,7 +78,16 @@ fn load_suite(
     let suite = &state.suite;
     let missing =
         || SnapshotError::NotStored { what: format!("InRelease of {suite}"), content: state.in_release };
-    let file = store.read(&state.in_release.digest)?.ok_or_else(missing)?;
+    let file = match store.read(&state.in_release.digest)? {
+        Some(file) => file,
+        None => Thin::plain(store, &state.in_release)
+            .map_err(|source| SnapshotError::Thin {
+                what: format!("InRelease of {suite}"),
+                source: Box::new(source),
+            })?
+            .filter(|file| Content::of(file) == state.in_release)
+            .ok_or_else(missing)?,
+    };
     let refused = |source| SnapshotError::Refused { suite: suite.clone(), at, source: Box::new(source) };
     let accepted = accept(&file, spec, suite, keys, at).map_err(refused)?;
     same(suite, "size of InRelease", &state.in_release.size.to_string(), &file.len().to_string())?;

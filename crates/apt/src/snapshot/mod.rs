@@ -12,6 +12,7 @@ mod load;
 mod online;
 mod spec;
 mod state;
+mod thin;
 mod transport;
 
 pub use accept::{Accepted, Refused, SIGNING_SLACK, accept};
@@ -21,6 +22,7 @@ pub use load::{Loaded, LoadedSuite, load_snapshot};
 pub use online::Online;
 pub use spec::{ArchiveSpec, BadSpec};
 pub use state::{IndexRef, Snapshot, SuiteState};
+pub use thin::{Thin, ThinError};
 pub use transport::{Transport, TransportError, Want};
 
 use selfsame_image::tree::Content;
@@ -159,6 +161,14 @@ pub enum SnapshotError {
         what: String,
         /// Its name.
         content: Content,
+    },
+    /// A file that is kept as a difference from an earlier one cannot be read.
+    #[error("{what}")]
+    Thin {
+        /// What it is.
+        what: String,
+        /// Why not.
+        source: Box<ThinError>,
     },
     /// The store failed.
     #[error("store")]

@@ -2,6 +2,7 @@
 
 mod files;
 mod parse;
+mod pin;
 mod sort;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use selfsame_image::tree::Pattern;
 
 pub use files::{FilesError, Tracked, read_tracked, resolve};
 pub use parse::{RecipeError, load, parse};
+pub use pin::with_serial;
 pub use sort::SortFile;
 
 /// Name of the recipe's main file.

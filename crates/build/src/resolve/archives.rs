@@ -4,7 +4,7 @@ use selfsame_apt::fetch::FetchError;
 use selfsame_apt::openpgp::{Fingerprint, Keyring, KeyringError};
 use selfsame_apt::packages::{Index, IndexError, Package, UnpackError, unpack};
 use selfsame_apt::release::Release;
-use selfsame_apt::snapshot::{ArchiveSpec, Refused, accept};
+use selfsame_apt::snapshot::{ArchiveSpec, Refused, ThinError, accept};
 use selfsame_image::epoch::civil;
 use selfsame_image::tree::Content;
 use selfsame_store::StoreError;
@@ -15,7 +15,7 @@ use crate::event::{Event, Stage};
 use crate::fetch::Wanted;
 use crate::lock::{self, ArchiveState, Lock, SuiteState};
 use crate::recipe::{Archive, FilesError, Priority};
-use crate::snapshots::Kept;
+use crate::snapshots::{self, Kept};
 
 /// Why an archive could not be had, or not be believed.
 #[derive(Debug, thiserror::Error)]
@@ -130,6 +130,14 @@ pub enum ArchiveError {
         /// Why not.
         source: IndexError,
     },
+    /// A file that is kept as a difference cannot be made again.
+    #[error("archive {archive}")]
+    Thin {
+        /// The archive.
+        archive: String,
+        /// Why not.
+        source: ThinError,
+    },
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -191,7 +199,10 @@ impl At<'_> {
             self.check_not_older(suite, release.date)
         };
         let stored = match &pinned {
-            Some(pinned) => self.request.store.read(&pinned.in_release.digest)?,
+            Some(pinned) => {
+                self.restore(pinned.in_release)?;
+                self.request.store.read(&pinned.in_release.digest)?
+            }
             None => None,
         };
         let bytes = match stored {
@@ -214,6 +225,12 @@ impl At<'_> {
             signers,
             indexes,
         })
+    }
+
+    /// Makes a file again that the store has as a difference.
+    fn restore(&self, content: Content) -> Result<(), ArchiveError> {
+        snapshots::restore(self.request.store, [content])
+            .map_err(|source| ArchiveError::Thin { archive: self.name.to_owned(), source })
     }
 
     /// The state of `suite` that an older lock names and this one keeps.
@@ -300,6 +317,7 @@ impl At<'_> {
             path: plain.clone(),
         })?;
         let wanted = wanted_index(self.name, suite, release, &path, content);
+        self.restore(content)?;
         if self.request.store.open_verified(&content.digest)?.is_none() {
             self.request.observer.on(Event::Total { stage: Stage::Fetch, amount: content.size });
             self.request.source.fetch(

@@ -8,7 +8,7 @@ use selfsame_build::host::interrupted;
 use selfsame_build::lock::{self, Change, Lock, Request};
 use selfsame_build::recipe;
 use selfsame_build::resolve::{self, LockRequest};
-use selfsame_build::snapshots::Kept;
+use selfsame_build::snapshots::{self, Kept};
 use selfsame_store::Store;
 use serde::Serialize;
 
@@ -114,6 +114,10 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
         return Err(Failure::interrupted());
     }
     write(&path, &lock.to_string())?;
+    // Snapshots that it needs stay as long as it is there.
+    let there =
+        path.canonicalize().map_err(|error| Failure::environment(error).context("cannot find the lock"))?;
+    snapshots::hold(&store, &there)?;
     let report = Report {
         changes: before.as_ref().map_or_else(Vec::new, |before| lock.changes_since(before)),
         ..Report::of(&path, &lock)

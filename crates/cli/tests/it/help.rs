@@ -7,7 +7,7 @@ use selfsame_testkit::readme::workspace;
 use crate::world;
 
 /// Every command, in the order of the page.
-const COMMANDS: [&[&str]; 19] = [
+const COMMANDS: [&[&str]; 23] = [
     &[],
     &["init"],
     &["lock"],
@@ -27,6 +27,10 @@ const COMMANDS: [&[&str]; 19] = [
     &["snapshot", "verify"],
     &["snapshot", "tag"],
     &["snapshot", "serve"],
+    &["snapshot", "freeze"],
+    &["snapshot", "bump"],
+    &["snapshot", "thaw"],
+    &["snapshot", "gc"],
 ];
 
 #[test]

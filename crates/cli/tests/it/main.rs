@@ -5,6 +5,7 @@ use selfsame_testkit::TestEnvironment;
 mod bad_input;
 mod boot;
 mod build;
+mod collect;
 mod containment;
 mod crash;
 mod failures;

@@ -40,7 +40,7 @@ impl World {
         self.put_with(mirror, version, |suite| suite.date = Some(date));
     }
 
-    fn put_with(&self, mirror: usize, version: &str, change: impl FnOnce(&mut Suite<'_>)) {
+    pub(crate) fn put_with(&self, mirror: usize, version: &str, change: impl FnOnce(&mut Suite<'_>)) {
         let root = self.world.root().join(format!("m{mirror}"));
         let _ = fs::remove_dir_all(&root);
         let mut suite = Suite::new("trixie", &self.key).with(Deb::new("hello", version));
@@ -60,7 +60,7 @@ impl World {
         [&["snapshot", "create", "r", "--store", "s"], more].concat()
     }
 
-    fn list(&self) -> String {
+    pub(crate) fn list(&self) -> String {
         self.world.run(["snapshot", "list", "--store", "s"]).success()
     }
 }

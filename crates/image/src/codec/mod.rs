@@ -3,6 +3,8 @@
 //! One call compresses one block on one thread. libzstd and liblzma give other bytes when they split the work
 //! themselves, so parallelism is over blocks only ([`crate::par`]).
 
+pub mod patch;
+pub mod remake;
 pub mod stream;
 
 use std::cell::RefCell;
@@ -135,19 +137,7 @@ impl Codec {
                 flate2::read::ZlibEncoder::new(block, level).read_to_end(&mut out)?;
                 Ok(out)
             }
-            Self::Xz { .. } => {
-                let mut stream = self.xz_stream()?;
-                let mut out = Vec::with_capacity(block.len() + XZ_FRAME);
-                // Mostly one call: what does not shrink may need more room.
-                loop {
-                    let done = usize::try_from(stream.total_in()).expect("no more than the block");
-                    let status = stream.process_vec(&block[done..], &mut out, Action::Finish)?;
-                    if matches!(status, Status::StreamEnd) {
-                        return Ok(out);
-                    }
-                    out.reserve(XZ_FRAME);
-                }
-            }
+            Self::Xz { .. } => finish_stream(self.xz_stream()?, block),
             Self::Zstd { level } => zstd_compress(block, level),
             Self::Lz4 { level } => {
                 lz4::block::compress(block, Some(CompressionMode::HIGHCOMPRESSION(level.into())), false)
@@ -231,6 +221,20 @@ fn zstd_decompress(packed: &[u8], size: usize) -> io::Result<Vec<u8>> {
         *kept = Some(tables);
         Ok(out)
     })
+}
+
+/// What an encoder makes of all of `block`.
+fn finish_stream(mut stream: liblzma::stream::Stream, block: &[u8]) -> io::Result<Vec<u8>> {
+    let mut out = Vec::with_capacity(block.len() + XZ_FRAME);
+    // Mostly one call: what does not shrink may need more room.
+    loop {
+        let done = usize::try_from(stream.total_in()).expect("no more than the block");
+        let status = stream.process_vec(&block[done..], &mut out, Action::Finish)?;
+        if matches!(status, Status::StreamEnd) {
+            return Ok(out);
+        }
+        out.reserve(XZ_FRAME);
+    }
 }
 
 fn zstd_compress(block: &[u8], level: u8) -> io::Result<Vec<u8>> {

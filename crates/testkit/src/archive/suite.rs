@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::num::NonZero;
 use std::path::Path;
 
 use selfsame_image::Digest;
 use selfsame_image::codec::Codec;
+use selfsame_image::codec::remake::Shape;
 use selfsame_image::epoch::civil;
 
 use super::{Deb, Key, NOW, Sign, clearsign};
@@ -35,7 +37,9 @@ pub struct Index {
 impl Index {
     /// Compresses the plain bytes.
     pub fn of(plain: Vec<u8>) -> Self {
-        let xz = Codec::Xz { preset: 0, x86: false, dict_size: 1 << 20 }.compress(&plain).unwrap();
+        // As Debian makes them: `xz -6e -T0`.
+        let shape: Shape = "xz:6e:check=4:block=25165824:header=20".parse().unwrap();
+        let xz = shape.make(&plain, NonZero::<usize>::MIN).unwrap();
         let gz = gzip(&plain);
         Self { plain, xz, gz }
     }

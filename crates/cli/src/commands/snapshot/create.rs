@@ -79,11 +79,7 @@ impl Present for Report {
 pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
     let (directory, _) = recipe_dir::find(&args.recipe)?;
     let recipe = recipe::load(&directory)?;
-    if let Some(odd) = args.archives.iter().find(|name| !recipe.archives.contains_key(*name)) {
-        let names: Vec<&str> = recipe.archives.keys().map(String::as_str).collect();
-        return Err(Failure::usage(format!("the recipe has no archive {odd:?}"))
-            .hint(format!("its archives are: {}", names.join(", "))));
-    }
+    super::known(&recipe, &args.archives)?;
     let store = Store::open(cx.settings.store(args.reach.store.as_ref())?)?;
     let source = Mirrors::new(&recipe, &args.reach, &cx.settings, None)?;
     let progress = Progress::new(&cx.ui, args.reach.verbose);
@@ -92,6 +88,7 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
     let wanted = |name: &&String| args.archives.is_empty() || args.archives.contains(name);
     for name in recipe.archives.keys().filter(wanted) {
         let described = snapshots::describe(&recipe, name, &store)?;
+        let _turn = snapshots::Turn::take(&store)?;
         let history = snapshots::history(&store)?;
         let terms = Terms {
             agreeing: args.agreeing,

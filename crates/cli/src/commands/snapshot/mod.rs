@@ -1,11 +1,14 @@
 //! `selfsame snapshot`
 
 mod create;
+mod gc;
 mod list;
+mod pin;
 mod serve;
 mod tag;
 mod verify;
 
+use selfsame_build::recipe::Recipe;
 use selfsame_build::snapshots::Kept;
 use selfsame_store::Store;
 
@@ -26,6 +29,13 @@ enum Command {
     Verify(verify::Args),
     Tag(tag::Args),
     Serve(serve::Args),
+    /// Pin the archives of a recipe to the newest snapshots in the store
+    Freeze(pin::FreezeArgs),
+    /// Move the archives of a recipe that are pinned to the newest snapshots in the store
+    Bump(pin::BumpArgs),
+    /// Let the archives of a recipe follow the present state again
+    Thaw(pin::ThawArgs),
+    Gc(gc::Args),
 }
 
 /// Runs the command.
@@ -36,6 +46,10 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
         Command::Verify(args) => verify::run(args, cx),
         Command::Tag(args) => tag::run(args, cx),
         Command::Serve(args) => serve::run(args, cx),
+        Command::Freeze(args) => pin::freeze(args, cx),
+        Command::Bump(args) => pin::bump(args, cx),
+        Command::Thaw(args) => pin::thaw(args, cx),
+        Command::Gc(args) => gc::run(args, cx),
     }
 }
 
@@ -53,4 +67,16 @@ fn kept(store: &Store, archive: Option<&str>, serial: Option<&str>) -> Result<Ve
         ));
     }
     Ok(all)
+}
+
+/// Refuses names of archives that the recipe does not have.
+fn known(recipe: &Recipe, names: &[String]) -> Result<(), Failure> {
+    match names.iter().find(|name| !recipe.archives.contains_key(*name)) {
+        None => Ok(()),
+        Some(odd) => {
+            let names: Vec<&str> = recipe.archives.keys().map(String::as_str).collect();
+            Err(Failure::usage(format!("the recipe has no archive {odd:?}"))
+                .hint(format!("its archives are: {}", names.join(", "))))
+        }
+    }
 }

@@ -1,13 +1,24 @@
 //! Snapshots that a store keeps, and the log of all that was seen.
 
+mod collect;
+mod hold;
+
+use std::num::NonZero;
+
 use selfsame_apt::openpgp::Keyring;
-use selfsame_apt::snapshot::{ArchiveSpec, Evidence, FromSource, History, Novelty, Snapshot};
+use selfsame_apt::snapshot::{
+    ArchiveSpec, Evidence, FromSource, History, Novelty, Snapshot, Thin, ThinError,
+};
 use selfsame_image::Digest;
+use selfsame_image::tree::Content;
 use selfsame_store::{Store, StoreError};
 use serde::{Deserialize, Serialize};
 
 use crate::recipe::{Keys, Recipe};
 use crate::resolve::{ArchiveError, keys};
+
+pub use collect::{CollectError, Collected, Rules, Turn, collect};
+pub use hold::hold;
 
 /// Kind of the store's records of snapshots.
 const KIND: &str = "snapshot";
@@ -124,6 +135,12 @@ impl Kept {
         all.sort_by_key(name);
         Ok(all)
     }
+}
+
+/// Makes the files `wanted` again that are kept as differences, so that they can be read like all others.
+pub(crate) fn restore(store: &Store, wanted: impl IntoIterator<Item = Content>) -> Result<(), ThinError> {
+    let jobs = std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
+    wanted.into_iter().try_for_each(|content| Thin::restore(store, &content, jobs).map(drop))
 }
 
 /// All that `store` remembers to have seen.

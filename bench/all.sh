@@ -1,0 +1,30 @@
+#!/bin/bash
+# Every measurement of docs/performance.md, one after the other, as one page.
+#
+#   bench/all.sh [RUNS]                     default: 1 run each
+#
+# Takes some two hours on two processors, root, 30 GiB of disk, and an otherwise idle machine. What a peer is missing for is
+# said, and the rest is measured all the same. Needs what scripts/oracles.sh installs.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+runs=${1:-1} failed=()
+cargo build --release --locked --quiet --workspace --bins --examples || exit 1
+export SELFSAME=$PWD/target/release/selfsame BUILT=1
+part() {
+  echo
+  echo "## $1"
+  echo
+  shift
+  "$@" || { failed+=("$*"); echo; echo "(failed: $*)"; }
+}
+echo "# selfsame $(git describe --always --dirty) on $(nproc) processors, $(date -u +%Y-%m-%d)"
+part 'A live image: cold, warm, after changes, and by hand' bench/run.sh "$runs"
+part 'The same with live-build' bench/live-build.sh examples/live/selfsame.lock
+part 'A SquashFS of the same packages with mkosi' bench/mkosi.sh examples/live/selfsame.lock
+part 'SquashFS alone' env RUNS="$runs" bench/squashfs.sh
+part 'Many small files' bench/squashfs.sh --many
+part 'By number of packages' bench/growth.sh
+part 'A year of snapshots' bench/series.sh
+part 'Serving' bench/serve.sh
+[ ${#failed[@]} -eq 0 ] || { echo "failed: ${failed[*]}" >&2; exit 1; }
