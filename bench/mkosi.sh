@@ -32,7 +32,10 @@ mapfile -t names < <(awk -F'"' '
   /^\[\[package/ {out()} /^name = /{name = $2} /^use = /{use = $2} END {out()}' "$lock" | sort -u)
 mkdir "$work/in" "$work/out"
 cd "$work/in"
-if ! /usr/bin/time -o "$work/time" -f '%e %U %S %M' mkosi --distribution debian --release bookworm --architecture x86_64 \
+# systemd-nspawn wants /run to be in memory, and no bus where there is none.
+mkdir -p /run/systemd/nspawn
+in_memory='mount -t tmpfs none /run/systemd/nspawn && exec "$@"'
+if ! /usr/bin/time -o "$work/time" -f '%e %U %S %M' unshare -m sh -c "$in_memory" sh mkosi --nspawn-keep-unit yes --distribution debian --release bookworm --architecture x86_64 \
   --mirror http://127.0.0.1:18081 --format plain_squashfs --mksquashfs "$work/mksquashfs" --with-network yes \
   $(printf -- '--package %s ' "${names[@]}") --output "$work/out/image.squashfs" build > "$work/log" 2>&1; then
   tail -n 30 "$work/log" >&2

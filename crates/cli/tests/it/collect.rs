@@ -15,7 +15,7 @@ use crate::snapshot::{World, blobs};
 const DAY: i64 = 86_400;
 
 /// Takes the states of that many days, of an index of 60 packages of which one changes each day.
-fn series(days: i64) -> World {
+pub(crate) fn series(days: i64) -> World {
     let world = World::new(1);
     for day in 0..days {
         put(&world, day, days);
@@ -24,7 +24,7 @@ fn series(days: i64) -> World {
     world
 }
 
-fn put(world: &World, day: i64, days: i64) {
+pub(crate) fn put(world: &World, day: i64, days: i64) {
     world.put_with(1, "1.0", |suite| {
         suite.date = Some(NOW - (days - day) * DAY);
         for number in 0..60 {

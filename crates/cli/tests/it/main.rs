@@ -9,6 +9,7 @@ mod collect;
 mod containment;
 mod crash;
 mod failures;
+mod hardship;
 mod help;
 mod init;
 mod inspect;

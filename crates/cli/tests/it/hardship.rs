@@ -1,0 +1,198 @@
+//! `snapshot create` and `snapshot gc` that are killed anywhere, whose system calls fail, and on disks that are full: every
+//! snapshot is whole or not there, and the next run does the rest.
+
+use std::fs;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use selfsame_store::{Depth, Store};
+use selfsame_testkit::{is_root, oracle, which};
+
+use crate::build::in_namespace;
+use crate::collect::{put, series};
+use crate::snapshot::World;
+
+/// How often each command is killed. `KILLS=50` for a long look.
+const KILLS: u32 = 8;
+/// How many calls of each kind are made to fail, the first ones. `FAULTS=300` for all of them.
+const FAULTS: usize = 6;
+/// How many snapshots there are before.
+const SERIES: i64 = 5;
+
+const CREATE: [&str; 3] = ["snapshot", "create", "r"];
+const GC: [&str; 2] = ["snapshot", "gc"];
+
+fn number<T: std::str::FromStr>(name: &str, default: T) -> T {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+/// The program in the world's directory, without the shell that stands in front of it in other tests: a signal is for it.
+fn program(world: &World, wrapper: &[&str], words: &[&str]) -> Command {
+    let own = env!("CARGO_BIN_EXE_selfsame");
+    let all: Vec<&str> = [wrapper, &[own], words, &["--store", "s"]].concat();
+    let mut command = Command::new(all[0]);
+    command.args(&all[1..]).current_dir(world.world.root()).env("HOME", world.world.root().join("home"));
+    command.stdin(Stdio::null());
+    command
+}
+
+/// A world with a new state on the mirror, and its store as it is now, to begin again with.
+fn prepared() -> World {
+    let world = series(SERIES);
+    put(&world, SERIES, SERIES);
+    copy(&world, "s", "before");
+    world
+}
+
+fn copy(world: &World, from: &str, to: &str) {
+    let root = world.world.root();
+    let _ = fs::remove_dir_all(root.join(to));
+    let copied = Command::new("cp").arg("-a").arg(root.join(from)).arg(root.join(to)).status().unwrap();
+    assert!(copied.success());
+}
+
+/// Nothing is damaged or left over, and every snapshot that is listed is good; how many there are.
+#[track_caller]
+fn assert_good(world: &World, when: &str) -> usize {
+    let store = Store::open(world.world.root().join("s")).unwrap();
+    assert_eq!(store.check(Depth::Bytes).unwrap(), [], "{when}");
+    assert_eq!(store.stat().unwrap().tmp, 0, "{when}");
+    let said = world.world.run(["snapshot", "verify", "--store", "s"]).success();
+    said.matches(": good as of ").count()
+}
+
+#[test]
+fn after_a_kill_every_snapshot_is_whole_or_not_there() {
+    let world = prepared();
+    for words in [&CREATE[..], &GC] {
+        let begin = Instant::now();
+        assert!(program(&world, &[], words).stdout(Stdio::null()).status().unwrap().success());
+        let took = begin.elapsed();
+        copy(&world, "s", "after");
+        let kills = number("KILLS", KILLS);
+        for kill in 0..kills {
+            copy(&world, "before", "s");
+            let mut child =
+                program(&world, &[], words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            std::thread::sleep(took * 11 * kill / (10 * kills));
+            child.kill().unwrap();
+            child.wait().unwrap();
+            let when = format!("{words:?}, kill {kill} of {kills}");
+            let there = assert_good(&world, &when);
+            assert!((SERIES as usize..=SERIES as usize + 1).contains(&there), "{when}: {there}");
+            assert!(program(&world, &[], words).stdout(Stdio::null()).status().unwrap().success(), "{when}");
+            assert_good(&world, &when);
+            assert_eq!(store_files(&world, "s"), store_files(&world, "after"), "{when}");
+        }
+        copy(&world, "after", "before");
+    }
+}
+
+/// Names of all blobs and records: what is the same however often something was tried.
+fn store_files(world: &World, store: &str) -> Vec<String> {
+    let root = world.world.root().join(store);
+    let list = Command::new("find")
+        .arg("blobs")
+        .arg("records")
+        .args(["-type", "f"])
+        .current_dir(root)
+        .output()
+        .unwrap();
+    let mut names: Vec<String> = String::from_utf8(list.stdout).unwrap().lines().map(str::to_owned).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_system_call_that_fails_is_an_error_that_is_said() {
+    // Tracing may be forbidden; where it is not, strace makes calls fail.
+    let mut probe = Command::new("strace");
+    if which("strace").is_none()
+        || !oracle(probe.args(["-o", "/dev/null", "true"])).is_some_and(|ran| ran.status.success())
+    {
+        return;
+    }
+    let world = prepared();
+    for words in [&CREATE[..], &GC] {
+        let mut failed = 0;
+        for (call, error) in [
+            ("write", "ENOSPC"),
+            ("fsync", "EIO"),
+            ("fdatasync", "EIO"),
+            ("rename", "EIO"),
+            ("openat", "EMFILE"),
+            ("linkat", "ENOSPC"),
+        ] {
+            copy(&world, "before", "s");
+            let trace = format!("trace={call}");
+            let counted = program(&world, &["strace", "-f", "-qq", "-e", &trace, "-o", "calls"], words)
+                .output()
+                .unwrap();
+            assert!(counted.status.success());
+            let calls = fs::read_to_string(world.world.root().join("calls")).unwrap().lines().count();
+            let most = calls.min(number("FAULTS", FAULTS));
+            // Spread over the run, and each of them where all are wanted.
+            for fault in 0..most {
+                copy(&world, "before", "s");
+                let inject = format!("inject={call}:error={error}:when={}", fault * calls / most + 1);
+                let ran = program(&world, &["strace", "-f", "-qq", "-e", &inject, "-o", "/dev/null"], words)
+                    .output()
+                    .unwrap();
+                let (said, when) = (String::from_utf8_lossy(&ran.stderr), format!("{words:?}, {inject}"));
+                assert!(!said.contains("panicked") && ran.status.code() != Some(70), "{when}: {said}");
+                failed += usize::from(!ran.status.success());
+                // What can be done without may fail; everything else is told.
+                assert!(ran.status.success() || said.contains("error: "), "{when}: {said}");
+                let there = assert_good(&world, &when);
+                assert!(there >= SERIES as usize, "{when}: {there}");
+                assert!(
+                    program(&world, &[], words).stdout(Stdio::null()).status().unwrap().success(),
+                    "{when}"
+                );
+                assert_good(&world, &when);
+            }
+        }
+        // Otherwise nothing was made to fail.
+        assert!(failed > FAULTS, "{words:?}: {failed}");
+        copy(&world, "before", "s");
+        assert!(program(&world, &[], words).stdout(Stdio::null()).status().unwrap().success());
+        copy(&world, "s", "before");
+    }
+}
+
+#[test]
+fn on_a_full_disk_nothing_is_lost_and_room_lets_it_go_on() {
+    if !is_root() {
+        return;
+    }
+    let world = prepared();
+    let root = world.world.root();
+    fs::copy(env!("CARGO_BIN_EXE_selfsame"), root.join("selfsame")).unwrap();
+    for words in ["create r", "gc"] {
+        // What it takes is what it adds to the store: counted in inodes and in pages.
+        let script = format!(
+            "mkdir -p t && mount -t tmpfs -o size=1g x t && cp -a before t/s && df -k --output=used t | tail -n 1 && \
+             ./selfsame snapshot {words} --store t/s > /dev/null && df -k --output=used t | tail -n 1"
+        );
+        let (status, said, text) = in_namespace(root, &script);
+        assert_eq!(status, Some(0), "{text}");
+        let used: Vec<u64> = said.lines().map(|line| line.trim().parse().unwrap()).collect();
+        let added = used[1].saturating_sub(used[0]).max(200);
+        for percent in [0, 25, 50, 75, 90, 99] {
+            let size = used[0] + added * percent / 100 + 4;
+            let script = format!(
+                "mkdir -p t && mount -t tmpfs -o size={size}k x t && cp -a before t/s || exit 98\n\
+                 ./selfsame snapshot {words} --store t/s > /dev/null && echo status 0 || echo status $?\n\
+                 ./selfsame snapshot verify --store t/s > /dev/null || exit 97\n\
+                 mount -o remount,size=1g t\n\
+                 ./selfsame snapshot {words} --store t/s > /dev/null || exit 96\n\
+                 ./selfsame store check --store t/s > /dev/null || exit 95"
+            );
+            let (status, said, text) = in_namespace(root, &script);
+            let when = format!("{words}, {percent} % of {added} KiB: {said}{text}");
+            assert_eq!(status, Some(0), "{when}");
+            assert!(said == "status 0\n" || said == "status 4\n" && text.contains("error: "), "{when}");
+        }
+    }
+    selfsame_testkit::leaks::assert_none_below(root);
+}
