@@ -21,7 +21,6 @@ part() {
 echo "# selfsame $(git describe --always --dirty) on $(nproc) processors, $(date -u +%Y-%m-%d)"
 part 'A live image: cold, warm, after changes, and by hand' bench/run.sh "$runs"
 part 'The same with live-build' bench/live-build.sh examples/live/selfsame.lock
-part 'A SquashFS of the same packages with mkosi' bench/mkosi.sh examples/live/selfsame.lock
 part 'SquashFS alone' env RUNS="$runs" bench/squashfs.sh
 part 'Many small files' bench/squashfs.sh --many
 part 'By number of packages' bench/growth.sh

@@ -6,8 +6,8 @@ use std::num::NonZero;
 use std::path::PathBuf;
 
 use selfsame_apt::snapshot::{Thin, ThinError};
-use selfsame_image::Digest;
 use selfsame_image::tree::Content;
+use selfsame_image::{Digest, par};
 use selfsame_store::{Store, StoreError};
 
 use super::hold::held;
@@ -112,28 +112,56 @@ pub fn collect(store: &Store, rules: &Rules) -> Result<Collected, CollectError> 
         return Ok(done);
     }
     let newest = newest(&kept, rules.whole);
-    for files in series(&kept).into_values() {
-        let mut last: Option<Content> = None;
-        for of in files {
-            let thin = match last.replace(of) {
-                Some(base) if !newest.contains(&of.digest) => Thin::make(store, &of, &base, rules.jobs)?,
-                _ => None,
-            };
-            match thin {
-                Some(thin) => {
-                    done.thin += 1;
-                    done.thin_bytes += of.size;
-                    done.patch_bytes += thin.patch.size;
-                    done.freed += remove(store, &of.digest)?;
-                }
-                None => {
-                    done.whole += 1;
-                    done.whole_bytes += of.size;
-                }
+    // One series is one long chain, and its indexes have one or two blocks: the others need not wait for it.
+    let one = NonZero::<usize>::MIN;
+    let work = |files: Vec<Content>| thin(store, &files, &newest, one);
+    par::map_ordered(
+        rules.jobs,
+        series(&kept).into_values(),
+        work,
+        |part: Result<Collected, CollectError>| {
+            let part = part?;
+            done.thin += part.thin;
+            done.thin_bytes += part.thin_bytes;
+            done.patch_bytes += part.patch_bytes;
+            done.whole += part.whole;
+            done.whole_bytes += part.whole_bytes;
+            done.freed += part.freed;
+            Ok::<_, CollectError>(())
+        },
+    )?;
+    forget(store, &kept, &mut done)?;
+    Ok(done)
+}
+
+/// Keeps the states of one file, from the oldest to the newest, as differences from each other, but the first and those in
+/// `whole`.
+fn thin(
+    store: &Store,
+    files: &[Content],
+    whole: &BTreeSet<Digest>,
+    jobs: NonZero<usize>,
+) -> Result<Collected, CollectError> {
+    let mut done = Collected::default();
+    let mut last: Option<&Content> = None;
+    for of in files {
+        let thin = match last.replace(of) {
+            Some(base) if !whole.contains(&of.digest) => Thin::make(store, of, base, jobs)?,
+            _ => None,
+        };
+        match thin {
+            Some(thin) => {
+                done.thin += 1;
+                done.thin_bytes += of.size;
+                done.patch_bytes += thin.patch.size;
+                done.freed += remove(store, &of.digest)?;
+            }
+            None => {
+                done.whole += 1;
+                done.whole_bytes += of.size;
             }
         }
     }
-    forget(store, &kept, &mut done)?;
     Ok(done)
 }
 

@@ -13,6 +13,7 @@ use selfsame_build::{event, execute, recipe};
 use selfsame_store::Store;
 use serde::Serialize;
 
+use super::lock::hold;
 use super::plan::Plan;
 use super::{Context, PROGRAM, recipe_dir, remote, shell};
 use crate::failure::{Failure, Status};
@@ -247,6 +248,9 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
     let pull = remote.as_ref().map(|known| known.pull(&warn));
     let source = Mirrors::new(&recipe, &args.reach, &cx.settings, pull.as_ref())?;
     let store = Store::open(cx.settings.store(args.reach.store.as_ref())?)?;
+    if !args.plan {
+        hold(&store, &directory.join(lock::FILE))?;
+    }
     let request = execute::Request {
         recipe: &recipe,
         lock: &lock,

@@ -114,10 +114,7 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
         return Err(Failure::interrupted());
     }
     write(&path, &lock.to_string())?;
-    // Snapshots that it needs stay as long as it is there.
-    let there =
-        path.canonicalize().map_err(|error| Failure::environment(error).context("cannot find the lock"))?;
-    snapshots::hold(&store, &there)?;
+    hold(&store, &path)?;
     let report = Report {
         changes: before.as_ref().map_or_else(Vec::new, |before| lock.changes_since(before)),
         ..Report::of(&path, &lock)
@@ -125,6 +122,14 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
     report.changes.iter().for_each(|change| cx.ui.note(&change.to_string()));
     cx.ui.result(args.output, &report)?;
     Ok(Status::Success)
+}
+
+/// Notes in `store` that snapshots which the lock at `path` needs must stay, as long as it is there.
+pub fn hold(store: &Store, path: &Path) -> Result<(), Failure> {
+    let path = path
+        .canonicalize()
+        .map_err(|error| Failure::environment(error).context(format!("cannot find {}", path.display())))?;
+    Ok(snapshots::hold(store, &path)?)
 }
 
 /// Replaces the file at `path` in one step, so that a lock is whole or the old one.

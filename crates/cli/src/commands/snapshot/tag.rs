@@ -3,12 +3,14 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use selfsame_build::lock::FILE;
 use selfsame_build::tag::{self, Request};
 use selfsame_build::{host, recipe};
 use selfsame_store::Store;
 use serde::Serialize;
 
 use crate::commands::build::{Reach, no_lock, read_lock};
+use crate::commands::lock::hold;
 use crate::commands::{Context, recipe_dir};
 use crate::failure::{Failure, Status};
 use crate::progress::Progress;
@@ -71,6 +73,7 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
     let recipe = recipe::load(&directory)?;
     let lock = read_lock(&directory)?.ok_or_else(|| no_lock(&directory))?;
     let store = Store::open(cx.settings.store(args.reach.store.as_ref())?)?;
+    hold(&store, &directory.join(FILE))?;
     let source = Mirrors::new(&recipe, &args.reach, &cx.settings, None)?;
     let progress = Progress::new(&cx.ui, args.reach.verbose);
     let request = Request {
