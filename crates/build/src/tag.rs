@@ -8,7 +8,7 @@ mod export;
 use std::collections::{BTreeMap, BTreeSet};
 
 use selfsame_apt::fetch::{Failure, FetchError, Reason};
-use selfsame_apt::packages::unpack;
+use selfsame_apt::packages::{Index, Package as Listed, unpack};
 use selfsame_apt::release::Release;
 use selfsame_apt::snapshot::accept;
 use selfsame_apt::sources::{self, SourceId, SourcesError};
@@ -17,9 +17,9 @@ use selfsame_store::{Store, StoreError};
 
 use crate::event::Observer;
 use crate::fetch::{self, Source, Wanted};
-use crate::lock::{ArchiveState, Lock, Request as Asked, SuiteState};
+use crate::lock::{ArchiveState, Lock, Package, Request as Asked, SuiteState};
 use crate::recipe::Recipe;
-use crate::resolve::archives::{date, packed, wanted_index};
+use crate::resolve::archives::{check_date, date, packed, wanted_index};
 use crate::resolve::{ArchiveError, keys};
 use crate::snapshots;
 
@@ -59,14 +59,26 @@ pub enum TagError {
         /// What changed.
         changes: Vec<String>,
     },
-    /// The lock names an index that its signed file does not.
-    #[error("archive {archive}, suite {suite}: the lock's index {path} is not the one that is signed")]
+    /// The lock names an index that its signed file does not, or that the recipe does not ask for.
+    #[error(
+        "archive {archive}, suite {suite}: the lock's index {path} is not a signed one that the recipe asks for"
+    )]
     Unsigned {
         /// The archive.
         archive: String,
         /// The suite.
         suite: String,
         /// The index.
+        path: String,
+    },
+    /// The lock names a package that no signed index has.
+    #[error("archive {archive}: no signed index has {package} at {path} as the lock has it")]
+    Unlisted {
+        /// The archive.
+        archive: String,
+        /// Name and version of the package.
+        package: String,
+        /// Its path.
         path: String,
     },
     /// A `Sources` index cannot be used.
@@ -98,7 +110,8 @@ pub enum TagError {
     Store(#[from] StoreError),
 }
 
-/// Brings everything that belongs to a tag into the store, and checks the signatures of the locked states once more.
+/// Brings everything that belongs to a tag into the store, and checks the locked states once more: signatures, dates, and
+/// that each package is one of the signed indexes.
 pub fn collect(request: &Request<'_>) -> Result<Tag, TagError> {
     let changes = Asked::of(request.recipe).changes_since(&request.lock.request);
     if !changes.is_empty() {
@@ -115,6 +128,14 @@ pub fn collect(request: &Request<'_>) -> Result<Tag, TagError> {
     Ok(tag)
 }
 
+/// An index that is signed.
+struct Signed {
+    path: String,
+    content: Content,
+    /// What it holds, if that is signed too.
+    plain: Option<Content>,
+}
+
 /// The part of one archive.
 struct Part<'a> {
     request: &'a Request<'a>,
@@ -124,29 +145,38 @@ struct Part<'a> {
 impl Part<'_> {
     fn collect(&self, tag: &mut Tag) -> Result<(), TagError> {
         let mut wanted = Vec::new();
-        let mut source_indexes = Vec::new();
+        let (mut indexes, mut source_indexes) = (Vec::new(), Vec::new());
+        let recipe = self.request.recipe;
+        let components = &recipe.archives[&self.archive.name].components;
+        let asked = |plain: &str| {
+            let index = |one: &String| format!("{one}/binary-{}/Packages", recipe.packages.architecture);
+            components.iter().any(|one| index(one) == plain)
+        };
         for state in &self.archive.suites {
             let (suite, release) = (&state.suite, self.release(state)?);
             tag.files.insert(self.path(&in_release(suite)), state.in_release.into());
             for index in &state.indexes {
-                let content = Content::from(index.file);
-                if release.sha256.get(&index.path) != Some(&content) {
+                let (path, content) = (&index.path, Content::from(index.file));
+                let plain = [".xz", ".gz"].iter().find_map(|form| path.strip_suffix(form)).unwrap_or(path);
+                if !asked(plain) || release.sha256.get(path) != Some(&content) {
                     let (archive, suite) = (self.archive.name.clone(), suite.clone());
-                    return Err(TagError::Unsigned { archive, suite, path: index.path.clone() });
+                    return Err(TagError::Unsigned { archive, suite, path: path.clone() });
                 }
-                wanted.push(wanted_index(&self.archive.name, suite, &release, &index.path, content));
+                wanted.push(wanted_index(&self.archive.name, suite, &release, path, content));
+                let plain = release.sha256.get(plain).copied();
+                indexes.push(Signed { path: path.clone(), content, plain });
             }
-            let components = &self.request.recipe.archives[&self.archive.name].components;
             for component in components.iter().filter(|_| self.request.sources) {
                 let plain = format!("{component}/source/Sources");
                 // A component without sources lists no such index.
                 if let Some((path, content)) = packed(&release, &plain) {
                     wanted.push(wanted_index(&self.archive.name, suite, &release, &path, content));
-                    source_indexes.push((path, content, release.sha256.get(&plain).copied()));
+                    source_indexes.push(Signed { path, content, plain: release.sha256.get(&plain).copied() });
                 }
             }
         }
         self.bring(&wanted)?;
+        self.check_packages(&indexes)?;
         // Under both names: apt asks for the one by digest, debootstrap for the plain one.
         for one in &wanted {
             tag.files.extend(one.paths.iter().map(|path| (self.path(path), one.content)));
@@ -184,29 +214,60 @@ impl Part<'_> {
             let (archive, suite, source) = (name.clone(), suite.clone(), Box::new(source));
             ArchiveError::Refused { archive, suite, source }
         };
-        Ok(accepted.map_err(refused)?.release)
+        let release = accepted.map_err(refused)?.release;
+        check_date(name, suite, state.date, &release)?;
+        Ok(release)
+    }
+
+    /// Whether each package of the lock is in a signed index: a tag shall prove that the archive published what is in it.
+    fn check_packages(&self, signed: &[Signed]) -> Result<(), TagError> {
+        let archive = || self.archive.name.clone();
+        let mut indexes = Vec::new();
+        for one in signed {
+            let index = Index::parse(self.unpacked(one)?);
+            let path = one.path.clone();
+            indexes.push(index.map_err(|source| ArchiveError::Index { archive: archive(), path, source })?);
+        }
+        for package in self.packages() {
+            let same = |one: Listed<'_>| {
+                let (source, version) = one.source();
+                one.version_text() == package.version
+                    && one.architecture() == package.architecture
+                    && one.filename() == package.path
+                    && one.file() == Content::from(package.file)
+                    && format!("{source} (= {version})") == package.source
+            };
+            if !indexes.iter().any(|index| index.find(&package.name).any(same)) {
+                let (name, path) = (format!("{} {}", package.name, package.version), package.path.clone());
+                return Err(TagError::Unlisted { archive: archive(), package: name, path });
+            }
+        }
+        Ok(())
+    }
+
+    /// The lock's packages of this archive.
+    fn packages(&self) -> impl Iterator<Item = &Package> {
+        self.request.lock.packages.iter().filter(|package| package.archive == self.archive.name)
+    }
+
+    /// The text of an index that is in the store.
+    fn unpacked(&self, Signed { path, content, plain }: &Signed) -> Result<Vec<u8>, TagError> {
+        let bytes = self.request.store.read(&content.digest)?.unwrap_or_default();
+        let (archive, path) = (self.archive.name.clone(), path.clone());
+        let text = unpack(&bytes, content, plain.as_ref());
+        Ok(text.map_err(|source| ArchiveError::Unpack { archive, path, source })?)
     }
 
     /// The files of all source packages that the lock's packages of this archive were built from.
-    fn sources(&self, indexes: &[(String, Content, Option<Content>)]) -> Result<Vec<Wanted>, TagError> {
+    fn sources(&self, indexes: &[Signed]) -> Result<Vec<Wanted>, TagError> {
         let archive = || self.archive.name.clone();
-        let of_archive =
-            self.request.lock.packages.iter().filter(|package| package.archive == self.archive.name);
         let mut missing: BTreeSet<SourceId> =
-            of_archive.filter_map(|package| source_id(&package.source)).collect();
+            self.packages().filter_map(|package| source_id(&package.source)).collect();
         let mut wanted = Vec::new();
-        for (path, content, plain) in indexes {
-            let bytes = self.request.store.read(&content.digest)?.unwrap_or_default();
-            let text = unpack(&bytes, content, plain.as_ref());
-            let text = text.map_err(|source| ArchiveError::Unpack {
-                archive: archive(),
-                path: path.clone(),
-                source,
-            })?;
-            let found = sources::find(&text, &missing).map_err(|source| TagError::Sources {
-                archive: archive(),
-                path: path.clone(),
-                source,
+        for index in indexes {
+            let found = sources::find(&self.unpacked(index)?, &missing).map_err(|source| {
+                let path = index.path.clone();
+                TagError::Sources { archive: archive(), path, source }
             })?;
             for (id, files) in found {
                 wanted.extend(files.into_iter().map(|file| Wanted {

@@ -3,7 +3,7 @@
 use std::io;
 
 use selfsame_apt::fetch::{FetchError, Reason, Tried};
-use selfsame_apt::snapshot::{Refused, SnapshotError, TransportError};
+use selfsame_apt::snapshot::{FromSource, Refused, SnapshotError, TransportError};
 use selfsame_build::execute::BuildError;
 use selfsame_build::host::{HostError, PopulateError};
 use selfsame_build::lock::LockError;
@@ -78,6 +78,15 @@ fn all_lies(error: &FetchError) -> bool {
     }
 }
 
+/// Whether every mirror that was asked gave a file that is wrong, and not only out of date.
+fn all_refused(failures: &[FromSource]) -> bool {
+    let wrong = |one: &FromSource| match one {
+        FromSource::Refused { reason, .. } => !matches!(**reason, Refused::Time(_)),
+        _ => false,
+    };
+    !failures.is_empty() && failures.iter().all(wrong)
+}
+
 impl From<LockError> for Failure {
     fn from(error: LockError) -> Self {
         Self::input(error).hint("`selfsame lock --update` writes a new one")
@@ -94,6 +103,8 @@ impl From<ArchiveError> for Failure {
             }
             ArchiveError::NoSnapshot { .. } | ArchiveError::TwoSnapshots { .. } => Self::input(error)
                 .hint("`selfsame snapshot list` shows those it has; `selfsame snapshot create` takes the present state"),
+            ArchiveError::Misdated { .. } => Self::input(error)
+                .hint("somebody changed the lock or the store: `selfsame snapshot create` or `selfsame lock --update` takes a state anew"),
             ArchiveError::UnknownSuite { .. } => Self::input(error)
                 .hint("give the keys in the recipe: keys = { file = \"…\", fingerprints = [\"…\"] }"),
             ArchiveError::Refused { ref source, .. } if matches!(**source, Refused::Time(_)) => {
@@ -121,13 +132,17 @@ impl From<SnapshotError> for Failure {
                 }
                 .context(format!("indexes of archive {archive}"))
             }
+            SnapshotError::NoSource { ref failures, .. } if all_refused(failures) => {
+                Self::input(error).hint("the mirrors serve something else than the archive: try another one")
+            }
             SnapshotError::NoSource { .. } | SnapshotError::NotAgreed { .. } | SnapshotError::TooOld { .. } => {
                 Self::environment(error).hint(
                     "`--mirror ARCHIVE=URL` adds a mirror; is this machine's clock right?",
                 )
             }
-            SnapshotError::Moving { .. } => Self::environment(error).hint("try again when the mirror has settled"),
             SnapshotError::Thin { .. } => Self::environment(error),
+            SnapshotError::Moving { .. } => Self::environment(error)
+                .hint("try again when the mirror has settled; if it never does, it lies: try another one"),
             SnapshotError::NotStored { .. } => Self::environment(error)
                 .hint("`selfsame snapshot create` brings it again, as long as the mirrors have that state"),
             SnapshotError::Contradiction { .. } => Self::input(error)

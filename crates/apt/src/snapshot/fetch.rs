@@ -155,20 +155,21 @@ pub fn fetch_snapshot(
 ) -> Result<Fetched, SnapshotError> {
     spec.check().map_err(|source| SnapshotError::Spec { archive: spec.name.clone(), source })?;
     let taking = Taking { spec, keys, transport, store, terms };
-    let mut changed = String::new();
+    let mut changed = (String::new(), None);
     for _ in 0..ATTEMPTS {
         match taking.attempt()? {
             Attempt::Done(fetched) => return Ok(fetched),
-            Attempt::Changed(what) => changed = what,
+            Attempt::Changed(what, why) => changed = (what, why),
         }
     }
-    Err(SnapshotError::Moving { what: changed, attempts: ATTEMPTS })
+    let (what, source) = changed;
+    Err(SnapshotError::Moving { what, attempts: ATTEMPTS, source })
 }
 
 enum Attempt {
     Done(Fetched),
-    /// What changed or vanished.
-    Changed(String),
+    /// What changed or vanished, and what is there instead, as far as that is known.
+    Changed(String, Option<TransportError>),
 }
 
 struct Taking<'a> {
@@ -187,7 +188,7 @@ impl Taking<'_> {
             let again = self.transport.in_release(chosen.source, &path(suite), MAX_SIZE);
             match again {
                 Ok(bytes) if Content::of(&bytes) == chosen.content => {}
-                Ok(_) => return Ok(Attempt::Changed(path(suite))),
+                Ok(_) => return Ok(Attempt::Changed(path(suite), None)),
                 Err(reason) => {
                     let source = self.transport.sources().swap_remove(chosen.source);
                     let failures = vec![FromSource::Nothing { source, reason }];
@@ -209,7 +210,11 @@ impl Taking<'_> {
             .collect();
         match self.transport.pinned(self.store, &wants) {
             Ok(()) => {}
-            Err(TransportError::Missing { path }) => return Ok(Attempt::Changed(path)),
+            Err(TransportError::Missing { path }) => return Ok(Attempt::Changed(path, None)),
+            Err(TransportError::Replaced { path, source }) => {
+                let why = TransportError::Replaced { path: path.clone(), source };
+                return Ok(Attempt::Changed(path, Some(why)));
+            }
             Err(source) => {
                 return Err(SnapshotError::Fetch { archive: self.spec.name.clone(), source });
             }

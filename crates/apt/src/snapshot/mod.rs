@@ -109,6 +109,8 @@ pub enum SnapshotError {
         what: String,
         /// How often it was tried.
         attempts: usize,
+        /// What was there instead, as far as that is known.
+        source: Option<TransportError>,
     },
     /// Another state than the one asked for.
     #[error("the archive is at {have}, not at {want}")]

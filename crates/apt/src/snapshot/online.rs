@@ -52,7 +52,7 @@ impl Transport for Online<'_> {
                     !file.tried.is_empty() && file.tried.iter().all(|tried| replaced(&tried.reason))
                 })
             {
-                return TransportError::Missing { path: file.path.clone() };
+                return TransportError::Replaced { path: file.path.clone(), source: Box::new(error) };
             }
             let path = wants.first().map_or_else(String::new, |want| want.what.clone());
             TransportError::Failed { path, source: Box::new(error) }

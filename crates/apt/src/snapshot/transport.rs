@@ -37,6 +37,14 @@ pub enum TransportError {
         /// Its path.
         path: String,
     },
+    /// Where it should be is another file, or none: the archive has moved on, or a mirror lies.
+    #[error("no mirror has the {path} that is signed")]
+    Replaced {
+        /// Its path.
+        path: String,
+        /// What the mirrors have.
+        source: Box<dyn Error + Send + Sync>,
+    },
     /// Something else.
     #[error("cannot fetch {path}")]
     Failed {

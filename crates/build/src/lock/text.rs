@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::{self, Write};
 use std::str::FromStr;
 
+use selfsame_apt::date;
 use serde::Deserialize;
 
 use super::{ArchiveState, FORMAT, Install, Lock, Package, Request, Role, Step, VERSION, is_package_name};
@@ -42,6 +43,22 @@ pub enum LockError {
     Install {
         /// The package.
         name: String,
+    },
+    /// An archive that was not asked for, or not with these suites: its name becomes the name of a directory.
+    #[error("archive {name:?} is not locked as it was asked for")]
+    Archive {
+        /// Its name.
+        name: String,
+    },
+    /// A state under another's name.
+    #[error("archive {name}: the state is called {serial}, and its newest suite is of {newest}")]
+    Serial {
+        /// Name of the archive.
+        name: String,
+        /// The name of the state.
+        serial: String,
+        /// What it should be.
+        newest: String,
     },
     /// A name that no package can have: files are made under these names.
     #[error("{name:?} cannot be a package name")]
@@ -119,6 +136,7 @@ impl Lock {
                 return Err(LockError::Path { path: path.clone() });
             }
         }
+        self.check_archives()?;
         let unreadable = || LockError::Install { name: "an unreadable step".into() };
         let mut groups = Vec::new();
         for group in &self.install.groups {
@@ -154,6 +172,29 @@ impl Lock {
         }
         let odd = image.symmetric_difference(&unpacked).chain(image.symmetric_difference(&configured)).next();
         odd.map_or(Ok(()), |name| Err(LockError::Install { name: (*name).to_owned() }))
+    }
+
+    /// Whether the archives are those that were asked for, each in one state under its own name.
+    fn check_archives(&self) -> Result<(), LockError> {
+        let asked = &self.request.archives;
+        let states = |name: &str| self.archives.iter().filter(|state| state.name == name).count();
+        let locked = self.archives.iter().map(|state| &state.name);
+        let used = self.packages.iter().map(|package| &package.archive);
+        let mut names = asked.keys().chain(locked).chain(used);
+        if let Some(odd) = names.find(|name| !asked.contains_key(*name) || states(name) != 1) {
+            return Err(LockError::Archive { name: odd.clone() });
+        }
+        for ArchiveState { name, serial, suites } in &self.archives {
+            if !suites.iter().map(|state| &state.suite).eq(&asked[name].suites) {
+                return Err(LockError::Archive { name: name.clone() });
+            }
+            let newest = date::serial(suites.iter().map(|state| state.date).max().unwrap_or(0));
+            if newest != *serial {
+                let (name, serial) = (name.clone(), serial.clone());
+                return Err(LockError::Serial { name, serial, newest });
+            }
+        }
+        Ok(())
     }
 
     /// Whether everything that is used as a package name is one.
@@ -372,6 +413,31 @@ pub(super) mod tests {
             "package dpkg is listed twice or out of order"
         );
         assert!(wrong("size = 5", "size = -5").starts_with("line "));
+    }
+
+    #[test]
+    fn archives_are_locked_as_they_were_asked_for() {
+        let text = sample().to_string();
+        let wrong = |from: &str, to: &str| {
+            assert!(text.contains(from), "{from}");
+            text.replacen(from, to, 1).parse::<Lock>().unwrap_err().to_string()
+        };
+        let other = |name: &str| format!("archive \"{name}\" is not locked as it was asked for");
+        for name in ["", "..", "../../x", "/x", "other"] {
+            let error = wrong("archive = \"debian\"", &format!("archive = \"{name}\""));
+            assert_eq!(error, other(name));
+            let error = wrong("[[archive]]\nname = \"debian\"", &format!("[[archive]]\nname = \"{name}\""));
+            assert_eq!(error, other("debian"));
+        }
+        assert_eq!(wrong("suite = \"bookworm\"", "suite = \"sid\""), other("debian"));
+        assert_eq!(
+            wrong("2Z\"\n\n[[archive.suites]]", "3Z\"\n\n[[archive.suites]]"),
+            "archive debian: the state is called 20250517T094313Z, and its newest suite is of 20250517T094312Z"
+        );
+        let (_, state) = text.split_once("[[archive]]").unwrap();
+        let (state, _) = state.split_once("[install]").unwrap();
+        let twice = text.replacen("[install]", &format!("[[archive]]{state}[install]"), 1);
+        assert_eq!(twice.parse::<Lock>().unwrap_err().to_string(), other("debian"));
     }
 
     #[test]

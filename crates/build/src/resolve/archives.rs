@@ -92,6 +92,18 @@ pub enum ArchiveError {
         /// Its name.
         serial: String,
     },
+    /// A snapshot or a lock has another state than the one it is named for.
+    #[error("archive {archive}, suite {suite}: what is recorded as {recorded} is the state of {signed}")]
+    Misdated {
+        /// The archive.
+        archive: String,
+        /// The suite.
+        suite: String,
+        /// The recorded name or date.
+        recorded: String,
+        /// What it should be.
+        signed: String,
+    },
     /// The recipe names a snapshot of which there are two.
     #[error("archive {archive}: the store has two different snapshots {serial}")]
     TwoSnapshots {
@@ -153,11 +165,29 @@ pub(super) fn fetch(request: &LockRequest<'_>) -> Result<(Vec<ArchiveState>, Uni
         for suite in &archive.suites {
             suites.push(at.suite(suite, &mut universe)?);
         }
-        let newest = suites.iter().map(|suite| suite.date).max().unwrap_or(0);
-        let serial = date(newest).replace(['-', ':'], "");
+        let serial = serial_of(suites.iter().map(|suite| suite.date));
         states.push(ArchiveState { name: name.clone(), serial, suites });
     }
     Ok((states, universe))
+}
+
+/// The name of a state whose suites have these dates.
+fn serial_of(dates: impl Iterator<Item = i64>) -> String {
+    selfsame_apt::date::serial(dates.max().unwrap_or(0))
+}
+
+/// Whether the signed file of a suite is of the date that is recorded.
+pub(crate) fn check_date(
+    archive: &str,
+    suite: &str,
+    recorded: i64,
+    release: &Release,
+) -> Result<(), ArchiveError> {
+    if recorded == release.date {
+        return Ok(());
+    }
+    let [recorded, signed] = [recorded, release.date].map(date);
+    Err(ArchiveError::Misdated { archive: archive.to_owned(), suite: suite.to_owned(), recorded, signed })
 }
 
 pub(crate) fn date(seconds: i64) -> String {
@@ -210,6 +240,9 @@ impl At<'_> {
             None => self.request.source.in_release(self.name, suite, &verify, self.request.observer)?,
         };
         let (release, signers) = self.verify(suite, &bytes, &terms, at)?;
+        if let Some(pinned) = &pinned {
+            check_date(self.name, suite, pinned.date, &release)?;
+        }
         self.request.store.put(&bytes)?;
         let mut indexes = Vec::new();
         for component in &self.archive.components {
@@ -255,6 +288,11 @@ impl At<'_> {
         let mut found: Option<Pinned> = None;
         for Kept { snapshot, .. } in self.request.snapshots.iter().filter(named) {
             let Some(state) = snapshot.suites.iter().find(|state| state.suite == suite) else { continue };
+            let signed = serial_of(snapshot.suites.iter().map(|state| state.date));
+            if signed != *serial {
+                let (archive, recorded) = (self.name.to_owned(), serial.clone());
+                return Err(ArchiveError::Misdated { archive, suite: suite.to_owned(), recorded, signed });
+            }
             match &found {
                 Some(other) if other.in_release != state.in_release => {
                     let (archive, serial) = (self.name.to_owned(), serial.clone());

@@ -105,7 +105,7 @@ impl Default for Limits {
 
 impl Limits {
     /// How many bytes of `disk` are kept free.
-    fn keep_free(&self, disk: &rustix::fs::StatVfs) -> u64 {
+    fn kept_free(&self, disk: &rustix::fs::StatVfs) -> u64 {
         let part = disk.f_blocks.saturating_mul(disk.f_frsize) / 32;
         self.keep_free.unwrap_or(part.min(256 << 20))
     }

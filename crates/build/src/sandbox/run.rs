@@ -355,7 +355,7 @@ impl Running {
         } else if self.deadline.is_some_and(|deadline| now >= deadline) {
             self.stop(Status::Time);
         } else if let Ok(disk) = rustix::fs::statvfs(&self.disk)
-            && disk.f_bavail.saturating_mul(disk.f_frsize) < self.limits.keep_free(&disk)
+            && disk.f_bavail.saturating_mul(disk.f_frsize) < self.limits.kept_free(&disk)
         {
             self.stop(Status::Disk);
         }

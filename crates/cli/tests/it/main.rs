@@ -2,6 +2,7 @@
 
 use selfsame_testkit::TestEnvironment;
 
+mod attacks;
 mod bad_input;
 mod boot;
 mod build;
@@ -14,6 +15,7 @@ mod help;
 mod init;
 mod inspect;
 mod remote;
+mod rot;
 mod serve;
 mod shell;
 mod snapshot;

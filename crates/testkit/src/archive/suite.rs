@@ -85,6 +85,8 @@ pub struct Suite<'a> {
     pub digests: Digests,
     /// Packages by component.
     pub packages: BTreeMap<String, Vec<Deb>>,
+    /// What becomes of the text of each index before it is digested.
+    pub index: fn(String) -> String,
     /// Who signs.
     pub signatures: Vec<Sign<'a>>,
 }
@@ -105,6 +107,7 @@ impl<'a> Suite<'a> {
             forms: vec!["", ".xz", ".gz"],
             digests: Digests::Sha256,
             packages: BTreeMap::from([("main".to_owned(), Vec::new())]),
+            index: |text| text,
             signatures: vec![Sign::new(key, NOW)],
         }
     }
@@ -130,7 +133,7 @@ impl<'a> Suite<'a> {
                         .unwrap();
                 }
                 let path = format!("{component}/binary-{architecture}/Packages");
-                all.insert(path, Index::of(plain.into_bytes()));
+                all.insert(path, Index::of((self.index)(plain).into_bytes()));
             }
         }
         all

@@ -26,8 +26,15 @@ fn readme_has_two_commands() {
 
 #[test]
 fn links_between_documents_lead_somewhere() {
-    let documents =
-        ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SHORTCOMINGS.md", "CHANGELOG.md", "docs/cli.md"];
+    let documents = [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "SHORTCOMINGS.md",
+        "CHANGELOG.md",
+        "docs/cli.md",
+        "docs/snapshots.md",
+    ];
     for document in documents.map(PathBuf::from) {
         let text = fs::read_to_string(workspace().join(&document)).unwrap();
         for (_, rest) in text.match_indices("](").map(|(at, _)| text.split_at(at + 2)) {
@@ -35,6 +42,24 @@ fn links_between_documents_lead_somewhere() {
             let path = workspace().join(document.parent().unwrap()).join(target);
             assert!(target.contains("://") || path.exists(), "{}: {target}", document.display());
         }
+    }
+}
+
+#[test]
+fn every_attack_has_its_line_and_every_test_of_it_exists() {
+    let page = fs::read_to_string(workspace().join("docs/attacks.md")).unwrap();
+    let named = |line: &str| line.split('`').filter(|word| word.contains(".rs::")).count();
+    for number in 1..=15 {
+        let start = format!("| S{number} | ");
+        let line = page.lines().find(|line| line.starts_with(&start));
+        let line = line.unwrap_or_else(|| panic!("no line {start}"));
+        assert!(named(line) > 0 || line.contains("not done yet"), "{line}");
+    }
+    for word in page.split('`') {
+        let Some((path, test)) = word.split_once("::") else { continue };
+        let code = fs::read_to_string(workspace().join("crates").join(path));
+        let code = code.unwrap_or_else(|error| panic!("{path}: {error}"));
+        assert!(code.contains(&format!("#[test]\nfn {test}() {{")), "{path} has no test {test}");
     }
 }
 
