@@ -149,7 +149,7 @@ pub fn build(request: &Request<'_>) -> Result<Built, BuildError> {
     // Whatever failed because the user asked to stop, failed for that reason.
     run(request).map_err(|error| match error {
         _ if crate::host::interrupted() => BuildError::Interrupted,
-        error if room::is_cause(&error) => {
+        error if room::is_cause(&error, request) => {
             let (missing, free) = room::missing(request);
             BuildError::Room {
                 store: request.store.root().to_owned(),

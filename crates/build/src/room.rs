@@ -56,9 +56,9 @@ fn same_disk(store: &Path, out: &Path) -> bool {
 }
 
 /// Whether `error` comes of a disk of the store without room. Outputs may lie on another one.
-pub(crate) fn is_cause(error: &BuildError) -> bool {
+pub(crate) fn is_cause(error: &BuildError, request: &Request<'_>) -> bool {
     match error {
-        BuildError::Output(_) => false,
+        BuildError::Output(_) => same_disk(request.store.root(), request.out) && disk_is_full(error),
         BuildError::Job(JobError::Failed { status: Status::Disk, .. }) => true,
         error => disk_is_full(error),
     }

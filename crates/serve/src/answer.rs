@@ -17,12 +17,12 @@ const FOREVER: &str = "public, max-age=31536000, immutable";
 /// Answers one request. `slow` limits how many answers that take work are made at a time.
 pub(crate) async fn answer<T>(
     site: Arc<dyn Site>,
-    slow: &Semaphore,
+    slow: &Arc<Semaphore>,
     request: &Request<T>,
 ) -> Response<Content> {
     let mut response = match *request.method() {
         Method::GET | Method::HEAD => match path(request.uri().path()) {
-            Some(path) => respond(find(site, slow, path).await, request.headers()),
+            Some(path) => respond(find(site, slow, path).await, request),
             None => said(StatusCode::BAD_REQUEST, "no path that can be read\n"),
         },
         _ => {
@@ -46,22 +46,26 @@ fn path(raw: &str) -> Option<String> {
     (path.starts_with('/') && !path.contains('\0')).then(|| path.into_owned())
 }
 
-async fn find(site: Arc<dyn Site>, slow: &Semaphore, path: String) -> Found {
+async fn find(site: Arc<dyn Site>, slow: &Arc<Semaphore>, path: String) -> Found {
     let work = match site.look(&path) {
         Look::Now(found) => return found,
         Look::Later(work) => work,
     };
-    // Never closed.
-    let _permit = slow.acquire().await;
+    // Held by the work itself, which goes on when its client has hung up. Never closed.
+    let permit = Arc::clone(slow).acquire_owned().await;
+    let work = move || {
+        let _permit = permit;
+        work()
+    };
     match tokio::task::spawn_blocking(work).await {
         Ok(found) => found,
         Err(_) => Found::Failed("an error in the server".to_owned()),
     }
 }
 
-fn respond(found: Found, headers: &HeaderMap) -> Response<Content> {
+fn respond<T>(found: Found, request: &Request<T>) -> Response<Content> {
     match found {
-        Found::File(served) => file(served, headers),
+        Found::File(served) => file(served, request.headers(), request.method() == Method::GET),
         Found::Text(text) => said(StatusCode::OK, text),
         Found::Redirect(to) => {
             let mut response = said(StatusCode::FOUND, format!("{to}\n"));
@@ -90,7 +94,8 @@ fn said(status: StatusCode, text: impl Into<String>) -> Response<Content> {
     response
 }
 
-fn file(served: Served, request: &HeaderMap) -> Response<Content> {
+/// A file, or a part of it: only GET knows parts.
+fn file(served: Served, request: &HeaderMap, parts: bool) -> Response<Content> {
     let Served { file, size, digest, modified, kind } = served;
     let tag = format!("\"{digest}\"");
     let modified = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(modified).unwrap_or(0));
@@ -99,7 +104,7 @@ fn file(served: Served, request: &HeaderMap) -> Response<Content> {
         Some(list) => range::matches(list, &tag),
         None => asked(header::IF_MODIFIED_SINCE).is_some_and(|time| range::unchanged(time, modified)),
     };
-    let part = match asked(header::RANGE) {
+    let part = match asked(header::RANGE).filter(|_| parts) {
         Some(wanted) if asked(header::IF_RANGE).is_none_or(|same| range::same(same, &tag, modified)) => {
             range::part(wanted, size)
         }

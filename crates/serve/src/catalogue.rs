@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fs::File;
 use std::num::NonZero;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -74,8 +74,12 @@ struct Inner {
     upstream: Box<dyn Upstream>,
     tags: Vec<TagPart>,
     table: RwLock<Table>,
-    /// Files whose bytes were looked at, as they were then.
-    seen: RwLock<HashMap<Digest, Stamp>>,
+    /// Files whose bytes were looked at, as they were then; those of tags by their paths.
+    seen: RwLock<HashMap<(Digest, Option<PathBuf>), Stamp>>,
+    /// Held while the table is read anew.
+    refreshing: Mutex<()>,
+    /// Held by what takes all processors and much memory: checking a state, making an index again.
+    heavy: Mutex<()>,
     /// Files that are being brought: who wants one waits for its lock.
     coming: Mutex<HashMap<Digest, Arc<Mutex<()>>>>,
     /// Packages of indexes, which many states have in common, by the digest of the plain index.
@@ -145,6 +149,8 @@ impl Catalogue {
             tags,
             table: RwLock::default(),
             seen: RwLock::default(),
+            refreshing: Mutex::default(),
+            heavy: Mutex::default(),
             coming: Mutex::default(),
             pools: Mutex::default(),
             loaded: Mutex::default(),
@@ -194,6 +200,13 @@ impl Inner {
         if !work {
             return None;
         }
+        let _one = self.refreshing.lock().unwrap_or_else(PoisonError::into_inner);
+        {
+            let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+            if is_fresh(&table) {
+                return Some(find(&table));
+            }
+        }
         match self.refresh() {
             Ok(()) => Some(find(&self.table.read().unwrap_or_else(PoisonError::into_inner))),
             Err(why) => Some(Found::Failed(why)),
@@ -230,20 +243,18 @@ impl Inner {
     }
 
     fn file(&self, archive: &str, serial: &str, path: &str, work: bool) -> Option<Found> {
-        let find = |table: &Table| Some(Arc::clone(table.archives.get(archive)?.get(serial)?));
-        let known = find(&self.table.read().unwrap_or_else(PoisonError::into_inner));
-        let state = match known {
-            Some(state) => state,
-            None if !work => return None,
-            None => {
-                if let Some(Found::Failed(why)) = self.fresh(work, |_| Found::Missing) {
-                    return Some(Found::Failed(why));
-                }
-                match find(&self.table.read().unwrap_or_else(PoisonError::into_inner)) {
-                    Some(state) => state,
-                    None => return Some(Found::Missing),
-                }
-            }
+        let state = Mutex::new(None);
+        let look = |table: &Table| {
+            let found = table.archives.get(archive).and_then(|states| states.get(serial)).map(Arc::clone);
+            *state.lock().unwrap_or_else(PoisonError::into_inner) = found;
+            Found::Missing
+        };
+        // A state that was removed meanwhile is not there any more.
+        if let failed @ Found::Failed(_) = self.fresh(work, look)? {
+            return Some(failed);
+        }
+        let Some(state) = state.into_inner().unwrap_or_else(PoisonError::into_inner) else {
+            return Some(Found::Missing);
         };
         let entry = match state.entry(path) {
             Ok(entry) => entry,
@@ -262,7 +273,7 @@ impl Inner {
 
     /// The file, if its bytes were looked at since it changed.
     fn opened(&self, entry: &Entry) -> Option<Found> {
-        let seen = *self.seen.read().unwrap_or_else(PoisonError::into_inner).get(&entry.content.digest)?;
+        let seen = *self.seen.read().unwrap_or_else(PoisonError::into_inner).get(&key(entry))?;
         let file = match &entry.place {
             Place::File(path) => File::open(path).ok()?,
             Place::Store | Place::Archive(_) => self.store.open_unverified(&entry.content.digest).ok()??,
@@ -276,9 +287,12 @@ impl Inner {
             Place::File(file) => checked(file, &entry.content),
             Place::Store => match self.stored(&entry.content) {
                 // An old one may be kept as a difference.
-                Ok(None) => Thin::restore(&self.store, &entry.content, all_processors())
-                    .map_err(|error| chain(&error))
-                    .and_then(|_| self.stored(&entry.content)),
+                Ok(None) => {
+                    let _turn = self.heavy.lock().unwrap_or_else(PoisonError::into_inner);
+                    Thin::restore(&self.store, &entry.content, all_processors())
+                        .map_err(|error| chain(&error))
+                        .and_then(|_| self.stored(&entry.content))
+                }
                 stored => stored,
             },
             Place::Archive(spec) => match self.stored(&entry.content) {
@@ -290,11 +304,8 @@ impl Inner {
             },
         };
         match found {
-            Ok(Some(file)) => {
-                if let Ok(stamp) = Stamp::of(&file) {
-                    let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
-                    seen.insert(entry.content.digest, stamp);
-                }
+            Ok(Some((file, stamp))) => {
+                self.seen.write().unwrap_or_else(PoisonError::into_inner).insert(key(entry), stamp);
                 served(entry, file)
             }
             Ok(None) => Found::Failed(format!("{path} was lost")),
@@ -302,9 +313,13 @@ impl Inner {
         }
     }
 
-    fn stored(&self, content: &Content) -> Result<Option<File>, String> {
+    fn stored(&self, content: &Content) -> Result<Option<(File, Stamp)>, String> {
+        let failed = |error: std::io::Error| format!("cannot look at {}: {error}", content.digest);
         let file = self.store.open_verified(&content.digest).map_err(|error| chain(&error))?;
-        Ok(file.filter(|file| file.metadata().is_ok_and(|meta| meta.len() == content.size)))
+        let Some(file) = file else { return Ok(None) };
+        // Blobs are never written to, only put in place of each other.
+        let stamp = Stamp::of(&file).map_err(failed)?;
+        Ok((stamp.size == content.size).then_some((file, stamp)))
     }
 
     /// Brings a file once, however many ask for it.
@@ -333,7 +348,10 @@ impl Inner {
             pools.insert(plain.digest, Arc::downgrade(&pool));
             pool
         };
-        if !state.check(&self.store, shared)? {
+        let turn = self.heavy.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = state.check(&self.store, shared)?;
+        drop(turn);
+        if !is_new {
             return Ok(());
         }
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
@@ -378,13 +396,26 @@ fn all_processors() -> NonZero<usize> {
     std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN)
 }
 
-/// The file at `path`, if its bytes are `content`.
-fn checked(path: &Path, content: &Content) -> Result<Option<File>, String> {
+/// What the look at a file is remembered by.
+fn key(entry: &Entry) -> (Digest, Option<PathBuf>) {
+    let path = match &entry.place {
+        Place::File(path) => Some(path.clone()),
+        Place::Store | Place::Archive(_) => None,
+    };
+    (entry.content.digest, path)
+}
+
+/// The file at `path`, if its bytes are `content` and did not change while they were looked at.
+fn checked(path: &Path, content: &Content) -> Result<Option<(File, Stamp)>, String> {
     let failed = |error: std::io::Error| format!("cannot read {}: {error}", path.display());
     let mut file = File::open(path).map_err(failed)?;
+    let stamp = Stamp::of(&file).map_err(failed)?;
+    if stamp.size != content.size {
+        return Err(format!("{} is damaged", path.display()));
+    }
     let (digest, size) = Digest::of_reader(&mut file).map_err(failed)?;
-    match (Content { size, digest }) == *content {
-        true => Ok(Some(file)),
+    match (Content { size, digest }) == *content && Stamp::of(&file).map_err(failed)? == stamp {
+        true => Ok(Some((file, stamp))),
         false => Err(format!("{} is damaged", path.display())),
     }
 }

@@ -96,7 +96,7 @@ pub fn run(
 /// What all connections have in common.
 struct Shared {
     site: Arc<dyn Site>,
-    slow: Semaphore,
+    slow: Arc<Semaphore>,
     log: Option<Arc<Log>>,
 }
 
@@ -109,7 +109,7 @@ async fn accept(
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let shared = Arc::new(Shared { site, slow: Semaphore::new(limits.slow), log });
+    let shared = Arc::new(Shared { site, slow: Arc::new(Semaphore::new(limits.slow)), log });
     let room = Arc::new(Semaphore::new(limits.connections));
     let graceful = GracefulShutdown::new();
     while !stop() {
@@ -167,6 +167,7 @@ fn connection(
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.idle)
-        .pipeline_flush(true)
+        // What is sent is taken piece by piece: a client that does not read costs no more than this.
+        .max_buf_size(64 << 10)
         .serve_connection(TokioIo::new(Box::pin(stream)), service)
 }

@@ -63,6 +63,9 @@ pub(crate) type Pool = BTreeMap<Box<str>, Content>;
 /// One state of one archive.
 #[derive(Debug)]
 pub(crate) struct State {
+    /// All that was offered.
+    offered: Vec<Offer>,
+    /// What of it does not contradict the rest.
     offers: Vec<Offer>,
     tags: Vec<TagPart>,
     date: i64,
@@ -79,7 +82,7 @@ impl State {
     /// What is offered under one name, by archive and serial, of which the first counts where two of them contradict.
     pub(crate) fn new(offers: Vec<Offer>, tags: Vec<TagPart>) -> Self {
         let mut files: BTreeMap<String, Entry> = BTreeMap::new();
-        let mut accepted = Vec::new();
+        let (mut accepted, offered) = (Vec::new(), offers.clone());
         for offer in offers {
             let mut own = BTreeMap::new();
             for (path, content) in offer.snapshot.files() {
@@ -105,12 +108,12 @@ impl State {
         let dates = accepted.iter().flat_map(|offer| offer.snapshot.suites.iter().map(|suite| suite.date));
         let date = dates.chain(tags.iter().map(|tag| tag.date)).max().unwrap_or(0);
         let (pools, bad) = Default::default();
-        Self { offers: accepted, tags, date, files, pools, bad }
+        Self { offered, offers: accepted, tags, date, files, pools, bad }
     }
 
     /// Whether it offers just that.
     pub(crate) fn is_of(&self, offers: &[Offer], tags: &[TagPart]) -> bool {
-        self.offers == offers && self.tags == tags
+        self.offered == offers && self.tags == tags
     }
 
     pub(crate) fn suites(&self) -> Vec<&str> {
@@ -132,14 +135,19 @@ impl State {
     pub(crate) fn entry(&self, path: &str) -> Result<Option<Entry>, NotChecked> {
         let pools = self.pools.read().unwrap_or_else(PoisonError::into_inner);
         let Some(pools) = &*pools else { return Err(NotChecked) };
-        if let Some(entry) = self.files.get(path) {
+        let listed = self.files.get(path);
+        if let Some(entry) = listed.filter(|entry| matches!(entry.place, Place::Store)) {
             return Ok(Some(entry.clone()));
         }
+        // A signed index knows better than the list of a tag.
         let found = pools.iter().find_map(|(spec, pool)| Some((spec, *pool.get(path)?)));
-        Ok(found.map(|(spec, content)| {
-            let place = Place::Archive(Arc::clone(spec));
-            Entry { content, modified: self.date, place }
-        }))
+        Ok(match (found, listed) {
+            (Some((_, content)), Some(entry)) if entry.content == content => Some(entry.clone()),
+            (Some((spec, content)), _) => {
+                Some(Entry { content, modified: self.date, place: Place::Archive(Arc::clone(spec)) })
+            }
+            (None, listed) => listed.cloned(),
+        })
     }
 
     /// Checks all signatures and digests as of when the snapshot was taken, and reads which packages there are. `shared`

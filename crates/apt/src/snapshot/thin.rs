@@ -5,6 +5,7 @@
 //! alone. Everything that is made again is checked against the digest it is known by.
 
 use std::num::NonZero;
+use std::sync::{Mutex, PoisonError};
 
 use selfsame_image::Digest;
 use selfsame_image::codec::remake::Shape;
@@ -18,6 +19,9 @@ use crate::packages::{UnpackError, unpack};
 const KIND: &str = "thin";
 /// How many differences lie on each other at most. Each one costs copying its content once when the last one is read.
 const DEEPEST: u32 = 64;
+
+/// Held while a record is written, after it was seen that no chain leads back to where it begins.
+static ONE: Mutex<()> = Mutex::new(());
 
 /// Why a file could not be made thin, or not be made again.
 #[derive(Debug, thiserror::Error)]
@@ -131,21 +135,27 @@ impl Thin {
     /// Keeps how to make `of` again with the help of `base`, an earlier file that is there or thin itself. `None` if that
     /// would not save much, or if its compression is not one that can be repeated.
     ///
-    /// Whether it can is tried by doing it. `of` is not removed. Blocks are compressed on `jobs` threads.
+    /// Whether it can is tried by doing it, also where a record says so, unless `of` is gone already. `of` is not removed.
+    /// Blocks are compressed on `jobs` threads.
     pub fn make(
         store: &Store,
         of: &Content,
         base: &Content,
         jobs: NonZero<usize>,
     ) -> Result<Option<Self>, ThinError> {
-        if let Some(thin) = Self::find(store, &of.digest)? {
-            return Ok(Some(thin));
+        let known = Self::find(store, &of.digest)?;
+        let Some(file) = store.read(&of.digest)? else { return Ok(known) };
+        if let Some(thin) = known {
+            if thin.gives(store, &file, jobs) {
+                return Ok(Some(thin));
+            }
+            // What it was made of is damaged or gone: the file is the only copy.
+            Self::forget(store, &of.digest)?;
         }
         let depth = Self::find(store, &base.digest)?.map_or(1, |base| base.depth + 1);
-        if depth > DEEPEST || of.digest == base.digest {
+        if depth > DEEPEST || Self::leads_to(store, &base.digest, &of.digest)? {
             return Ok(None);
         }
-        let Some(file) = store.read(&of.digest)? else { return Ok(None) };
         let plain = content_of(&file, of)?;
         let failed = |source| ThinError::Codec { of: of.digest, source };
         let shape = match Wrapping::detect(&file) {
@@ -155,8 +165,12 @@ impl Thin {
                 _ => return Ok(None),
             },
         };
-        let old = Self::plain(store, base)?;
-        let old = old.ok_or(ThinError::NoBase { of: of.digest, base: base.digest })?;
+        let old = match Self::plain(store, base) {
+            Ok(Some(old)) => old,
+            // It was lost: this one must not depend on it.
+            Ok(None) | Err(ThinError::NoBase { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
         let patch = patch::make(&old, &plain).map_err(failed)?;
         if patch.len() as u64 > of.size / 2 {
             return Ok(None);
@@ -164,8 +178,47 @@ impl Thin {
         store.put(&patch)?;
         let (plain, patch) = (Content::of(&plain), Content::of(&patch));
         let thin = Self { of: *of, plain, shape, base: base.digest, patch, depth };
+        // Two threads must not make two files of each other.
+        let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+        if Self::leads_to(store, &base.digest, &of.digest)? {
+            return Ok(None);
+        }
         store.record_put(KIND, &of.digest, thin.to_string().as_bytes())?;
         Ok(Some(thin))
+    }
+
+    /// Whether `from` is `to`, or is made of it, directly or not: then `to` must not be made of `from`.
+    fn leads_to(store: &Store, from: &Digest, to: &Digest) -> Result<bool, ThinError> {
+        let mut at = *from;
+        for _ in 0..=DEEPEST {
+            if at == *to {
+                return Ok(true);
+            }
+            match Self::find(store, &at)? {
+                Some(thin) => at = thin.base,
+                None => return Ok(false),
+            }
+        }
+        // Longer than it can be.
+        Ok(true)
+    }
+
+    /// Whether `file` comes out when it is made again, without the help of the file itself.
+    fn gives(&self, store: &Store, file: &[u8], jobs: NonZero<usize>) -> bool {
+        let base = Content { size: 0, digest: self.base };
+        if Self::leads_to(store, &self.base, &self.of.digest).unwrap_or(true) {
+            return false;
+        }
+        let (Ok(Some(old)), Ok(Some(patch))) = (Self::plain(store, &base), store.read(&self.patch.digest))
+        else {
+            return false;
+        };
+        let size = usize::try_from(self.plain.size).unwrap_or(usize::MAX);
+        let Ok(plain) = patch::apply(&old, &patch, size) else { return false };
+        match self.shape {
+            None => plain == file,
+            Some(shape) => shape.make(&plain, jobs).is_ok_and(|made| made == file),
+        }
     }
 
     /// What the file `of` holds, whether it is there or thin; `None` if it is neither.
@@ -179,7 +232,7 @@ impl Thin {
                 break content_of(&file, &content)?;
             }
             match Self::find(store, &at.digest)? {
-                // A record cannot name itself as its base, nor can two each other: each was made of what was there.
+                // No chain leads back to where it began: `make` sees to it.
                 Some(thin) if chain.len() <= DEEPEST as usize => {
                     at = Content { size: 0, digest: thin.base };
                     chain.push(thin);
@@ -334,6 +387,27 @@ mod tests {
         assert_eq!(made.filter(|made| *made).count(), DEEPEST as usize);
         all[1..all.len() - 1].iter().for_each(|of| store.remove(&of.digest).unwrap());
         assert_eq!(Thin::plain(&store, &all[all.len() - 2]).unwrap().as_ref(), texts.get(all.len() - 2));
+    }
+
+    #[test]
+    fn what_comes_back_is_not_made_of_what_is_made_of_it() {
+        let (_dir, store) = store();
+        let [p, q] = [index(1), index(2)].map(|text| {
+            store.put(&text).unwrap();
+            Content::of(&text)
+        });
+        Thin::make(&store, &q, &p, JOBS).unwrap().unwrap();
+        store.remove(&q.digest).unwrap();
+        assert_eq!(Thin::make(&store, &p, &q, JOBS).unwrap(), None);
+        assert_eq!(Thin::make(&store, &p, &p, JOBS).unwrap(), None);
+        assert_eq!(Thin::plain(&store, &q).unwrap().unwrap(), index(2));
+        // A file whose difference was lost is whole again, and stays what it is.
+        let thin = Thin::find(&store, &q.digest).unwrap().unwrap();
+        store.put(&index(2)).unwrap();
+        assert_eq!(Thin::make(&store, &q, &p, JOBS).unwrap().as_ref(), Some(&thin));
+        store.remove(&p.digest).unwrap();
+        assert_eq!(Thin::make(&store, &q, &p, JOBS).unwrap(), None);
+        assert_eq!(Thin::find(&store, &q.digest).unwrap(), None);
     }
 
     #[test]

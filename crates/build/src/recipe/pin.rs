@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{Recipe, parse};
 
-/// The text of a recipe with another `serial` for the archive `name`, or without one; comments and everything else stay.
+/// The text of a recipe with another `serial` for the archive `name`, or without one; everything but that line stays.
 ///
 /// `None` if the text has no table `[archives.NAME]` of its own, or if more than the serial would change: then it must be
 /// edited by hand.

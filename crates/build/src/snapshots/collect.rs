@@ -19,7 +19,7 @@ const EXPIRED: &str = "expired";
 /// What goes, and how the rest is kept.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
-    /// Snapshots that were taken before this time, in seconds since 1970-01-01 UTC, go; the newest of an archive and those
+    /// Snapshots that were taken at this time or before, in seconds since 1970-01-01 UTC, go; the newest of an archive and those
     /// that a lock needs stay.
     pub before: Option<i64>,
     /// How many of the newest snapshots of each archive are kept as they came; of older ones the differences.
@@ -107,7 +107,8 @@ impl Turn {
 pub fn collect(store: &Store, rules: &Rules) -> Result<Collected, CollectError> {
     let _turn = Turn::wait(store, File::lock)?;
     let mut done = Collected::default();
-    let kept = expire(store, rules, &mut done)?;
+    let locked = held(store, rules.dry_run)?;
+    let kept = expire(store, rules, &locked, &mut done)?;
     if rules.dry_run {
         return Ok(done);
     }
@@ -130,7 +131,7 @@ pub fn collect(store: &Store, rules: &Rules) -> Result<Collected, CollectError> 
             Ok::<_, CollectError>(())
         },
     )?;
-    forget(store, &kept, &mut done)?;
+    forget(store, &kept, locked, &mut done)?;
     Ok(done)
 }
 
@@ -145,10 +146,14 @@ fn thin(
     let mut done = Collected::default();
     let mut last: Option<&Content> = None;
     for of in files {
-        let thin = match last.replace(of) {
+        let thin = match last {
             Some(base) if !whole.contains(&of.digest) => Thin::make(store, of, base, jobs)?,
             _ => None,
         };
+        // One that was lost is no help for the next.
+        if thin.is_some() || store.contains(&of.digest) {
+            last = Some(of);
+        }
         match thin {
             Some(thin) => {
                 done.thin += 1;
@@ -166,16 +171,20 @@ fn thin(
 }
 
 /// Marks what is too old as expired; the rest, by archive and serial.
-fn expire(store: &Store, rules: &Rules, done: &mut Collected) -> Result<Vec<Kept>, CollectError> {
+fn expire(
+    store: &Store,
+    rules: &Rules,
+    locked: &BTreeSet<Digest>,
+    done: &mut Collected,
+) -> Result<Vec<Kept>, CollectError> {
     let all = Kept::all(store)?;
     let Some(before) = rules.before else { return Ok(all) };
-    let locked = held(store, rules.dry_run)?;
-    let newest: BTreeMap<String, String> =
-        all.iter().map(|one| (one.snapshot.archive.clone(), one.snapshot.serial.clone())).collect();
+    let newest: BTreeMap<(String, Vec<String>), String> =
+        all.iter().map(|one| (of_what(one), one.snapshot.serial.clone())).collect();
     let mut kept = Vec::new();
     for one in all {
-        let is_newest = newest.get(&one.snapshot.archive) == Some(&one.snapshot.serial);
-        if is_newest || one.snapshot.at >= before {
+        let is_newest = newest.get(&of_what(&one)) == Some(&one.snapshot.serial);
+        if is_newest || one.snapshot.at > before {
             kept.push(one);
             continue;
         }
@@ -195,14 +204,19 @@ fn expire(store: &Store, rules: &Rules, done: &mut Collected) -> Result<Vec<Kept
     Ok(kept)
 }
 
+/// What a snapshot is one of: archives of one name may have other suites in other recipes.
+fn of_what(one: &Kept) -> (String, Vec<String>) {
+    (one.snapshot.archive.clone(), one.snapshot.suites.iter().map(|suite| suite.suite.clone()).collect())
+}
+
 /// Files of the newest snapshots of each archive.
 fn newest(kept: &[Kept], count: usize) -> BTreeSet<Digest> {
-    let mut serials: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for Kept { snapshot, .. } in kept {
-        serials.entry(&snapshot.archive).or_default().insert(&snapshot.serial);
+    let mut serials: BTreeMap<(String, Vec<String>), BTreeSet<&str>> = BTreeMap::new();
+    for one in kept {
+        serials.entry(of_what(one)).or_default().insert(&one.snapshot.serial);
     }
     let is_new = |one: &&Kept| {
-        let later = &serials[one.snapshot.archive.as_str()];
+        let later = &serials[&of_what(one)];
         later.range(one.snapshot.serial.as_str()..).count() <= count
     };
     kept.iter().filter(is_new).flat_map(|one| one.snapshot.blobs()).map(|file| file.digest).collect()
@@ -230,11 +244,17 @@ fn series(kept: &[Kept]) -> BTreeMap<(String, String), Vec<Content>> {
 }
 
 /// Removes the files of expired snapshots, and differences, that nothing needs any more.
-fn forget(store: &Store, kept: &[Kept], done: &mut Collected) -> Result<(), CollectError> {
+fn forget(
+    store: &Store,
+    kept: &[Kept],
+    locked: BTreeSet<Digest>,
+    done: &mut Collected,
+) -> Result<(), CollectError> {
     let mut needed: BTreeSet<Digest> = BTreeSet::new();
     let keyrings = kept.iter().filter_map(|one| one.spec.keyring);
     let mut todo: Vec<Digest> =
         kept.iter().flat_map(|one| one.snapshot.blobs()).chain(keyrings).map(|file| file.digest).collect();
+    todo.extend(locked);
     while let Some(digest) = todo.pop() {
         if needed.insert(digest)
             && let Some(thin) = Thin::find(store, &digest)?

@@ -24,7 +24,7 @@ pub fn hold(store: &Store, path: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Digests of the signed files that locks name which were made with `store`. Locks that are gone are forgotten.
+/// Digests of the signed files and indexes of locks that were made with `store`. Locks that are gone are forgotten.
 pub(super) fn held(store: &Store, keep: bool) -> Result<BTreeSet<Digest>, CollectError> {
     let mut digests = BTreeSet::new();
     for key in store.record_keys(KIND)? {
@@ -35,7 +35,10 @@ pub(super) fn held(store: &Store, keep: bool) -> Result<BTreeSet<Digest>, Collec
             Ok(text) => {
                 let lock: Lock = text.parse().map_err(|error| unreadable(format!("{error}")))?;
                 let suites = lock.archives.iter().flat_map(|archive| &archive.suites);
-                digests.extend(suites.map(|suite| suite.in_release.sha256));
+                for suite in suites {
+                    digests.insert(suite.in_release.sha256);
+                    digests.extend(suite.indexes.iter().map(|index| index.file.sha256));
+                }
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 if !keep {

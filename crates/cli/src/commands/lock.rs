@@ -93,10 +93,12 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
     let source = Mirrors::new(&recipe, &args.reach, &cx.settings, None)?;
     let store = Store::open(cx.settings.store(args.reach.store.as_ref())?)?;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let snapshots = Kept::all(&store)?;
+    // What it names must not go before the lock is there to need it.
+    let _turn = snapshots::Turn::take(&store)?;
+    let kept = Kept::all(&store)?;
     let lock = resolve::lock(&LockRequest {
         recipe: &recipe,
-        snapshots: &snapshots,
+        snapshots: &kept,
         old,
         groups: before.as_ref().filter(|_| !args.regroup),
         floor: before.as_ref().filter(|_| !args.allow_older),

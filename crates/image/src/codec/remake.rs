@@ -255,7 +255,10 @@ fn blocks(file: &[u8], check: u8) -> Option<Vec<Block>> {
         blocks.push(Block { data: unpadded.checked_sub(around)?, plain });
         at = at.checked_add(unpadded)?.checked_next_multiple_of(4)?;
     }
-    Some(blocks)
+    // As `xz -T` makes them: another shape is none that could be made again.
+    let first = blocks.first().map_or(0, |block: &Block| block.plain);
+    let (last, rest) = blocks.split_last().map_or((first, &blocks[..]), |(last, rest)| (last.plain, rest));
+    (last <= first && rest.iter().all(|block| block.plain == first)).then_some(blocks)
 }
 
 fn header_size(file: &[u8], at: usize) -> Option<usize> {

@@ -83,12 +83,13 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
     let store = Store::open(cx.settings.store(args.reach.store.as_ref())?)?;
     let source = Mirrors::new(&recipe, &args.reach, &cx.settings, None)?;
     let progress = Progress::new(&cx.ui, args.reach.verbose);
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let mut taken = Vec::new();
     let wanted = |name: &&String| args.archives.is_empty() || args.archives.contains(name);
     for name in recipe.archives.keys().filter(wanted) {
         let described = snapshots::describe(&recipe, name, &store)?;
         let _turn = snapshots::Turn::take(&store)?;
+        // Waiting for others may have taken long.
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let history = snapshots::history(&store)?;
         let terms = Terms {
             agreeing: args.agreeing,

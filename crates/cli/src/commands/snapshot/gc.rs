@@ -27,7 +27,7 @@ use crate::ui::{Output, Present, binary_size};
   selfsame snapshot gc
   selfsame snapshot gc --older-than 90 --dry-run")]
 pub struct Args {
-    /// Remove snapshots that were taken more than this many days ago
+    /// Remove snapshots that were taken for the first time more than this many days ago
     #[arg(long, value_name = "DAYS")]
     older_than: Option<u32>,
     /// How many of the newest snapshots of each archive stay as they are, so that they are served without being made again

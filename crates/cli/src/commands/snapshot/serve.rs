@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use selfsame_apt::fetch::{Fetcher, Silent, Want};
@@ -33,7 +33,10 @@ use crate::ui::{Output, Present, harmless};
 /// Snapshots that are taken while the server runs are there a second later.
 ///
 /// All signatures and digests of a snapshot are checked as of its time before it is served for the first time. Nothing can
-/// be changed through the server. It ends with Ctrl-C or SIGTERM, when the answers under way are sent.
+/// be changed through the server. It ends with Ctrl-C or SIGTERM, when the answers under way are sent, or after ten seconds.
+///
+/// A tag is served as its SHA256SUMS lists it; its signatures are for the clients to check, which do. Where a snapshot of
+/// the store has the same name, what that one's signed indexes say counts.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   selfsame snapshot serve
@@ -57,7 +60,7 @@ pub struct Args {
     #[arg(long)]
     offline: bool,
     /// How many clients may be connected at a time
-    #[arg(long, value_name = "N", default_value_t = Limits::default().connections)]
+    #[arg(long, value_name = "N", default_value_t = Limits::default().connections, value_parser = positive)]
     connections: usize,
     /// Print each request with the status and the size of its answer
     #[arg(long, short)]
@@ -121,6 +124,10 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
     Ok(Status::Success)
 }
 
+fn positive(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "expected a number of at least 1".to_owned())
+}
+
 /// Asks for enough files for so many connections, each with one that is sent, and says for how many there are.
 fn open_files(connections: usize) -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -150,7 +157,7 @@ fn parts(dir: &Path) -> Result<Vec<TagPart>, Failure> {
         let bad = || no_tag(format!("line {} of {} is none of sha256sum", number + 1, tag::SUMS));
         let (digest, path) = line.split_once("  ").ok_or_else(bad)?;
         let digest: Digest = digest.parse().map_err(|_| bad())?;
-        if !Path::new(path).components().all(|part| matches!(part, Component::Normal(_))) {
+        if path.split('/').any(|part| ["", ".", ".."].contains(&part)) {
             return Err(bad());
         }
         let Some((archive, path)) = path.split_once('/') else { continue };

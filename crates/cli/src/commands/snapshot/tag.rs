@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use selfsame_build::lock::FILE;
+use selfsame_build::snapshots::Turn;
 use selfsame_build::tag::{self, Request};
 use selfsame_build::{host, recipe};
 use selfsame_store::Store;
@@ -74,6 +75,7 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
     let lock = read_lock(&directory)?.ok_or_else(|| no_lock(&directory))?;
     let store = Store::open(cx.settings.store(args.reach.store.as_ref())?)?;
     hold(&store, &directory.join(FILE))?;
+    let _turn = Turn::take(&store)?;
     let source = Mirrors::new(&recipe, &args.reach, &cx.settings, None)?;
     let progress = Progress::new(&cx.ui, args.reach.verbose);
     let request = Request {

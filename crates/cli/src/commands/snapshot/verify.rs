@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use selfsame_apt::date;
 use selfsame_apt::openpgp::{Fingerprint, KeyProblem, Keyring};
 use selfsame_apt::snapshot::load_snapshot;
-use selfsame_build::snapshots::Kept;
+use selfsame_build::snapshots::{Kept, Turn};
 use selfsame_store::Store;
 use serde::Serialize;
 
@@ -89,6 +89,7 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let now = i64::try_from(now).unwrap_or(i64::MAX);
     let mut snapshots = Vec::new();
+    let _turn = Turn::take(&store)?;
     for kept in super::kept(&store, args.archive.as_deref(), args.serial.as_deref())? {
         let keys = kept.spec.read_keyring(&store)?;
         let context = || format!("snapshot {} {}", kept.snapshot.archive, kept.snapshot.serial);
