@@ -73,8 +73,11 @@ fn a_terminal_is_one_inside_too() {
         seen.clear();
     };
     wait_for("nothing that is changed there is kept", &mut ours);
-    ours.write_all(b"test -t 0 && test -t 1 && echo answer $((6 * 7)); sleep 1000\n").unwrap();
+    ours.write_all(b"test -t 0 && test -t 1 && echo answer $((6 * 7))\n").unwrap();
     wait_for("answer 42", &mut ours);
+    // It speaks itself, so that it is what Ctrl-C meets and not the shell that is about to start it.
+    ours.write_all(b"sh -c 'echo asleep $((6 * 9)); exec sleep 1000'\n").unwrap();
+    wait_for("asleep 54", &mut ours);
     // Ctrl-C ends what runs inside, and nothing else.
     ours.write_all(b"\x03").unwrap();
     ours.write_all(b"echo still $((6 * 8)); exit 0\n").unwrap();
