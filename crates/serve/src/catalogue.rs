@@ -188,13 +188,18 @@ impl Inner {
         }
     }
 
-    /// What `find` finds in a table that is not too old.
+    /// The answer that `find` finds in a table that is not too old.
     fn fresh(&self, work: bool, find: impl Fn(&Table) -> Found) -> Option<Found> {
+        self.in_fresh(work, find).map(|found| found.unwrap_or_else(Found::Failed))
+    }
+
+    /// What `find` finds in a table that is not too old, or why there is none; `None` if that takes work that is not allowed.
+    fn in_fresh<T>(&self, work: bool, find: impl Fn(&Table) -> T) -> Option<Result<T, String>> {
         let is_fresh = |table: &Table| table.read.is_some_and(|read| read.elapsed() < FRESH);
         {
             let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
             if is_fresh(&table) {
-                return Some(find(&table));
+                return Some(Ok(find(&table)));
             }
         }
         if !work {
@@ -204,13 +209,11 @@ impl Inner {
         {
             let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
             if is_fresh(&table) {
-                return Some(find(&table));
+                return Some(Ok(find(&table)));
             }
         }
-        match self.refresh() {
-            Ok(()) => Some(find(&self.table.read().unwrap_or_else(PoisonError::into_inner))),
-            Err(why) => Some(Found::Failed(why)),
-        }
+        let refreshed = self.refresh();
+        Some(refreshed.map(|()| find(&self.table.read().unwrap_or_else(PoisonError::into_inner))))
     }
 
     fn archives(table: &Table) -> Found {
@@ -243,18 +246,12 @@ impl Inner {
     }
 
     fn file(&self, archive: &str, serial: &str, path: &str, work: bool) -> Option<Found> {
-        let state = Mutex::new(None);
-        let look = |table: &Table| {
-            let found = table.archives.get(archive).and_then(|states| states.get(serial)).map(Arc::clone);
-            *state.lock().unwrap_or_else(PoisonError::into_inner) = found;
-            Found::Missing
-        };
-        // A state that was removed meanwhile is not there any more.
-        if let failed @ Found::Failed(_) = self.fresh(work, look)? {
-            return Some(failed);
-        }
-        let Some(state) = state.into_inner().unwrap_or_else(PoisonError::into_inner) else {
-            return Some(Found::Missing);
+        let find = |table: &Table| Some(Arc::clone(table.archives.get(archive)?.get(serial)?));
+        // Looked up anew each time: a state may have been removed meanwhile.
+        let state = match self.in_fresh(work, find)? {
+            Ok(Some(state)) => state,
+            Ok(None) => return Some(Found::Missing),
+            Err(why) => return Some(Found::Failed(why)),
         };
         let entry = match state.entry(path) {
             Ok(entry) => entry,

@@ -88,7 +88,8 @@ pub fn run(
         .enable_io()
         .enable_time()
         .build()?;
-    let ended = runtime.block_on(accept(listener, site, limits, log, stop));
+    let shared = Arc::new(Shared { site, slow: Arc::new(Semaphore::new(limits.slow)), log });
+    let ended = runtime.block_on(accept(listener, shared, limits, stop));
     runtime.shutdown_timeout(Duration::from_secs(1));
     ended
 }
@@ -102,14 +103,12 @@ struct Shared {
 
 async fn accept(
     listener: TcpListener,
-    site: Arc<dyn Site>,
+    shared: Arc<Shared>,
     limits: &Limits,
-    log: Option<Arc<Log>>,
     stop: impl Fn() -> bool,
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let shared = Arc::new(Shared { site, slow: Arc::new(Semaphore::new(limits.slow)), log });
     let room = Arc::new(Semaphore::new(limits.connections));
     let graceful = GracefulShutdown::new();
     while !stop() {

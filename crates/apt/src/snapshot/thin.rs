@@ -19,6 +19,9 @@ use crate::packages::{UnpackError, unpack};
 const KIND: &str = "thin";
 /// How many differences lie on each other at most. Each one costs copying its content once when the last one is read.
 const DEEPEST: u32 = 64;
+/// A chain of so many leads nowhere. Chains become longer than [`DEEPEST`] where a file that others are made of is made thin
+/// itself.
+const ENDLESS: usize = 4096;
 
 /// Held while a record is written, after it was seen that no chain leads back to where it begins.
 static ONE: Mutex<()> = Mutex::new(());
@@ -190,7 +193,7 @@ impl Thin {
     /// Whether `from` is `to`, or is made of it, directly or not: then `to` must not be made of `from`.
     fn leads_to(store: &Store, from: &Digest, to: &Digest) -> Result<bool, ThinError> {
         let mut at = *from;
-        for _ in 0..=DEEPEST {
+        for _ in 0..=ENDLESS {
             if at == *to {
                 return Ok(true);
             }
@@ -233,7 +236,7 @@ impl Thin {
             }
             match Self::find(store, &at.digest)? {
                 // No chain leads back to where it began: `make` sees to it.
-                Some(thin) if chain.len() <= DEEPEST as usize => {
+                Some(thin) if chain.len() <= ENDLESS => {
                     at = Content { size: 0, digest: thin.base };
                     chain.push(thin);
                 }

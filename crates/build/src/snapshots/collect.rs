@@ -19,8 +19,8 @@ const EXPIRED: &str = "expired";
 /// What goes, and how the rest is kept.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
-    /// Snapshots that were taken at this time or before, in seconds since 1970-01-01 UTC, go; the newest of an archive and those
-    /// that a lock needs stay.
+    /// Snapshots that were taken at this time or before, in seconds since 1970-01-01 UTC, go; the newest of an archive and
+    /// those that a lock needs stay.
     pub before: Option<i64>,
     /// How many of the newest snapshots of each archive are kept as they came; of older ones the differences.
     pub whole: usize,
