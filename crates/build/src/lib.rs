@@ -7,6 +7,7 @@ pub mod fetch;
 pub mod forecast;
 pub mod host;
 pub mod inputs;
+pub mod local;
 pub mod lock;
 pub mod nearest;
 pub mod output;

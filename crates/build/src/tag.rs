@@ -17,6 +17,7 @@ use selfsame_store::{Store, StoreError};
 
 use crate::event::Observer;
 use crate::fetch::{self, Source, Wanted};
+use crate::local::{self, LocalError};
 use crate::lock::{ArchiveState, Lock, Package, Request as Asked, SuiteState};
 use crate::recipe::Recipe;
 use crate::resolve::archives::{check_date, date, packed, wanted_index};
@@ -105,6 +106,9 @@ pub enum TagError {
     /// A file could not be had.
     #[error(transparent)]
     Fetch(#[from] FetchError),
+    /// A package of the recipe could not be had.
+    #[error(transparent)]
+    Local(#[from] LocalError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -124,6 +128,11 @@ pub fn collect(request: &Request<'_>) -> Result<Tag, TagError> {
     for package in &request.lock.packages {
         tag.files.insert(format!("{}/{}", package.archive, package.path), package.file.into());
     }
+    for state in &request.lock.local {
+        local::bring_index(request.recipe, state, request.store)?;
+        tag.files.insert(format!("{}/Packages", state.name), state.index.into());
+    }
+    local::bring(request.recipe, request.lock, |_| true, request.store)?;
     fetch::packages(request.lock, |_| true, request.store, request.source, request.observer)?;
     Ok(tag)
 }

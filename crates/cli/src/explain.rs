@@ -6,6 +6,7 @@ use selfsame_apt::fetch::{FetchError, Reason, Tried};
 use selfsame_apt::snapshot::{FromSource, Refused, SnapshotError, TransportError};
 use selfsame_build::execute::BuildError;
 use selfsame_build::host::{HostError, PopulateError};
+use selfsame_build::local::LocalError;
 use selfsame_build::lock::LockError;
 use selfsame_build::recipe::{FilesError, RecipeError};
 use selfsame_build::resolve::{ArchiveError, ResolveError};
@@ -178,12 +179,25 @@ impl From<CollectError> for Failure {
     }
 }
 
+impl From<LocalError> for Failure {
+    fn from(error: LocalError) -> Self {
+        match error {
+            LocalError::Store(error) => error.into(),
+            LocalError::Changed { .. } => Self::input(error)
+                .hint("give the lock's files back, or let `selfsame lock` take those that are there now"),
+            LocalError::Twice { .. } => Self::input(error).hint("remove one of them"),
+            _ => Self::input(error),
+        }
+    }
+}
+
 impl From<TagError> for Failure {
     fn from(error: TagError) -> Self {
         match error {
             TagError::Stale { .. } => Self::input(error).hint("`selfsame lock` brings the lock up to date"),
             TagError::Archive(error) => error.into(),
             TagError::Fetch(error) => error.into(),
+            TagError::Local(error) => error.into(),
             TagError::Store(error) => error.into(),
             TagError::NoSource { .. } => {
                 Self::input(error).hint("without --sources the tag has packages only")
@@ -239,6 +253,13 @@ impl From<ResolveError> for Failure {
         match error {
             ResolveError::Archive(error) => error.into(),
             ResolveError::Fetch(error) => error.into(),
+            ResolveError::Local(error) => error.into(),
+            ResolveError::Double { .. } => {
+                Self::input(error).hint("give the recipe's own package a version of its own")
+            }
+            ResolveError::Guard { .. } => Self::input(error).hint(
+                "a higher `priority` of its archive, or another version there, brings it from where it must come from",
+            ),
             ResolveError::Store(error) => error.into(),
             ResolveError::Job(error) => error.into(),
             ResolveError::Unpack(error) => error.into(),
@@ -283,6 +304,7 @@ impl From<BuildError> for Failure {
         match error {
             BuildError::Stale { .. } => Self::input(error).hint("`selfsame lock` brings the lock up to date"),
             BuildError::Fetch(error) => error.into(),
+            BuildError::Local(error) => error.into(),
             BuildError::Store(error) => error.into(),
             BuildError::Job(error) => error.into(),
             BuildError::Lock(_)

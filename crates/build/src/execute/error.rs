@@ -8,6 +8,7 @@ use selfsame_store::StoreError;
 
 use crate::event::Stage;
 use crate::host::MountError;
+use crate::local::LocalError;
 use crate::output::OutputError;
 use crate::recipe::FilesError;
 use crate::stages::{self, JobError, LayerError};
@@ -31,6 +32,9 @@ pub enum BuildError {
     /// A package could not be had.
     #[error(transparent)]
     Fetch(#[from] FetchError),
+    /// A package of the recipe could not be had.
+    #[error(transparent)]
+    Local(#[from] LocalError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -29,6 +29,7 @@ impl<'a> Builder<'a> {
             // What is installed already is only looked into for boot loaders.
             let all = self.until == Some(Stage::Fetch);
             let needed = |package: &Package| all || needs(&packages, package);
+            crate::local::bring(self.recipe, self.lock, needed, self.store)?;
             crate::fetch::packages(self.lock, needed, self.store, source, self.observer)?;
             Ok(((), false))
         })?;

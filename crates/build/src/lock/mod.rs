@@ -1,6 +1,7 @@
 //! The lock: everything that shapes bytes, pinned. Written by `lock`, never by `build`.
 
 mod changes;
+mod guard;
 mod request;
 mod text;
 
@@ -9,7 +10,8 @@ use selfsame_image::tree::Content;
 use serde::{Deserialize, Serialize};
 
 pub use changes::{Change, Kind, State};
-pub use request::Request;
+pub use guard::Broken;
+pub use request::{ArchiveRequest, LocalRequest, Request};
 pub use text::LockError;
 
 /// Name of the lock file beside the recipe.
@@ -29,6 +31,8 @@ pub struct Lock {
     pub request: Request,
     /// The archives' states, by name of the archive.
     pub archives: Vec<ArchiveState>,
+    /// The recipe's own archives, by name.
+    pub local: Vec<LocalState>,
     /// Every package file, sorted by name, then architecture.
     pub packages: Vec<Package>,
     /// In which order packages are installed.
@@ -75,6 +79,16 @@ pub struct Index {
     pub path: String,
     /// The exact file that the signature names.
     pub file: Blob,
+}
+
+/// An archive that is a directory of the recipe. Nobody signed it: this digest, and those of the packages, are its proof.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct LocalState {
+    /// Name in the recipe.
+    pub name: String,
+    /// The `Packages` index of everything that was in the directory: what was not chosen shaped the choice too.
+    pub index: Blob,
 }
 
 /// Size and digest, as text in the lock.

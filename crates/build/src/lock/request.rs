@@ -26,6 +26,21 @@ pub struct Request {
     pub boot: Vec<String>,
     /// Archives by name.
     pub archives: BTreeMap<String, ArchiveRequest>,
+    /// Directories of the recipe that are archives, by name.
+    #[serde(default, rename = "overlay")]
+    pub local: BTreeMap<String, LocalRequest>,
+    /// From which archive packages must come, by pattern of their names.
+    #[serde(default)]
+    pub from: BTreeMap<String, String>,
+}
+
+/// What was asked of a directory of packages. Its path is not part of it: it decides from where, not what.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct LocalRequest {
+    /// apt's priority of its packages; absent for apt's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u16>,
 }
 
 /// What was asked of one archive. Mirrors are not part of it: they decide from where, not what.
@@ -43,6 +58,9 @@ pub struct ArchiveRequest {
     /// Name of the snapshot that was asked for; absent for the state of the time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serial: Option<String>,
+    /// apt's priority of its packages; absent for what apt makes of each suite.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u16>,
 }
 
 impl Request {
@@ -59,9 +77,12 @@ impl Request {
                 keys,
                 threshold: archive.threshold,
                 serial: archive.serial.clone(),
+                priority: archive.priority,
             };
             (name.clone(), request)
         });
+        let local =
+            recipe.local.iter().map(|(name, one)| (name.clone(), LocalRequest { priority: one.priority }));
         let boot = if recipe.bootable() { BOOT_PACKAGES } else { &[] };
         Self {
             architecture: recipe.packages.architecture.clone(),
@@ -70,6 +91,8 @@ impl Request {
             include: recipe.packages.include.clone(),
             boot: boot.iter().map(|name| (*name).to_owned()).collect(),
             archives: archives.collect(),
+            local: local.collect(),
+            from: recipe.packages.from.clone(),
         }
     }
 
@@ -101,8 +124,26 @@ impl Request {
                 let [old, new] = [old, new].map(|one| one.serial.as_deref().unwrap_or("latest"));
                 changes.push(format!("archives.{name}.serial: {old} -> {new}"));
             }
+            priority(&format!("archives.{name}"), old.priority, new.priority, &mut changes);
         }
+        let names = |request: &Self| request.local.keys().cloned().collect::<Vec<_>>();
+        list("overlays", &names(old), &names(self), &mut changes);
+        for (name, new) in &self.local {
+            let Some(old) = old.local.get(name) else { continue };
+            priority(&format!("overlay {name}"), old.priority, new.priority, &mut changes);
+        }
+        let guards = |request: &Self| {
+            request.from.iter().map(|(names, archive)| format!("{names} = {archive}")).collect::<Vec<_>>()
+        };
+        list("packages.from", &guards(old), &guards(self), &mut changes);
         changes
+    }
+}
+
+fn priority(what: &str, old: Option<u16>, new: Option<u16>, changes: &mut Vec<String>) {
+    if old != new {
+        let [old, new] = [old, new].map(|one| one.map_or("apt's own".to_owned(), |one| one.to_string()));
+        changes.push(format!("{what}.priority: {old} -> {new}"));
     }
 }
 

@@ -7,7 +7,10 @@ use std::str::FromStr;
 use selfsame_apt::date;
 use serde::Deserialize;
 
-use super::{ArchiveState, FORMAT, Install, Lock, Package, Request, Role, Step, VERSION, is_package_name};
+use super::{
+    ArchiveState, Broken, FORMAT, Install, LocalState, Lock, Package, Request, Role, Step, VERSION,
+    is_package_name,
+};
 
 /// Why a text is not a usable lock.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,6 +69,9 @@ pub enum LockError {
         /// The name.
         name: String,
     },
+    /// A package from another archive than the one it must come from.
+    #[error("{0}")]
+    Guard(Broken),
     /// A path that could leave its directory.
     #[error("{path:?} is no path inside an archive")]
     Path {
@@ -90,6 +96,8 @@ struct RawLock {
     request: Request,
     #[serde(default)]
     archive: Vec<ArchiveState>,
+    #[serde(default)]
+    overlay: Vec<LocalState>,
     #[serde(default)]
     package: Vec<Package>,
     install: Install,
@@ -116,8 +124,8 @@ impl FromStr for Lock {
             return Err(LockError::Format { found: versions.format });
         }
         let raw: RawLock = toml::from_str(text).map_err(syntax)?;
-        let lock =
-            Self { request: raw.request, archives: raw.archive, packages: raw.package, install: raw.install };
+        let RawLock { request, archive: archives, overlay: local, package: packages, install, .. } = raw;
+        let lock = Self { request, archives, local, packages, install };
         lock.check()?;
         Ok(lock)
     }
@@ -137,6 +145,9 @@ impl Lock {
             }
         }
         self.check_archives()?;
+        if let Some(broken) = self.broken_guards().into_iter().next() {
+            return Err(LockError::Guard(broken));
+        }
         let unreadable = || LockError::Install { name: "an unreadable step".into() };
         let mut groups = Vec::new();
         for group in &self.install.groups {
@@ -179,7 +190,17 @@ impl Lock {
         let asked = &self.request.archives;
         let states = |name: &str| self.archives.iter().filter(|state| state.name == name).count();
         let locked = self.archives.iter().map(|state| &state.name);
+        let local = &self.request.local;
+        if let Some(both) = local.keys().find(|name| asked.contains_key(*name)) {
+            return Err(LockError::Archive { name: both.clone() });
+        }
+        let once = |name: &str| self.local.iter().filter(|state| state.name == name).count() == 1;
+        let mut names = local.keys().chain(self.local.iter().map(|state| &state.name));
+        if let Some(odd) = names.find(|name| !local.contains_key(*name) || !once(name)) {
+            return Err(LockError::Archive { name: odd.clone() });
+        }
         let used = self.packages.iter().map(|package| &package.archive);
+        let used = used.filter(|name| !local.contains_key(*name));
         let mut names = asked.keys().chain(locked).chain(used);
         if let Some(odd) = names.find(|name| !asked.contains_key(*name) || states(name) != 1) {
             return Err(LockError::Archive { name: odd.clone() });
@@ -238,6 +259,9 @@ impl fmt::Display for Lock {
                 }
             }
         }
+        for LocalState { name, index } in &self.local {
+            writeln!(f, "\n[[overlay]]\nname = {}\nindex = {}", quoted(name), blob(index))?;
+        }
         writeln!(f, "\n[install]")?;
         write_list(f, "base", &self.install.base)?;
         write_list(f, "automatic", &self.install.automatic)?;
@@ -266,8 +290,19 @@ impl Lock {
             if let Some(serial) = &archive.serial {
                 writeln!(f, "serial = {}", quoted(serial))?;
             }
+            write_priority(f, archive.priority)?;
         }
-        Ok(())
+        for (name, local) in &request.local {
+            writeln!(f, "\n[request.overlay.{}]", quoted(name))?;
+            write_priority(f, local.priority)?;
+        }
+        if !request.from.is_empty() {
+            writeln!(f, "\n[request.from]")?;
+        }
+        request
+            .from
+            .iter()
+            .try_for_each(|(names, archive)| writeln!(f, "{} = {}", quoted(names), quoted(archive)))
     }
 }
 
@@ -281,6 +316,10 @@ fn write_package(f: &mut fmt::Formatter<'_>, package: &Package) -> fmt::Result {
         Role::Boot => "boot",
     };
     writeln!(f, "source = {}\nuse = {}", quoted(source), quoted(role))
+}
+
+fn write_priority(f: &mut fmt::Formatter<'_>, priority: Option<u16>) -> fmt::Result {
+    priority.map_or(Ok(()), |priority| writeln!(f, "priority = {priority}"))
 }
 
 fn write_list(f: &mut fmt::Formatter<'_>, name: &str, items: &[String]) -> fmt::Result {
@@ -316,7 +355,7 @@ fn quoted(text: &str) -> String {
 pub(super) mod tests {
     use std::collections::BTreeMap;
 
-    use super::super::request::ArchiveRequest;
+    use super::super::request::{ArchiveRequest, LocalRequest};
     use super::super::{Blob, Group, Index, SuiteState};
     use super::*;
     use selfsame_image::Digest;
@@ -339,6 +378,7 @@ pub(super) mod tests {
             keys: vec!["debian".into()],
             threshold: 1,
             serial: Some("20250517T094312Z".into()),
+            priority: None,
         };
         Lock {
             request: Request {
@@ -348,6 +388,8 @@ pub(super) mod tests {
                 include: vec!["nano".into()],
                 boot: vec![],
                 archives: BTreeMap::from([("debian".into(), request)]),
+                local: BTreeMap::new(),
+                from: BTreeMap::new(),
             },
             archives: vec![ArchiveState {
                 name: "debian".into(),
@@ -362,6 +404,7 @@ pub(super) mod tests {
                     indexes: vec![Index { path: "main/binary-amd64/Packages.xz".into(), file }],
                 }],
             }],
+            local: vec![],
             packages: vec![
                 package("dpkg", Role::Image),
                 package("isolinux", Role::Boot),
@@ -438,6 +481,38 @@ pub(super) mod tests {
         let (state, _) = state.split_once("[install]").unwrap();
         let twice = text.replacen("[install]", &format!("[[archive]]{state}[install]"), 1);
         assert_eq!(twice.parse::<Lock>().unwrap_err().to_string(), other("debian"));
+    }
+
+    #[test]
+    fn an_overlay_is_locked_under_a_name_of_its_own_and_guards_are_kept() {
+        let mut lock = sample();
+        let index = lock.packages[2].file;
+        lock.request.local = [("mine".to_owned(), LocalRequest { priority: Some(990) })].into();
+        lock.request.from = [("na*".to_owned(), "mine".to_owned())].into();
+        lock.local = vec![LocalState { name: "mine".into(), index }];
+        lock.packages[2].archive = "mine".into();
+        let text = lock.to_string();
+        assert_eq!(text.parse(), Ok(lock));
+        let wrong = |from: &str, to: &str| {
+            assert!(text.contains(from), "{from}");
+            text.replacen(from, to, 1).parse::<Lock>().unwrap_err().to_string()
+        };
+        let other = |name: &str| format!("archive \"{name}\" is not locked as it was asked for");
+        assert_eq!(wrong("[[overlay]]\nname = \"mine\"", "[[overlay]]\nname = \"../x\""), other("mine"));
+        assert_eq!(wrong("[request.overlay.\"mine\"]", "[request.overlay.\"debian\"]"), other("debian"));
+        assert_eq!(
+            wrong("\"na*\" = \"mine\"", "\"na*\" = \"debian\""),
+            "nano 1:2.0~rc1-1+b2 must come from archive debian, and comes from mine"
+        );
+        let plain = sample().request;
+        let asked: Lock = text.parse().unwrap();
+        assert_eq!(
+            asked.request.changes_since(&plain),
+            ["overlays: mine added", "packages.from: na* = mine added"]
+        );
+        let mut other = asked.request.clone();
+        other.local.get_mut("mine").unwrap().priority = None;
+        assert_eq!(other.changes_since(&asked.request), ["overlay mine.priority: 990 -> apt's own"]);
     }
 
     #[test]

@@ -41,6 +41,8 @@ pub struct Recipe {
     pub boot: Boot,
     /// APT archives by name; never empty.
     pub archives: BTreeMap<String, Archive>,
+    /// Directories of the recipe that are archives of their own, by name; none has the name of an archive.
+    pub local: BTreeMap<String, Local>,
     /// Which packages are installed.
     pub packages: Packages,
     /// Host name, users, locale, time zone.
@@ -114,6 +116,17 @@ pub struct Archive {
     pub keys: Keys,
     /// How many distinct primary keys must have signed, at least 1.
     pub threshold: u8,
+    /// apt's priority of its packages, 1 to 1000; `None` for what apt makes of each suite.
+    pub priority: Option<u16>,
+}
+
+/// A directory of `.deb` files that is an archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Local {
+    /// Where it is; packages may lie in directories below it.
+    pub directory: PathBuf,
+    /// apt's priority of its packages, 1 to 1000; `None` for apt's own, 500.
+    pub priority: Option<u16>,
 }
 
 /// The keys an archive may be signed with.
@@ -141,6 +154,8 @@ pub struct Packages {
     pub recommends: bool,
     /// Packages asked for by name, sorted, without duplicates.
     pub include: Vec<String>,
+    /// From which archive packages must come, by pattern of their names.
+    pub from: BTreeMap<String, String>,
 }
 
 /// How much of the archive's own base is asked for.

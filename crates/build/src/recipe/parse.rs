@@ -1,6 +1,7 @@
 //! Reading `selfsame.toml`: TOML in, a checked [`Recipe`] out, or an error with line and column.
 
 mod check;
+mod origins;
 mod raw;
 #[cfg(test)]
 mod tests;
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use self::check::Check;
 use self::raw::RawRecipe;
-use super::{FILE, Recipe};
+use super::{FILE, Packages, Recipe};
 
 /// Why there is no usable recipe.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +82,10 @@ pub fn parse(dir: &Path, text: &str) -> Result<Recipe, RecipeError> {
         Some(id) => check.volume_id(id)?,
         None => default_volume_id(&name),
     };
+    let archives = check.archives(raw.archives)?;
+    let local = check.local(&raw.overlay, &archives)?;
+    let from = check.guards(&raw.packages.from, &archives, &local)?;
+    let packages = Packages { from, ..check.packages(&raw.packages)? };
     let epoch = raw.image.epoch.as_ref().map(|text| check.epoch(text)).transpose()?;
     Ok(Recipe {
         dir: dir.to_owned(),
@@ -90,8 +95,9 @@ pub fn parse(dir: &Path, text: &str) -> Result<Recipe, RecipeError> {
         squashfs: check.squashfs(&raw.squashfs)?,
         initramfs_codec: check.initramfs_codec(raw.initramfs.codec.as_ref())?,
         boot: check.boot(&raw.boot)?,
-        archives: check.archives(raw.archives)?,
-        packages: check.packages(&raw.packages)?,
+        archives,
+        local,
+        packages,
         system: check.system(&raw.system)?,
         overlay: raw.files.overlay.as_ref().map(|path| check.inside(path)).transpose()?,
         exclude: raw

@@ -13,7 +13,8 @@ use super::universe::{Candidate, Universe};
 use super::{LockRequest, keys};
 use crate::event::{Event, Stage};
 use crate::fetch::Wanted;
-use crate::lock::{self, ArchiveState, Lock, SuiteState};
+use crate::local::{self, Local, LocalError};
+use crate::lock::{self, ArchiveState, LocalState, Lock, SuiteState};
 use crate::recipe::{Archive, FilesError, Priority};
 use crate::snapshots::{self, Kept};
 
@@ -155,20 +156,41 @@ pub enum ArchiveError {
     Store(#[from] StoreError),
 }
 
-/// Fetches and verifies all archives of the recipe; gives their states and every package they have.
-pub(super) fn fetch(request: &LockRequest<'_>) -> Result<(Vec<ArchiveState>, Universe), ArchiveError> {
-    let mut universe = Universe::default();
+/// Fetches and verifies all archives of the recipe; gives their states, and adds every package they have to `universe`.
+pub(super) fn fetch(
+    request: &LockRequest<'_>,
+    universe: &mut Universe,
+) -> Result<Vec<ArchiveState>, ArchiveError> {
     let mut states = Vec::new();
     for (name, archive) in &request.recipe.archives {
         let at = At { request, name, archive };
         let mut suites = Vec::new();
         for suite in &archive.suites {
-            suites.push(at.suite(suite, &mut universe)?);
+            suites.push(at.suite(suite, universe)?);
         }
         let serial = serial_of(suites.iter().map(|suite| suite.date));
         states.push(ArchiveState { name: name.clone(), serial, suites });
     }
-    Ok((states, universe))
+    Ok(states)
+}
+
+/// What apt makes of an archive that says nothing of itself.
+const ORDINARY: u16 = 500;
+
+/// Reads the recipe's own archives, and adds every package they have to `universe`.
+pub(super) fn read_local(
+    request: &LockRequest<'_>,
+    universe: &mut Universe,
+) -> Result<Vec<LocalState>, LocalError> {
+    let mut states = Vec::new();
+    for (name, asked) in &request.recipe.local {
+        let Local { state, index } = local::read(request.recipe, name, request.store)?;
+        for package in index.packages() {
+            universe.add(candidate(name, asked.priority.unwrap_or(ORDINARY), &package));
+        }
+        states.push(state);
+    }
+    Ok(states)
 }
 
 /// The name of a state whose suites have these dates.
@@ -270,7 +292,12 @@ impl At<'_> {
     fn kept(&self, suite: &str) -> Option<&SuiteState> {
         let old = self.request.old?;
         let asked = lock::Request::of(self.request.recipe);
-        if asked.archives.get(self.name) != old.request.archives.get(self.name) {
+        // Which packages of a state win does not make it another state.
+        let state = |asked: &lock::Request| {
+            let archive = asked.archives.get(self.name)?.clone();
+            Some(lock::ArchiveRequest { priority: None, ..archive })
+        };
+        if state(&asked) != state(&old.request) {
             return None;
         }
         old.archives
@@ -373,8 +400,9 @@ impl At<'_> {
             path: named(),
             source,
         })?;
+        let priority = self.archive.priority.unwrap_or_else(|| release.default_priority());
         for package in index.packages() {
-            universe.add(candidate(self.name, release, &package));
+            universe.add(candidate(self.name, priority, &package));
         }
         Ok(lock::Index { path, file: content.into() })
     }
@@ -412,7 +440,7 @@ fn date_of(lock: &Lock, archive: &str, suite: &str) -> Option<i64> {
     archive.suites.iter().find(|state| state.suite == suite).map(|state| state.date)
 }
 
-fn candidate(archive: &str, release: &Release, package: &Package<'_>) -> Candidate {
+fn candidate(archive: &str, suite_priority: u16, package: &Package<'_>) -> Candidate {
     let stanza = String::from_utf8_lossy(package.stanza()).into_owned();
     let field = |name: &str| {
         let start = |line: &&str| {
@@ -428,7 +456,7 @@ fn candidate(archive: &str, release: &Release, package: &Package<'_>) -> Candida
         version: package.version_text().to_owned(),
         architecture: package.architecture().to_owned(),
         archive: archive.to_owned(),
-        suite_priority: release.default_priority(),
+        suite_priority,
         path: package.filename().to_owned(),
         file: package.file().into(),
         source: format!("{source} (= {version})"),

@@ -20,7 +20,8 @@ use selfsame_store::{Scratch, Store, StoreError};
 use crate::event::{Event, Observer, Stage};
 use crate::fetch::{Source, Wanted};
 use crate::host::Host;
-use crate::lock::{Group, Install, Lock, Package, Request, Role};
+use crate::local::LocalError;
+use crate::lock::{ArchiveState, Broken, Group, Install, LocalState, Lock, Package, Request, Role};
 use crate::recipe::{Priority, Recipe};
 use crate::sandbox::{Root, Sandbox, Status};
 use crate::snapshots::Kept;
@@ -94,6 +95,25 @@ pub enum ResolveError {
         /// Its version.
         version: String,
     },
+    /// Two different files are one version of a package.
+    #[error("{package} is in archive {first} and, with other bytes, in {second}")]
+    Double {
+        /// Name and version.
+        package: String,
+        /// One archive.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// Packages come from other archives than they must.
+    #[error("{}", broken.iter().map(Broken::to_string).collect::<Vec<_>>().join("; "))]
+    Guard {
+        /// Which.
+        broken: Vec<Broken>,
+    },
+    /// Packages of the recipe cannot be used.
+    #[error(transparent)]
+    Local(#[from] LocalError),
     /// A package could not be had.
     #[error(transparent)]
     Fetch(#[from] FetchError),
@@ -136,7 +156,10 @@ impl std::fmt::Display for Unknown {
 pub fn lock(request: &LockRequest<'_>) -> Result<Lock, ResolveError> {
     let LockRequest { recipe, observer, .. } = *request;
     observer.on(Event::StageStarted { stage: Stage::Fetch, key: None });
-    let (states, universe) = archives::fetch(request)?;
+    let mut universe = Universe::default();
+    // First what costs nothing: a package of the recipe that is none is told before anything is fetched.
+    let local = archives::read_local(request, &mut universe)?;
+    let states = archives::fetch(request, &mut universe)?;
     let asked = Request::of(recipe);
     check_names(&universe, &asked)?;
     let closure = universe.closure(&["apt", "usr-is-merged"]);
@@ -144,7 +167,7 @@ pub fn lock(request: &LockRequest<'_>) -> Result<Lock, ResolveError> {
     observer.on(Event::StageFinished { stage: Stage::Fetch, cached: false });
 
     observer.on(Event::StageStarted { stage: Stage::Resolve, key: None });
-    let apt = Apt::prepare(request, &closure, &states)?;
+    let apt = Apt::prepare(request, &closure, &states, &local)?;
     let (base, install) = apt.choose(recipe, &universe)?;
     let rest = rest(&universe, &install)?;
     let groups = apt.groups(&base, &rest, &install, &universe)?;
@@ -164,16 +187,19 @@ pub fn lock(request: &LockRequest<'_>) -> Result<Lock, ResolveError> {
     }
     let key = |p: &Package| (p.name.clone(), p.architecture.clone(), p.role);
     packages.sort_by_key(key);
-    Ok(Lock {
+    let lock = Lock {
         request: asked,
         archives: states,
+        local,
         packages,
         install: Install {
             base: base.iter().map(|candidate| candidate.name.clone()).collect(),
             automatic,
             groups,
         },
-    })
+    };
+    let broken = lock.broken_guards();
+    if broken.is_empty() { Ok(lock) } else { Err(ResolveError::Guard { broken }) }
 }
 
 /// What is unpacked by `actions`, in their order.
@@ -182,7 +208,13 @@ fn rest<'u>(universe: &'u Universe, actions: &[Action]) -> Result<Vec<&'u Candid
     for action in actions {
         if let Action::Unpack { name, version } = action {
             let stray = || ResolveError::Stray { name: name.clone(), version: version.clone() };
-            list.push(universe.exact(name, version).ok_or_else(stray)?);
+            let chosen = universe.exact(name, version).ok_or_else(stray)?;
+            if let Some(other) = universe.double(chosen) {
+                let package = format!("{name} {version}");
+                let [first, second] = [chosen, other].map(|one| one.archive.clone());
+                return Err(ResolveError::Double { package, first, second });
+            }
+            list.push(chosen);
         }
     }
     Ok(list)
@@ -203,6 +235,13 @@ fn package(candidate: &Candidate, role: Role) -> Package {
 
 fn unknown(universe: &Universe, name: &str) -> Unknown {
     Unknown { name: name.to_owned(), near: universe.near(name) }
+}
+
+/// The archives to which the recipe gives a priority.
+fn prioritised(recipe: &Recipe) -> BTreeSet<&str> {
+    let archives = recipe.archives.iter().map(|(name, archive)| (name, archive.priority));
+    let local = recipe.local.iter().map(|(name, local)| (name, local.priority));
+    archives.chain(local).filter(|(_, priority)| priority.is_some()).map(|(name, _)| name.as_str()).collect()
 }
 
 fn check_names(universe: &Universe, asked: &Request) -> Result<(), ResolveError> {
@@ -275,11 +314,12 @@ impl Drop for Apt<'_> {
 }
 
 impl<'a> Apt<'a> {
-    /// Unpacks `closure` and lays out the indexes of `states` as apt wants them.
+    /// Unpacks `closure` and lays out the indexes of `states` and `local` as apt wants them.
     fn prepare(
         request: &'a LockRequest<'a>,
         closure: &[&Candidate],
-        states: &[crate::lock::ArchiveState],
+        states: &[ArchiveState],
+        local: &[LocalState],
     ) -> Result<Self, ResolveError> {
         let scratch = request.store.scratch()?;
         let dir = scratch.path().join("apt");
@@ -317,6 +357,11 @@ impl<'a> Apt<'a> {
                 }
             }
         }
+        for LocalState { name, index } in local {
+            sources += &format!("deb [trusted=yes] file:{JOB}/archives/{name} ./\n");
+            job.add_file(&format!("archives/{name}/Packages"), &request.store.path(&index.sha256))
+                .map_err(work)?;
+        }
         let sandbox = Sandbox { program: request.program.to_owned(), host: *request.host };
         Ok(Self { request, sandbox, dir, job, sources, _scratch: scratch })
     }
@@ -333,12 +378,13 @@ impl<'a> Apt<'a> {
             base_names.push("usr-is-merged");
         }
         self.update()?;
+        let preferences = universe.preferences(&prioritised(recipe));
         let names = |list: &[&str]| list.iter().map(|name| quote(name)).collect();
-        let ask = Ask { names: names(&base_names), ..Ask::default() };
+        let ask = Ask { names: names(&base_names), preferences: preferences.clone(), ..Ask::default() };
         let base = rest(universe, &self.simulate(&ask)?)?;
         let wanted: Vec<&str> = wanted_names(recipe, universe).into_iter().collect();
         let recommends = recipe.packages.recommends;
-        let ask = Ask { status: status_file(&base), names: names(&wanted), recommends, ..Ask::default() };
+        let ask = Ask { status: status_file(&base), names: names(&wanted), preferences, recommends };
         Ok((base, self.simulate(&ask)?))
     }
 

@@ -17,7 +17,8 @@ pub(super) struct Candidate {
     pub(super) version: String,
     pub(super) architecture: String,
     pub(super) archive: String,
-    /// What apt makes of its suite: [`Release::default_priority`](selfsame_apt::release::Release::default_priority).
+    /// The recipe's word for its archive, else what apt makes of its suite:
+    /// [`Release::default_priority`](selfsame_apt::release::Release::default_priority).
     pub(super) suite_priority: u16,
     pub(super) path: String,
     pub(super) file: Blob,
@@ -64,6 +65,31 @@ impl Universe {
     /// The candidate with exactly this version.
     pub(super) fn exact(&self, name: &str, version: &str) -> Option<&Candidate> {
         self.by_name.get(name)?.iter().find(|candidate| candidate.version == version)
+    }
+
+    /// Another file than `chosen` that has its name, version and architecture: nobody could say which one apt meant.
+    pub(super) fn double(&self, chosen: &Candidate) -> Option<&Candidate> {
+        self.by_name.get(&chosen.name)?.iter().find(|one| {
+            (&one.version, &one.architecture) == (&chosen.version, &chosen.architecture)
+                && one.file != chosen.file
+        })
+    }
+
+    /// apt's preferences for the packages of `archives`, to which the recipe gives a priority of their own.
+    ///
+    /// By version, as apt knows archives that lie in directories only by what their signed files say, and two may say the
+    /// same.
+    pub(super) fn preferences(&self, archives: &BTreeSet<&str>) -> String {
+        let mut text = String::new();
+        // apt takes the first that fits: where two archives have a version, the higher priority.
+        for one in self.by_name.values().flat_map(|versions| versions.iter().rev()) {
+            if archives.contains(one.archive.as_str()) {
+                let Candidate { name, version, suite_priority, .. } = one;
+                text +=
+                    &format!("Package: {name}\nPin: version {version}\nPin-Priority: {suite_priority}\n\n");
+            }
+        }
+        text
     }
 
     /// Whether `name` is a package or provided by one.
@@ -196,6 +222,27 @@ mod tests {
         assert_eq!((version("libc6"), version("nano")), (Some("2.36"), Some("7")));
         assert_eq!(version("new"), Some("1"));
         assert_eq!(universe.exact("libc6", "2.40").map(|c| c.suite_priority), Some(100));
+    }
+
+    #[test]
+    fn a_priority_of_the_recipe_is_told_to_apt_by_version() {
+        let mut universe = universe();
+        let other = |version: &str, suite_priority, byte: &[u8]| Candidate {
+            archive: "mine".into(),
+            suite_priority,
+            file: Blob { size: 0, sha256: Digest::of(byte) },
+            ..candidate("nano", version, "", "")
+        };
+        universe.add(other("6", 990, b""));
+        assert_eq!(universe.preferred("nano").map(|one| one.version.as_str()), Some("6"));
+        let text = universe.preferences(&["mine"].into());
+        assert_eq!(text, "Package: nano\nPin: version 6\nPin-Priority: 990\n\n");
+        assert_eq!(universe.preferences(&["other"].into()), "");
+        let seven = universe.exact("nano", "7").unwrap();
+        assert_eq!(universe.double(seven), None);
+        universe.add(other("7", 990, b"x"));
+        let double = universe.double(universe.exact("nano", "7").unwrap());
+        assert_eq!(double.map(|one| one.archive.as_str()), Some("mine"));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use selfsame_build::host::interrupted;
+use selfsame_build::local;
 use selfsame_build::lock::{self, Change, Lock, Request};
 use selfsame_build::recipe;
 use selfsame_build::resolve::{self, LockRequest};
@@ -25,7 +26,8 @@ use crate::ui::{Output, Present};
 /// packages and writes selfsame.lock into the recipe's directory. The lock belongs into version control: with it
 /// anybody gets the same image.
 ///
-/// Where the recipe names a snapshot (`serial`), that one is taken from the store.
+/// Where the recipe names a snapshot (`serial`), that one is taken from the store. Directories of packages in the recipe
+/// ([[overlay]]) are archives too; the lock has the digest of each of their packages.
 ///
 /// Without --update a lock that fits the recipe is left as it is, and one that does not fit keeps the archive
 /// state it names. A state older than the one the lock names is refused: such a mirror is stale.
@@ -80,6 +82,7 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
     if let Some(old) = old
         && !args.regroup
         && Request::of(&recipe).changes_since(&old.request).is_empty()
+        && local::is_as_locked(&recipe, old)?
     {
         cx.ui.note(&format!(
             "{} fits the recipe; --update takes the present state of the archives",

@@ -5,6 +5,7 @@
 
 mod changes;
 mod oracles;
+mod overlay;
 mod plain;
 mod tags;
 

@@ -137,6 +137,7 @@ impl Scene {
         Lock {
             request: Request::of(&recipe),
             archives: vec![ArchiveState { name: "fixture".to_owned(), serial, suites }],
+            local: Vec::new(),
             install: Install {
                 base: packages.iter().map(|package| package.name.clone()).collect(),
                 ..Install::default()

@@ -41,7 +41,7 @@ impl Check<'_> {
         self.at_with(span, problem, None)
     }
 
-    fn at_with(&self, span: Range<usize>, problem: String, hint: Option<String>) -> RecipeError {
+    pub(super) fn at_with(&self, span: Range<usize>, problem: String, hint: Option<String>) -> RecipeError {
         let before = self.text.get(..span.start).unwrap_or_default();
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
@@ -198,7 +198,8 @@ impl Check<'_> {
                 .ok_or_else(|| self.at(k.span(), "the threshold is 1 to 255 keys".into()))?,
         };
         let serial = raw.serial.map(|text| self.serial(text)).transpose()?.flatten();
-        Ok(Archive { mirrors, suites, components, serial, keys: self.keys(raw.keys)?, threshold })
+        let priority = self.priority(raw.priority.as_ref())?;
+        Ok(Archive { mirrors, suites, components, serial, keys: self.keys(raw.keys)?, threshold, priority })
     }
 
     /// The name of a snapshot; `None` for the present state.
@@ -280,7 +281,8 @@ impl Check<'_> {
         }
         include.sort();
         include.dedup();
-        Ok(Packages { architecture: "amd64".into(), priority, recommends: raw.recommends, include })
+        let from = BTreeMap::new();
+        Ok(Packages { architecture: "amd64".into(), priority, recommends: raw.recommends, include, from })
     }
 
     pub(super) fn system(&self, raw: &RawSystem) -> Result<System, RecipeError> {

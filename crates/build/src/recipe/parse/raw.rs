@@ -19,6 +19,8 @@ pub(super) struct RawRecipe {
     pub(super) boot: RawBoot,
     pub(super) archives: Spanned<BTreeMap<Spanned<String>, RawArchive>>,
     #[serde(default)]
+    pub(super) overlay: Vec<RawLocal>,
+    #[serde(default)]
     pub(super) packages: RawPackages,
     #[serde(default)]
     pub(super) system: RawSystem,
@@ -69,6 +71,15 @@ pub(super) struct RawArchive {
     pub(super) keys: Spanned<RawKeys>,
     pub(super) threshold: Option<Spanned<u64>>,
     pub(super) serial: Option<Spanned<String>>,
+    pub(super) priority: Option<Spanned<u64>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct RawLocal {
+    pub(super) name: Spanned<String>,
+    pub(super) directory: Spanned<String>,
+    pub(super) priority: Option<Spanned<u64>>,
 }
 
 #[derive(Deserialize)]
@@ -94,6 +105,8 @@ pub(super) struct RawPackages {
     pub(super) recommends: bool,
     #[serde(default)]
     pub(super) include: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(super) from: BTreeMap<Spanned<String>, Spanned<String>>,
 }
 
 #[derive(Default, Deserialize)]

@@ -134,7 +134,9 @@ fn errors_name_line_and_column() {
 /// The keys of the table that begins after `header` in a recipe that has all tables, as serde lists them when it
 /// meets another one.
 fn known_keys(header: &str) -> Vec<String> {
-    let all = format!("{GOOD}[initramfs]\n[boot]\n[system]\n[[system.users]]\n");
+    let all = format!(
+        "{GOOD}[initramfs]\n[boot]\n[system]\n[[system.users]]\n[[overlay]]\nname = \"x\"\ndirectory = \"y\"\n"
+    );
     assert!(all.contains(header), "{header}");
     let message = parse(Path::new("r"), &all.replacen(header, &format!("{header}other = 1\n"), 1));
     let message = message.unwrap_err().to_string();
@@ -160,6 +162,7 @@ fn the_page_on_recipes_has_exactly_these_keys() {
         ("[initramfs]\n", "`[initramfs]`"),
         ("[boot]\n", "`[boot]`"),
         ("[archives.debian]\n", "`[archives.NAME]`"),
+        ("[[overlay]]\n", "`[[overlay]]`"),
         ("[packages]\n", "`[packages]`"),
         ("[system]\n", "`[system]`"),
         ("[[system.users]]\n", "`[[system.users]]`"),
@@ -182,4 +185,39 @@ fn unknown_keys_suggest_the_nearest() {
         panic!("no hint");
     };
     assert_eq!(hint, "did you mean `block-size`?");
+}
+
+const OVERLAY: &str = r#"[[overlay]]
+name = "mine"
+directory = "debs"
+priority = 990
+[packages]
+from = { "linux-*" = "debian", nano = "mine" }
+"#;
+
+#[test]
+fn directories_of_packages_priorities_and_guards_are_read() {
+    let text = GOOD.replacen("[packages]\n", OVERLAY, 1).replacen(
+        "keys = \"debian\"\n",
+        "keys = \"debian\"\npriority = 100\n",
+        1,
+    );
+    let recipe = parse(Path::new("r"), &text).unwrap();
+    let mine = &recipe.local["mine"];
+    assert_eq!((mine.directory.to_str(), mine.priority), (Some("debs"), Some(990)));
+    assert_eq!(recipe.archives["debian"].priority, Some(100));
+    assert_eq!(recipe.packages.from["linux-*"], "debian");
+    for (from, to, message) in [
+        ("name = \"mine\"", "name = \"debian\"", "13:8: there is another archive \"debian\""),
+        ("\"debs\"", "\"../debs\"", "14:13: \"../debs\" leaves the recipe"),
+        ("priority = 990", "priority = 0", "15:12: a priority is 1 to 1000"),
+        ("priority = 990", "priority = 1001", "15:12: a priority is 1 to 1000"),
+        ("nano = \"mine\"", "nano = \"debia\"", "there is no archive \"debia\""),
+        ("\"linux-*\"", "\"Linux\"", "17:10: \"Linux\" is not the name of a package"),
+        ("\"linux-*\"", "\"a/b\"", "17:10: \"a/b\" is not the name of a package"),
+    ] {
+        let text = GOOD.replacen("[packages]\n", &OVERLAY.replacen(from, to, 1), 1);
+        let error = parse(Path::new("r"), &text).unwrap_err().to_string();
+        assert!(error.contains(message), "{error}");
+    }
 }

@@ -1,0 +1,448 @@
+//! Directories of packages in the recipe, each an archive of its own that nobody signed: the lock has the digest of its
+//! index, and that has those of the packages.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::PathBuf;
+
+use selfsame_apt::deb822::{self, Malformed};
+use selfsame_apt::packages::{Index, IndexError};
+use selfsame_image::Epoch;
+use selfsame_image::deb::{Deb, DebError};
+use selfsame_image::tree::{Content, Item, Kind};
+use selfsame_store::{Store, StoreError};
+
+use crate::lock::{Blob, LocalState, Lock, Package};
+use crate::recipe::{FilesError, Recipe, read_tracked, resolve};
+
+/// End of the names of packages. Files with other names are left alone: `.changes` and `.buildinfo` lie beside them.
+const ENDING: &str = ".deb";
+/// What says where a package is, in an index; a package cannot say that of itself.
+const OF_THE_FILE: [&str; 6] = ["Filename", "Size", "MD5sum", "SHA1", "SHA256", "SHA512"];
+
+/// Why packages of the recipe cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LocalError {
+    /// The directory or a file in it could not be read.
+    #[error("overlay {archive}")]
+    Files {
+        /// Name of the archive.
+        archive: String,
+        /// Which, and why not.
+        source: FilesError,
+    },
+    /// The directory is none, or has no package.
+    #[error("overlay {archive}: {} has no files that end in {ENDING}", directory.display())]
+    Empty {
+        /// Name of the archive.
+        archive: String,
+        /// The directory as the recipe names it.
+        directory: PathBuf,
+    },
+    /// A name that is no file, or not one that an index can have.
+    #[error("overlay {archive}: {path} is not a plain file with a plain name")]
+    Name {
+        /// Name of the archive.
+        archive: String,
+        /// Path below the directory.
+        path: String,
+    },
+    /// A file is no package.
+    #[error("overlay {archive}: {path} is not a package")]
+    Deb {
+        /// Name of the archive.
+        archive: String,
+        /// Path below the directory.
+        path: String,
+        /// Why not.
+        source: DebError,
+    },
+    /// The control file of a package is none.
+    #[error("overlay {archive}: the control file of {path}")]
+    Control {
+        /// Name of the archive.
+        archive: String,
+        /// Path below the directory.
+        path: String,
+        /// Why not.
+        source: Malformed,
+    },
+    /// The control file of a package has not one paragraph, or has a field that only an index has.
+    #[error("overlay {archive}: the control file of {path} {fault}")]
+    Odd {
+        /// Name of the archive.
+        archive: String,
+        /// Path below the directory.
+        path: String,
+        /// What is wrong with it.
+        fault: String,
+    },
+    /// A package says of itself what no index may have.
+    #[error("overlay {archive}: {path}")]
+    Index {
+        /// Name of the archive.
+        archive: String,
+        /// Path below the directory.
+        path: String,
+        /// What is wrong.
+        source: IndexError,
+    },
+    /// Two files are the same package.
+    #[error("overlay {archive}: {first} and {second} are both {package}")]
+    Twice {
+        /// Name of the archive.
+        archive: String,
+        /// Name, version and architecture.
+        package: String,
+        /// One of them.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// What the lock names is not in the recipe.
+    #[error("overlay {archive}: {path} is not what the lock pins")]
+    Changed {
+        /// Name of the archive.
+        archive: String,
+        /// Path below the directory, or the index of all of it.
+        path: String,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// One such archive: its packages are in the store.
+#[derive(Debug)]
+pub(crate) struct Local {
+    pub(crate) state: LocalState,
+    pub(crate) index: Index,
+}
+
+/// Reads the archive `name` of the recipe; its index and its packages come into the store.
+///
+/// # Panics
+/// If the recipe has no such archive.
+pub(crate) fn read(recipe: &Recipe, name: &str, store: &Store) -> Result<Local, LocalError> {
+    let Found { text, files } = look(recipe, name)?;
+    for (path, file) in &files {
+        keep(name, path, file, store)?;
+    }
+    store.put(&text)?;
+    let state = LocalState { name: name.to_owned(), index: Content::of(&text).into() };
+    let index = Index::parse(text).map_err(|source| LocalError::Index {
+        archive: name.to_owned(),
+        path: "the index of all its packages".to_owned(),
+        source,
+    })?;
+    Ok(Local { state, index })
+}
+
+/// Whether the recipe's own archives hold what `lock` was made of.
+pub fn is_as_locked(recipe: &Recipe, lock: &Lock) -> Result<bool, LocalError> {
+    let mut same = recipe.local.len() == lock.local.len();
+    for state in lock.local.iter().filter(|state| recipe.local.contains_key(&state.name)) {
+        same &= Blob::from(Content::of(&look(recipe, &state.name)?.text)) == state.index;
+    }
+    Ok(same)
+}
+
+/// Brings those packages that are `needed` and that the lock has from the recipe itself into the store.
+pub(crate) fn bring(
+    recipe: &Recipe,
+    lock: &Lock,
+    needed: impl Fn(&Package) -> bool,
+    store: &Store,
+) -> Result<(), LocalError> {
+    for package in lock.packages.iter().filter(|package| needed(package)) {
+        let Some(local) = recipe.local.get(&package.archive) else { continue };
+        if matches!(store.open_verified(&package.file.sha256), Ok(Some(_))) {
+            continue;
+        }
+        let (archive, path) = (&package.archive, &package.path);
+        let files = |source| LocalError::Files { archive: archive.clone(), source };
+        let host = resolve(&recipe.dir, &local.directory.join(path)).map_err(files)?;
+        keep(archive, path, &InRecipe { host, content: package.file.into() }, store)?;
+    }
+    Ok(())
+}
+
+/// Brings the index that the lock names into the store: it is made again of the recipe's files.
+pub(crate) fn bring_index(recipe: &Recipe, state: &LocalState, store: &Store) -> Result<(), LocalError> {
+    if matches!(store.open_verified(&state.index.sha256), Ok(Some(_))) {
+        return Ok(());
+    }
+    let text = look(recipe, &state.name)?.text;
+    if Blob::from(Content::of(&text)) != state.index {
+        let (archive, path) = (state.name.clone(), "its list of packages".to_owned());
+        return Err(LocalError::Changed { archive, path });
+    }
+    store.put(&text)?;
+    Ok(())
+}
+
+/// A file of the recipe.
+struct InRecipe {
+    host: PathBuf,
+    content: Content,
+}
+
+/// Puts a package into the store, if it is still the one that is wanted.
+fn keep(archive: &str, path: &str, file: &InRecipe, store: &Store) -> Result<(), LocalError> {
+    let failed = |source| LocalError::Files {
+        archive: archive.to_owned(),
+        source: FilesError::Io { path: file.host.clone(), source },
+    };
+    let mut open = File::open(&file.host).map_err(failed)?;
+    let mut writer = store.writer()?.announce(file.content.size);
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match open.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => writer.append(&buffer[..read])?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    match writer.finish(Some(file.content)) {
+        Err(StoreError::Mismatch { .. }) => {
+            Err(LocalError::Changed { archive: archive.to_owned(), path: path.to_owned() })
+        }
+        finished => Ok(finished.map(drop)?),
+    }
+}
+
+/// What a directory has.
+struct Found {
+    /// The text of its `Packages` index.
+    text: Vec<u8>,
+    /// Its packages by path below the directory.
+    files: BTreeMap<String, InRecipe>,
+}
+
+/// Reads a directory of packages. The same files give the same index, wherever they lie and in whichever order they were made.
+fn look(recipe: &Recipe, name: &str) -> Result<Found, LocalError> {
+    let directory = &recipe.local[name].directory;
+    let archive = || name.to_owned();
+    let failed = |source| LocalError::Files { archive: archive(), source };
+    let root = resolve(&recipe.dir, directory).map_err(failed)?;
+    let empty = || LocalError::Empty { archive: archive(), directory: directory.clone() };
+    if !root.is_dir() {
+        return Err(empty());
+    }
+    // Times do not matter here.
+    let tracked = read_tracked(&recipe.dir, directory, Epoch(0)).map_err(failed)?;
+    let (mut files, mut stanzas) = (BTreeMap::new(), BTreeMap::new());
+    tracked.tree.walk(|path, entry| {
+        let Some(path) = deb_path(name, path)? else { return Ok(()) };
+        let Item::Leaf(_, Kind::File(content)) = entry.item else {
+            return Err(LocalError::Name { archive: archive(), path });
+        };
+        let file = InRecipe { host: root.join(&path), content: *content };
+        let stanza = stanza(name, &path, &file)?;
+        let key = (stanza.name, stanza.version, stanza.architecture);
+        if let Some((first, _)) = stanzas.get(&key) {
+            let (name, version, architecture) = &key;
+            let package = format!("{name} {version} {architecture}");
+            let (first, second) = (String::clone(first), path);
+            return Err(LocalError::Twice { archive: archive(), package, first, second });
+        }
+        stanzas.insert(key, (path.clone(), stanza.text));
+        files.insert(path, file);
+        Ok(())
+    })?;
+    if files.is_empty() {
+        return Err(empty());
+    }
+    let text = stanzas.into_values().map(|(_, text)| text).collect::<Vec<_>>().join(&b'\n');
+    Ok(Found { text, files })
+}
+
+/// The path of a package below its directory; `None` for what is none.
+fn deb_path(archive: &str, path: &[u8]) -> Result<Option<String>, LocalError> {
+    if !path.ends_with(ENDING.as_bytes()) {
+        return Ok(None);
+    }
+    // As in an archive: nothing that must be quoted in an index or an address.
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/+-._~%:".contains(byte);
+    let text = String::from_utf8_lossy(path).into_owned();
+    if path.iter().all(plain) {
+        Ok(Some(text))
+    } else {
+        Err(LocalError::Name { archive: archive.to_owned(), path: text })
+    }
+}
+
+/// One stanza of an index.
+struct Stanza {
+    name: String,
+    version: String,
+    architecture: String,
+    text: Vec<u8>,
+}
+
+/// The stanza of the package at `path`.
+fn stanza(archive: &str, path: &str, file: &InRecipe) -> Result<Stanza, LocalError> {
+    let (archive, path) = (|| archive.to_owned(), || path.to_owned());
+    let io = |source| LocalError::Files {
+        archive: archive(),
+        source: FilesError::Io { path: file.host.clone(), source },
+    };
+    let odd = |fault: String| LocalError::Odd { archive: archive(), path: path(), fault };
+    let open = File::open(&file.host).map_err(io)?;
+    let control = Deb::open(open).and_then(|deb| deb.control());
+    let control = control.map_err(|source| LocalError::Deb { archive: archive(), path: path(), source })?;
+    let paragraph = deb822::single(control.stanza())
+        .map_err(|source| LocalError::Control { archive: archive(), path: path(), source })?
+        .ok_or_else(|| odd("is empty".to_owned()))?;
+    if let Some(field) = OF_THE_FILE.iter().find(|field| paragraph.get(field).is_some()) {
+        return Err(odd(format!("has the field {field}, which is the archive's to give")));
+    }
+    let mut text = control.stanza()[paragraph.range()].trim_ascii_end().to_vec();
+    let Content { size, digest } = file.content;
+    text.extend(format!("\nFilename: {}\nSize: {size}\nSHA256: {digest}\n", path()).bytes());
+    // What an index may not have is told with the file that brings it.
+    let index = Index::parse(text.clone());
+    let index = index.map_err(|source| LocalError::Index { archive: archive(), path: path(), source })?;
+    let package = index.packages().next().ok_or_else(|| odd("is empty".to_owned()))?;
+    let [name, version, architecture] =
+        [package.name(), package.version_text(), package.architecture()].map(str::to_owned);
+    Ok(Stanza { name, version, architecture, text })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use selfsame_testkit::archive::Deb;
+
+    use super::*;
+    use crate::recipe;
+
+    const RECIPE: &str = r#"format = 1
+[image]
+name = "x"
+outputs = ["tar"]
+[archives.debian]
+suites = ["bookworm"]
+keys = "debian"
+[[overlay]]
+name = "mine"
+directory = "debs"
+"#;
+
+    struct World {
+        dir: tempfile::TempDir,
+        recipe: Recipe,
+        store: Store,
+    }
+
+    impl World {
+        fn new(files: &[(&str, Vec<u8>)]) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let recipe = recipe::parse(&dir.path().join("r"), RECIPE).unwrap();
+            fs::create_dir_all(recipe.dir.join("debs/sub")).unwrap();
+            let store = Store::open(dir.path().join("store")).unwrap();
+            let world = Self { dir, recipe, store };
+            files.iter().for_each(|(path, bytes)| world.write(path, bytes));
+            world
+        }
+
+        fn write(&self, path: &str, bytes: &[u8]) {
+            fs::write(self.recipe.dir.join("debs").join(path), bytes).unwrap();
+        }
+
+        fn read(&self) -> Result<Local, LocalError> {
+            read(&self.recipe, "mine", &self.store)
+        }
+    }
+
+    fn deb(name: &str, version: &str) -> Vec<u8> {
+        Deb::new(name, version).bytes()
+    }
+
+    #[test]
+    fn the_index_says_where_each_package_is_and_what_it_holds() {
+        let (b2, b10, a) = (deb("bb", "2"), deb("bb", "10"), deb("aa", "1"));
+        let world =
+            World::new(&[("z.deb", a.clone()), ("sub/b.deb", b10), ("b.deb", b2), ("a.changes", vec![1])]);
+        let local = world.read().unwrap();
+        let found: Vec<_> = local.index.packages().map(|one| (one.version_text(), one.filename())).collect();
+        assert_eq!(found, [("1", "z.deb"), ("10", "sub/b.deb"), ("2", "b.deb")]);
+        let first = local.index.find("aa").next().unwrap();
+        assert_eq!(first.file(), Content::of(&a));
+        assert_eq!(world.store.read(&Content::of(&a).digest).unwrap(), Some(a));
+        let text = world.store.read(&local.state.index.sha256).unwrap().unwrap();
+        let text = String::from_utf8(text).unwrap();
+        let digest = first.file().digest;
+        assert!(
+            text.starts_with("Package: aa\nVersion: 1\n") && text.contains(&digest.to_string()),
+            "{text}"
+        );
+        // Another order of the files on the disk is no other index.
+        let again = World::new(&[
+            ("b.deb", deb("bb", "2")),
+            ("sub/b.deb", deb("bb", "10")),
+            ("z.deb", deb("aa", "1")),
+        ]);
+        assert_eq!(again.read().unwrap().state, local.state);
+    }
+
+    #[test]
+    fn what_cannot_be_in_an_archive_is_named() {
+        let world = World::new(&[("a.deb", deb("aa", "1"))]);
+        let refused = |path: &str, bytes: &[u8], words: &str| {
+            world.write(path, bytes);
+            let error = world.read().unwrap_err();
+            assert!(error.to_string().contains(words), "{error}");
+            fs::remove_file(world.recipe.dir.join("debs").join(path)).unwrap();
+        };
+        refused("b.deb", b"!<arch>\n", "overlay mine: b.deb is not a package");
+        refused("b.deb", &deb("aa", "1"), "a.deb and b.deb are both aa 1 amd64");
+        refused("b c.deb", &deb("bb", "1"), "b c.deb is not a plain file with a plain name");
+        let sized = Deb::new("bb", "1").set("SHA256", "00").bytes();
+        refused("b.deb", &sized, "the control file of b.deb has the field SHA256");
+        refused("b.deb", &deb("../bb", "1"), "overlay mine: b.deb");
+        std::os::unix::fs::symlink("a.deb", world.recipe.dir.join("debs/l.deb")).unwrap();
+        assert!(matches!(world.read(), Err(LocalError::Name { .. })));
+        fs::remove_file(world.recipe.dir.join("debs/l.deb")).unwrap();
+        world.read().unwrap();
+        fs::remove_file(world.recipe.dir.join("debs/a.deb")).unwrap();
+        assert!(matches!(world.read(), Err(LocalError::Empty { .. })));
+        let elsewhere = world.dir.path().join("elsewhere");
+        fs::rename(world.recipe.dir.join("debs"), &elsewhere).unwrap();
+        assert!(matches!(world.read(), Err(LocalError::Files { .. })));
+        std::os::unix::fs::symlink(&elsewhere, world.recipe.dir.join("debs")).unwrap();
+        assert!(matches!(world.read(), Err(LocalError::Files { source: FilesError::Leaves { .. }, .. })));
+    }
+
+    #[test]
+    fn what_changed_since_the_lock_is_refused() {
+        let world = World::new(&[("a.deb", deb("nano", "1"))]);
+        let mut lock = crate::lock::sample();
+        lock.local = vec![world.read().unwrap().state];
+        lock.packages.retain(|package| package.name == "nano");
+        let file = Content::of(&deb("nano", "1"));
+        let package = &mut lock.packages[0];
+        (package.archive, package.path, package.file) = ("mine".into(), "a.deb".into(), file.into());
+        let store = Store::open(world.dir.path().join("other")).unwrap();
+        bring(&world.recipe, &lock, |_| true, &store).unwrap();
+        bring_index(&world.recipe, &lock.local[0], &store).unwrap();
+        assert!(store.contains(&file.digest) && store.contains(&lock.local[0].index.sha256));
+        assert!(is_as_locked(&world.recipe, &lock).unwrap());
+        world.write("a.deb", &deb("nano", "2"));
+        assert!(!is_as_locked(&world.recipe, &lock).unwrap());
+        bring(&world.recipe, &lock, |_| true, &store).unwrap();
+        let empty = Store::open(world.dir.path().join("empty")).unwrap();
+        let error = bring(&world.recipe, &lock, |_| true, &empty).unwrap_err();
+        assert_eq!(error.to_string(), "overlay mine: a.deb is not what the lock pins");
+        let error = bring_index(&world.recipe, &lock.local[0], &empty).unwrap_err();
+        assert!(matches!(error, LocalError::Changed { .. }), "{error}");
+        assert!(!empty.contains(&file.digest));
+        fs::remove_file(world.recipe.dir.join("debs/a.deb")).unwrap();
+        let error = bring(&world.recipe, &lock, |_| true, &empty).unwrap_err();
+        assert!(matches!(error, LocalError::Files { .. }), "{error}");
+    }
+}
