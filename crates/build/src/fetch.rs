@@ -6,7 +6,6 @@ use selfsame_store::Store;
 
 use crate::event::{Event, Observer, Stage};
 use crate::lock::{Lock, Package};
-use crate::resolve::ArchiveError;
 
 /// A file of an archive that is known by size and digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,20 +24,7 @@ pub struct Wanted {
 pub trait Source: Sync {
     /// Brings `wanted` into `store`; all of them are there when it returns without error.
     fn fetch(&self, wanted: &[Wanted], store: &Store, observer: &dyn Observer) -> Result<(), FetchError>;
-
-    /// The first `InRelease` file of `suite` that `verify` accepts, at most 10 MB, from the mirrors of `archive` in
-    /// their order. Mirrors that fail, and those whose file is refused, are named to `observer`.
-    fn in_release(
-        &self,
-        archive: &str,
-        suite: &str,
-        verify: &Verify<'_>,
-        observer: &dyn Observer,
-    ) -> Result<Vec<u8>, ArchiveError>;
 }
-
-/// Says whether the bytes of an `InRelease` file are to be believed.
-pub type Verify<'a> = dyn Fn(&[u8]) -> Result<(), ArchiveError> + 'a;
 
 /// Brings those packages of the lock into the store that are `needed`.
 pub(crate) fn packages(
@@ -48,13 +34,10 @@ pub(crate) fn packages(
     source: &dyn Source,
     observer: &dyn Observer,
 ) -> Result<(), FetchError> {
-    // Bytes are looked at before they are used: a damaged blob is put aside by the store, and fetched again.
-    let missing: Vec<Wanted> = lock
+    let wanted: Vec<Wanted> = lock
         .packages
         .iter()
-        .filter(|package| {
-            needed(package) && !matches!(store.open_verified(&package.file.sha256), Ok(Some(_)))
-        })
+        .filter(|package| needed(package))
         .map(|package| Wanted {
             what: format!("{} {}", package.name, package.version),
             archive: package.archive.clone(),
@@ -62,20 +45,23 @@ pub(crate) fn packages(
             content: package.file.into(),
         })
         .collect();
-    bring(&missing, store, source, observer)
+    bring_missing(&wanted, store, source, observer)
 }
 
-/// Brings all of `missing` into the store.
-pub(crate) fn bring(
-    missing: &[Wanted],
+/// Brings those of `wanted` into the store that it lacks.
+pub(crate) fn bring_missing(
+    wanted: &[Wanted],
     store: &Store,
     source: &dyn Source,
     observer: &dyn Observer,
 ) -> Result<(), FetchError> {
+    // Bytes are looked at before they are used: a damaged blob is put aside by the store, and fetched again.
+    let there = |one: &Wanted| matches!(store.open_verified(&one.content.digest), Ok(Some(_)));
+    let missing: Vec<Wanted> = wanted.iter().filter(|one| !there(one)).cloned().collect();
     if missing.is_empty() {
         return Ok(());
     }
-    let amount = missing.iter().map(|wanted| wanted.content.size).sum();
+    let amount = missing.iter().map(|one| one.content.size).sum();
     observer.on(Event::Total { stage: Stage::Fetch, amount });
-    source.fetch(missing, store, observer)
+    source.fetch(&missing, store, observer)
 }

@@ -7,7 +7,7 @@ mod export;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use selfsame_apt::fetch::{Failure, FetchError, Reason};
+use selfsame_apt::fetch::FetchError;
 use selfsame_apt::packages::{Index, Package as Listed, unpack};
 use selfsame_apt::release::Release;
 use selfsame_apt::snapshot::accept;
@@ -20,7 +20,7 @@ use crate::fetch::{self, Source, Wanted};
 use crate::local::{self, LocalError};
 use crate::lock::{ArchiveState, Lock, Package, Request as Asked, SuiteState};
 use crate::recipe::Recipe;
-use crate::resolve::archives::{check_date, date, packed, wanted_index};
+use crate::resolve::archives::{check_date, fetch_in_release, packed, wanted_index};
 use crate::resolve::{ArchiveError, keys};
 use crate::snapshots;
 
@@ -206,15 +206,10 @@ impl Part<'_> {
     fn release(&self, state: &SuiteState) -> Result<Release, TagError> {
         let (name, suite) = (&self.archive.name, &state.suite);
         let content = Content::from(state.in_release);
-        let what = format!("InRelease of {suite}");
-        let wanted = Wanted { what, archive: name.clone(), paths: vec![in_release(suite)], content };
-        self.bring(&[wanted]).map_err(|error| match error {
-            // Mirrors have one state at a time, and this is not it.
-            TagError::Fetch(FetchError::Incomplete { ref failures, .. }) if is_another(failures) => {
-                let (archive, suite, date) = (name.clone(), suite.clone(), date(state.date));
-                ArchiveError::MovedOn { archive, suite, date }.into()
-            }
-            error => error,
+        self.restore(&[content])?;
+        let Request { store, source, observer, .. } = *self.request;
+        fetch_in_release(name, suite, (content, state.date), &|wanted| {
+            fetch::bring_missing(wanted, store, source, observer)
         })?;
         let bytes = self.request.store.read(&content.digest)?.unwrap_or_default();
         let (keys, spec) = keys::terms(self.request.recipe, name, suite)?;
@@ -298,18 +293,16 @@ impl Part<'_> {
     /// Brings what the store does not have, or has damaged.
     fn bring(&self, wanted: &[Wanted]) -> Result<(), TagError> {
         let Request { store, source, observer, .. } = *self.request;
-        snapshots::restore(store, wanted.iter().map(|one| one.content))
-            .map_err(|source| ArchiveError::Thin { archive: self.archive.name.clone(), source })?;
-        let missing = |one: &&Wanted| !matches!(store.open_verified(&one.content.digest), Ok(Some(_)));
-        let missing: Vec<_> = wanted.iter().filter(missing).cloned().collect();
-        Ok(fetch::bring(&missing, store, source, observer)?)
+        self.restore(&wanted.iter().map(|one| one.content).collect::<Vec<_>>())?;
+        Ok(fetch::bring_missing(wanted, store, source, observer)?)
     }
-}
 
-/// Whether a mirror had another file in the place of one of these.
-fn is_another(failures: &[Failure]) -> bool {
-    let another = |reason: &Reason| matches!(reason, Reason::WrongDigest { .. } | Reason::WrongSize { .. });
-    failures.iter().flat_map(|file| &file.tried).any(|tried| another(&tried.reason))
+    /// Makes those files again that the store has as differences.
+    fn restore(&self, contents: &[Content]) -> Result<(), TagError> {
+        let archive = || self.archive.name.clone();
+        snapshots::restore(self.request.store, contents.iter().copied())
+            .map_err(|source| ArchiveError::Thin { archive: archive(), source }.into())
+    }
 }
 
 fn in_release(suite: &str) -> String {

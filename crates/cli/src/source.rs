@@ -9,18 +9,13 @@ use selfsame_apt::openpgp::Keyring;
 use selfsame_apt::remote::Pull;
 use selfsame_apt::snapshot::{ArchiveSpec, Fetched, Online, SnapshotError, Terms, fetch_snapshot};
 use selfsame_build::event::{Event, Observer, Stage, Warning};
-use selfsame_build::fetch::{Source, Verify, Wanted};
+use selfsame_build::fetch::{Source, Wanted};
 use selfsame_build::recipe::Recipe;
-use selfsame_build::resolve::ArchiveError;
 use selfsame_store::Store;
 
 use crate::commands::build::Reach;
-use crate::explain::chain;
 use crate::failure::Failure;
 use crate::settings::Settings;
-
-/// The most bytes an `InRelease` file may have: apt's own limit.
-const MAX_IN_RELEASE: u64 = 10_000_000;
 
 /// Mirrors of all archives of a recipe.
 pub struct Mirrors<'a> {
@@ -197,29 +192,5 @@ impl Source for Mirrors<'_> {
             self.fetcher.fetch_all(store, &wants, self.of(archive), &Relay(observer))?;
         }
         Ok(())
-    }
-
-    fn in_release(
-        &self,
-        archive: &str,
-        suite: &str,
-        verify: &Verify<'_>,
-        observer: &dyn Observer,
-    ) -> Result<Vec<u8>, ArchiveError> {
-        let mut last = ArchiveError::Fetch(FetchError::NoMirror { missing: 1 });
-        for mirror in self.of(archive) {
-            let path = format!("dists/{suite}/InRelease");
-            let checked =
-                self.fetcher.fetch_unpinned(&path, mirror, MAX_IN_RELEASE).map_err(ArchiveError::Fetch);
-            match checked.and_then(|bytes| verify(&bytes).map(|()| bytes)) {
-                Ok(bytes) => return Ok(bytes),
-                Err(error) => {
-                    let text = format!("mirror {mirror}: {}", chain(&error));
-                    observer.on(Event::Warning { warning: Warning::Mirror(text) });
-                    last = error;
-                }
-            }
-        }
-        Err(last)
     }
 }

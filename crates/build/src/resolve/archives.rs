@@ -1,21 +1,20 @@
 //! Archives: signatures first, then the indexes they name, then the packages those name. Nothing unsigned is parsed.
 
-use selfsame_apt::fetch::FetchError;
-use selfsame_apt::openpgp::{Fingerprint, Keyring, KeyringError};
+use selfsame_apt::fetch::{Failure, FetchError, Reason};
+use selfsame_apt::openpgp::{Fingerprint, KeyringError};
 use selfsame_apt::packages::{Index, IndexError, Package, UnpackError, unpack};
 use selfsame_apt::release::Release;
-use selfsame_apt::snapshot::{ArchiveSpec, Refused, ThinError, accept};
+use selfsame_apt::snapshot::{Refused, ThinError, accept};
 use selfsame_image::epoch::civil;
 use selfsame_image::tree::Content;
 use selfsame_store::StoreError;
 
 use super::universe::{Candidate, Universe};
 use super::{LockRequest, keys};
-use crate::event::{Event, Stage};
-use crate::fetch::Wanted;
+use crate::fetch::{self, Wanted};
 use crate::local::{self, Local, LocalError};
 use crate::lock::{self, ArchiveState, LocalState, Lock, SuiteState};
-use crate::recipe::{Archive, FilesError, Priority};
+use crate::recipe::{Archive, FilesError, Priority, Recipe};
 use crate::snapshots::{self, Kept};
 
 /// Why an archive could not be had, or not be believed.
@@ -156,7 +155,7 @@ pub enum ArchiveError {
     Store(#[from] StoreError),
 }
 
-/// Fetches and verifies all archives of the recipe; gives their states, and adds every package they have to `universe`.
+/// Verifies all archives of the recipe and fetches what is missing; gives their states, and adds every package they have to `universe`.
 pub(super) fn fetch(
     request: &LockRequest<'_>,
     universe: &mut Universe,
@@ -233,39 +232,15 @@ struct At<'a> {
 
 impl At<'_> {
     fn suite(&self, suite: &str, universe: &mut Universe) -> Result<SuiteState, ArchiveError> {
-        let pinned = match self.kept(suite) {
-            Some(state) => {
-                let (in_release, at) = (state.in_release.into(), state.verified_at);
-                Some(Pinned { in_release, date: state.date, at })
-            }
-            None => self.of_snapshot(suite)?,
-        };
-        let at = pinned.as_ref().map_or(self.request.at, |pinned| pinned.at);
-        let terms = keys::terms(self.request.recipe, self.name, suite)?;
-        let verify = |bytes: &[u8]| -> Result<(), ArchiveError> {
-            if let Some(pinned) = pinned.as_ref().filter(|pinned| pinned.in_release != Content::of(bytes)) {
-                let (archive, date) = (self.name.to_owned(), date(pinned.date));
-                return Err(ArchiveError::MovedOn { archive, suite: suite.to_owned(), date });
-            }
-            let (release, _) = self.verify(suite, bytes, &terms, at)?;
-            self.check_not_older(suite, release.date)
-        };
-        let stored = match &pinned {
-            Some(pinned) => {
-                self.restore(pinned.in_release)?;
-                self.request.store.read(&pinned.in_release.digest)?
-            }
-            None => None,
-        };
-        let bytes = match stored {
-            Some(bytes) => bytes,
-            None => self.request.source.in_release(self.name, suite, &verify, self.request.observer)?,
-        };
-        let (release, signers) = self.verify(suite, &bytes, &terms, at)?;
-        if let Some(pinned) = &pinned {
-            check_date(self.name, suite, pinned.date, &release)?;
-        }
-        self.request.store.put(&bytes)?;
+        let Pinned { in_release, date, at } = self.pinned(suite)?;
+        self.restore(in_release)?;
+        let LockRequest { store, source, observer, .. } = *self.request;
+        fetch_in_release(self.name, suite, (in_release, date), &|wanted| {
+            fetch::bring_missing(wanted, store, source, observer)
+        })?;
+        let bytes = store.read(&in_release.digest)?.unwrap_or_default();
+        let (release, signers) = self.verify(suite, &bytes, at)?;
+        check_date(self.name, suite, date, &release)?;
         let mut indexes = Vec::new();
         for component in &self.archive.components {
             indexes.push(self.index(suite, &release, component, universe)?);
@@ -276,10 +251,26 @@ impl At<'_> {
             codename: release.codename.clone().unwrap_or_default(),
             date: release.date,
             verified_at: at,
-            in_release: Content::of(&bytes).into(),
+            in_release: in_release.into(),
             signers,
             indexes,
         })
+    }
+
+    /// The state of `suite` that an older lock names, or a snapshot.
+    fn pinned(&self, suite: &str) -> Result<Pinned, ArchiveError> {
+        if let Some(state) = kept(self.request.recipe, self.request.old, self.name, suite) {
+            let (in_release, at) = (state.in_release.into(), state.verified_at);
+            return Ok(Pinned { in_release, date: state.date, at });
+        }
+        if let Some(serial) = &self.archive.serial {
+            // Whoever names a snapshot wants that one, however old.
+            return self.of_snapshot(suite, serial);
+        }
+        let serial = self.request.taken.get(self.name).map_or("latest", String::as_str);
+        let pinned = self.of_snapshot(suite, serial)?;
+        self.check_not_older(suite, pinned.date)?;
+        Ok(pinned)
     }
 
     /// Makes a file again that the store has as a difference.
@@ -288,41 +279,20 @@ impl At<'_> {
             .map_err(|source| ArchiveError::Thin { archive: self.name.to_owned(), source })
     }
 
-    /// The state of `suite` that an older lock names and this one keeps.
-    fn kept(&self, suite: &str) -> Option<&SuiteState> {
-        let old = self.request.old?;
-        let asked = lock::Request::of(self.request.recipe);
-        // Which packages of a state win does not make it another state.
-        let state = |asked: &lock::Request| {
-            let archive = asked.archives.get(self.name)?.clone();
-            Some(lock::ArchiveRequest { priority: None, ..archive })
-        };
-        if state(&asked) != state(&old.request) {
-            return None;
-        }
-        old.archives
-            .iter()
-            .find(|state| state.name == self.name)?
-            .suites
-            .iter()
-            .find(|state| state.suite == suite)
-    }
-
-    /// The state of `suite` in the snapshot that the recipe names, if it names one.
-    fn of_snapshot(&self, suite: &str) -> Result<Option<Pinned>, ArchiveError> {
-        let Some(serial) = &self.archive.serial else { return Ok(None) };
-        let named = |kept: &&Kept| kept.snapshot.archive == self.name && kept.snapshot.serial == *serial;
+    /// The state of `suite` in the snapshot of this name.
+    fn of_snapshot(&self, suite: &str, serial: &str) -> Result<Pinned, ArchiveError> {
+        let named = |kept: &&Kept| kept.snapshot.archive == self.name && kept.snapshot.serial == serial;
         let mut found: Option<Pinned> = None;
         for Kept { snapshot, .. } in self.request.snapshots.iter().filter(named) {
             let Some(state) = snapshot.suites.iter().find(|state| state.suite == suite) else { continue };
             let signed = serial_of(snapshot.suites.iter().map(|state| state.date));
-            if signed != *serial {
-                let (archive, recorded) = (self.name.to_owned(), serial.clone());
+            if signed != serial {
+                let (archive, recorded) = (self.name.to_owned(), serial.to_owned());
                 return Err(ArchiveError::Misdated { archive, suite: suite.to_owned(), recorded, signed });
             }
             match &found {
                 Some(other) if other.in_release != state.in_release => {
-                    let (archive, serial) = (self.name.to_owned(), serial.clone());
+                    let (archive, serial) = (self.name.to_owned(), serial.to_owned());
                     return Err(ArchiveError::TwoSnapshots { archive, serial });
                 }
                 Some(_) => {}
@@ -331,16 +301,13 @@ impl At<'_> {
                 }
             }
         }
-        let missing = || ArchiveError::NoSnapshot { archive: self.name.to_owned(), serial: serial.clone() };
-        found.map(Some).ok_or_else(missing)
+        let missing =
+            || ArchiveError::NoSnapshot { archive: self.name.to_owned(), serial: serial.to_owned() };
+        found.ok_or_else(missing)
     }
 
     /// Whether a state of `suite` with this `Date` is not from before the one that must not be gone behind.
     fn check_not_older(&self, suite: &str, now: i64) -> Result<(), ArchiveError> {
-        // Whoever names a snapshot wants that one.
-        if self.archive.serial.is_some() {
-            return Ok(());
-        }
         match self.request.floor.and_then(|floor| date_of(floor, self.name, suite)) {
             Some(locked) if now < locked => Err(ArchiveError::Older {
                 archive: self.name.to_owned(),
@@ -353,14 +320,9 @@ impl At<'_> {
     }
 
     /// The Release inside `bytes`, and who signed it.
-    fn verify(
-        &self,
-        suite: &str,
-        bytes: &[u8],
-        (keys, spec): &(Keyring, ArchiveSpec),
-        at: i64,
-    ) -> Result<(Release, Vec<String>), ArchiveError> {
-        let accepted = accept(bytes, spec, suite, keys, at).map_err(|source| ArchiveError::Refused {
+    fn verify(&self, suite: &str, bytes: &[u8], at: i64) -> Result<(Release, Vec<String>), ArchiveError> {
+        let (keys, spec) = keys::terms(self.request.recipe, self.name, suite)?;
+        let accepted = accept(bytes, &spec, suite, &keys, at).map_err(|source| ArchiveError::Refused {
             archive: self.name.to_owned(),
             suite: suite.to_owned(),
             source: Box::new(source),
@@ -383,14 +345,12 @@ impl At<'_> {
         })?;
         let wanted = wanted_index(self.name, suite, release, &path, content);
         self.restore(content)?;
-        if self.request.store.open_verified(&content.digest)?.is_none() {
-            self.request.observer.on(Event::Total { stage: Stage::Fetch, amount: content.size });
-            self.request.source.fetch(
-                std::slice::from_ref(&wanted),
-                self.request.store,
-                self.request.observer,
-            )?;
-        }
+        fetch::bring_missing(
+            std::slice::from_ref(&wanted),
+            self.request.store,
+            self.request.source,
+            self.request.observer,
+        )?;
         let bytes = self.request.store.read(&content.digest)?.unwrap_or_default();
         let (archive, named) = (|| self.name.to_owned(), || path.clone());
         let text = unpack(&bytes, &content, release.sha256.get(&plain))
@@ -406,6 +366,60 @@ impl At<'_> {
         }
         Ok(lock::Index { path, file: content.into() })
     }
+}
+
+/// The state of `suite` of the archive `name` that an older lock names and the next one keeps: the recipe asks for the same.
+fn kept<'a>(recipe: &Recipe, old: Option<&'a Lock>, name: &str, suite: &str) -> Option<&'a SuiteState> {
+    let old = old?;
+    let asked = lock::Request::of(recipe);
+    // Which packages of a state win does not make it another state.
+    let state = |asked: &lock::Request| {
+        let archive = asked.archives.get(name)?.clone();
+        Some(lock::ArchiveRequest { priority: None, ..archive })
+    };
+    if state(&asked) != state(&old.request) {
+        return None;
+    }
+    let archive = old.archives.iter().find(|state| state.name == name)?;
+    archive.suites.iter().find(|state| state.suite == suite)
+}
+
+/// The archives of `recipe` of which a snapshot must be taken for a lock: neither the recipe names one, nor does `old` name a
+/// state that is kept.
+pub fn to_take<'a>(recipe: &'a Recipe, old: Option<&Lock>) -> Vec<&'a str> {
+    let pinned = |name: &str, archive: &Archive| {
+        archive.serial.is_some()
+            || archive.suites.iter().all(|suite| kept(recipe, old, name, suite).is_some())
+    };
+    let open = recipe.archives.iter().filter(|(name, archive)| !pinned(name, archive));
+    open.map(|(name, _)| name.as_str()).collect()
+}
+
+/// Has `bring` fetch the signed file of a suite, which is of this content and date.
+///
+/// # Errors
+/// [`ArchiveError::MovedOn`] if mirrors have another one: they have one state at a time.
+pub(crate) fn fetch_in_release(
+    archive: &str,
+    suite: &str,
+    (content, at): (Content, i64),
+    bring: &dyn Fn(&[Wanted]) -> Result<(), FetchError>,
+) -> Result<(), ArchiveError> {
+    let paths = vec![format!("dists/{suite}/InRelease")];
+    let what = format!("InRelease of {suite}");
+    bring(&[Wanted { what, archive: archive.to_owned(), paths, content }]).map_err(|error| match error {
+        FetchError::Incomplete { ref failures, .. } if is_another(failures) => {
+            let (archive, suite, date) = (archive.to_owned(), suite.to_owned(), date(at));
+            ArchiveError::MovedOn { archive, suite, date }
+        }
+        error => error.into(),
+    })
+}
+
+/// Whether a mirror had another file in the place of one of these.
+fn is_another(failures: &[Failure]) -> bool {
+    let another = |reason: &Reason| matches!(reason, Reason::WrongDigest { .. } | Reason::WrongSize { .. });
+    failures.iter().flat_map(|file| &file.tried).any(|tried| another(&tried.reason))
 }
 
 /// The index at `path` below the directory of `suite`, and where it may be.

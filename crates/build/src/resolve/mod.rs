@@ -9,7 +9,7 @@ pub(crate) mod keys;
 mod simulation;
 mod universe;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
@@ -18,7 +18,7 @@ use selfsame_image::Epoch;
 use selfsame_store::{Scratch, Store, StoreError};
 
 use crate::event::{Event, Observer, Stage};
-use crate::fetch::{Source, Wanted};
+use crate::fetch::{Source, Wanted, bring_missing};
 use crate::host::Host;
 use crate::local::LocalError;
 use crate::lock::{ArchiveState, Broken, Group, Install, LocalState, Lock, Package, Request, Role};
@@ -30,7 +30,7 @@ use crate::stages::job::{JobDir, Runner};
 use crate::stages::script::{JOB, quote};
 use crate::stages::unpack::{self, UnpackError};
 
-pub use archives::ArchiveError;
+pub use archives::{ArchiveError, to_take};
 use simulation::Action;
 pub use simulation::OddStep;
 use universe::{Candidate, Universe, status_file};
@@ -49,6 +49,8 @@ pub struct LockRequest<'a> {
     pub floor: Option<&'a Lock>,
     /// Snapshots that the store keeps, of which the recipe may name some.
     pub snapshots: &'a [Kept],
+    /// Of each archive of [`to_take`] the name of the one that was just taken.
+    pub taken: &'a BTreeMap<String, String>,
     /// Where blobs are kept.
     pub store: &'a Store,
     /// Power over ids and mounts.
@@ -57,8 +59,6 @@ pub struct LockRequest<'a> {
     pub program: &'a Path,
     /// Where signatures, indexes and packages come from.
     pub source: &'a dyn Source,
-    /// The moment as of which signatures must be valid, in seconds since 1970: now.
-    pub at: i64,
     /// How many threads work at a time.
     pub jobs: NonZero<usize>,
     /// Who is told what happens.
@@ -262,22 +262,14 @@ fn wanted_names<'a>(recipe: &'a Recipe, universe: &'a Universe) -> BTreeSet<&'a 
 }
 
 fn fetch(request: &LockRequest<'_>, candidates: &[&Candidate]) -> Result<(), ResolveError> {
-    let wanted: Vec<Wanted> = candidates
-        .iter()
-        .filter(|candidate| !matches!(request.store.open_verified(&candidate.file.sha256), Ok(Some(_))))
-        .map(|candidate| Wanted {
-            what: format!("{} {}", candidate.name, candidate.version),
-            archive: candidate.archive.clone(),
-            paths: vec![candidate.path.clone()],
-            content: candidate.file.into(),
-        })
-        .collect();
-    if wanted.is_empty() {
-        return Ok(());
-    }
-    let amount = wanted.iter().map(|wanted| wanted.content.size).sum();
-    request.observer.on(Event::Total { stage: Stage::Fetch, amount });
-    Ok(request.source.fetch(&wanted, request.store, request.observer)?)
+    let wanted = candidates.iter().map(|candidate| Wanted {
+        what: format!("{} {}", candidate.name, candidate.version),
+        archive: candidate.archive.clone(),
+        paths: vec![candidate.path.clone()],
+        content: candidate.file.into(),
+    });
+    let LockRequest { store, source, observer, .. } = *request;
+    Ok(bring_missing(&wanted.collect::<Vec<_>>(), store, source, observer)?)
 }
 
 /// Exit status of a script in which apt could not do what it was asked for.

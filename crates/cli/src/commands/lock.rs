@@ -1,9 +1,10 @@
 //! `selfsame lock`
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
+use selfsame_build::event::{Event, Observer, Warning};
 use selfsame_build::host::interrupted;
 use selfsame_build::local;
 use selfsame_build::lock::{self, Change, Lock, Request};
@@ -15,6 +16,7 @@ use serde::Serialize;
 
 use super::{Context, PROGRAM, recipe_dir};
 use crate::commands::build::{Reach, read_lock};
+use crate::commands::snapshot::create::{self, Asked};
 use crate::failure::{Failure, Status};
 use crate::progress::Progress;
 use crate::source::Mirrors;
@@ -22,7 +24,7 @@ use crate::ui::{Output, Present};
 
 /// Choose the packages and pin everything that shapes the image
 ///
-/// Takes the present state of the recipe's archives, checks its signatures, lets the image's own apt choose the
+/// Takes a snapshot of the recipe's archives (as `snapshot create` does), lets the image's own apt choose the
 /// packages and writes selfsame.lock into the recipe's directory. The lock belongs into version control: with it
 /// anybody gets the same image.
 ///
@@ -95,13 +97,22 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
     let progress = Progress::new(&cx.ui, args.reach.verbose);
     let source = Mirrors::new(&recipe, &args.reach, &cx.settings, None)?;
     let store = Store::open(cx.settings.store(args.reach.store.as_ref())?)?;
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     // What it names must not go before the lock is there to need it.
     let _turn = snapshots::Turn::take(&store)?;
+    let mut taken = BTreeMap::new();
+    for name in resolve::to_take(&recipe, old) {
+        let asked = Asked { agreeing: 1, max_age: None, even_older: args.allow_older };
+        let one = create::take(&recipe, name, &source, &store, &asked, &progress)?;
+        for other in one.evidence.iter().flat_map(|suite| &suite.others) {
+            progress.on(Event::Warning { warning: Warning::Mirror(format!("mirror {other}")) });
+        }
+        taken.insert(name.to_owned(), one.snapshot.serial);
+    }
     let kept = Kept::all(&store)?;
     let lock = resolve::lock(&LockRequest {
         recipe: &recipe,
         snapshots: &kept,
+        taken: &taken,
         old,
         groups: before.as_ref().filter(|_| !args.regroup),
         floor: before.as_ref().filter(|_| !args.allow_older),
@@ -109,7 +120,6 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
         host: &host,
         program: Path::new(PROGRAM),
         source: &source,
-        at: i64::try_from(now).unwrap_or(i64::MAX),
         jobs: args.reach.jobs(),
         observer: &progress,
     });

@@ -7,8 +7,7 @@ use std::time::SystemTime;
 
 use selfsame_apt::fetch::FetchError;
 use selfsame_build::event::Observer;
-use selfsame_build::fetch::{Source, Verify, Wanted};
-use selfsame_build::resolve::ArchiveError;
+use selfsame_build::fetch::{Source, Wanted};
 use selfsame_build::{execute, recipe};
 use selfsame_store::Store;
 
@@ -99,15 +98,5 @@ struct Nobody;
 impl Source for Nobody {
     fn fetch(&self, wanted: &[Wanted], _: &Store, _: &dyn Observer) -> Result<(), FetchError> {
         Err(FetchError::NoMirror { missing: wanted.len() })
-    }
-
-    fn in_release(
-        &self,
-        _: &str,
-        _: &str,
-        _: &Verify<'_>,
-        _: &dyn Observer,
-    ) -> Result<Vec<u8>, ArchiveError> {
-        Err(ArchiveError::Fetch(FetchError::NoMirror { missing: 1 }))
     }
 }

@@ -85,13 +85,19 @@ impl Scene {
         self.run(&["snapshot", "list"]).success()
     }
 
-    /// Takes the state that is there, which must be refused with `status` and `words`, and is not listed.
+    /// Takes the state that is there, which must be refused with `status` and `words`, and is not listed; nor is it locked.
     #[track_caller]
     fn refused(&self, status: i32, words: &[&str]) {
         let before = self.list();
         let message = self.run(&["snapshot", "create", "r"]).failure(status);
         assert_says(&message, words);
         assert_eq!(self.list(), before);
+        let lock = self.world.root().join("r/selfsame.lock");
+        if builds_here() && !lock.exists() {
+            assert_says(&self.run(&["lock", "r"]).failure(status), words);
+            assert!(!lock.exists());
+            assert_eq!(self.list(), before);
+        }
     }
 
     /// Takes the state that is there, which must work whatever was tried before, and can be verified.

@@ -10,10 +10,9 @@ use selfsame_apt::fetch::{FetchConfig, FetchError, Fetcher, Silent, Want};
 use selfsame_apt::mirrors::Mirror;
 use selfsame_apt::snapshot::{History, load_snapshot};
 use selfsame_build::event::{Event, Observer};
-use selfsame_build::fetch::{Source, Verify, Wanted};
+use selfsame_build::fetch::{Source, Wanted};
 use selfsame_build::lock::Lock;
 use selfsame_build::recipe::{self, Recipe};
-use selfsame_build::resolve::ArchiveError;
 use selfsame_build::snapshots::{Kept, history};
 use selfsame_build::tag::{self, Request, Tag};
 use selfsame_image::Digest;
@@ -133,16 +132,6 @@ impl Source for Mirrors {
         };
         let wants: Vec<_> = wanted.iter().map(want).collect();
         self.fetcher.fetch_all(store, &wants, &self.mirrors, &Silent).map(drop)
-    }
-
-    fn in_release(
-        &self,
-        _: &str,
-        _: &str,
-        _: &Verify<'_>,
-        _: &dyn Observer,
-    ) -> Result<Vec<u8>, ArchiveError> {
-        Err(FetchError::NoMirror { missing: 1 }.into())
     }
 }
 

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use selfsame_apt::snapshot::Terms;
+use selfsame_build::host;
+use selfsame_build::recipe::{self, Recipe};
 use selfsame_build::snapshots::{self, Kept};
-use selfsame_build::{host, recipe};
 use selfsame_store::Store;
 use serde::Serialize;
 
@@ -86,28 +87,51 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
     let mut taken = Vec::new();
     let wanted = |name: &&String| args.archives.is_empty() || args.archives.contains(name);
     for name in recipe.archives.keys().filter(wanted) {
-        let described = snapshots::describe(&recipe, name, &store)?;
         let _turn = snapshots::Turn::take(&store)?;
-        // Waiting for others may have taken long.
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let history = snapshots::history(&store)?;
-        let terms = Terms {
-            agreeing: args.agreeing,
-            asked: source.count(name).max(1),
-            max_age: args.max_age.map(|days| i64::from(days) * 86_400),
-            history: Some(&history),
-            ..Terms::new(i64::try_from(now).unwrap_or(i64::MAX))
-        };
-        let fetched = source.snapshot(&described, &store, &terms, &progress);
-        let fetched = fetched
-            .map_err(|error| if host::interrupted() { Failure::interrupted() } else { error.into() })?;
-        // First what was seen: whoever goes back to an older state afterwards is found out even if this run ends here.
-        snapshots::remember(&store, &fetched.snapshot)?;
-        let kept = Kept::new(described.0, fetched.snapshot, &fetched.evidence);
-        kept.keep(&store)?;
-        taken.push(kept);
+        let asked = Asked { agreeing: args.agreeing, max_age: args.max_age, even_older: false };
+        taken.push(take(&recipe, name, &source, &store, &asked, &progress)?);
     }
     drop(progress);
     cx.ui.result(args.output, &Report { snapshots: taken })?;
     Ok(Status::Success)
+}
+
+/// What is asked of a state besides that it is signed.
+pub struct Asked {
+    /// How many mirrors must have it.
+    pub agreeing: usize,
+    /// How many days old it may be at most.
+    pub max_age: Option<u32>,
+    /// Whether it may be older than one that was seen before.
+    pub even_older: bool,
+}
+
+/// Takes the present state of the archive `name` of `recipe`. Whoever calls holds the [`snapshots::Turn`].
+pub fn take(
+    recipe: &Recipe,
+    name: &str,
+    source: &Mirrors<'_>,
+    store: &Store,
+    asked: &Asked,
+    progress: &Progress,
+) -> Result<Kept, Failure> {
+    let described = snapshots::describe(recipe, name, store)?;
+    // Waiting for the turn may have taken long.
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let history = snapshots::history(store)?;
+    let terms = Terms {
+        agreeing: asked.agreeing,
+        asked: source.count(name).max(1),
+        max_age: asked.max_age.map(|days| i64::from(days) * 86_400),
+        history: Some(&history).filter(|_| !asked.even_older),
+        ..Terms::new(i64::try_from(now).unwrap_or(i64::MAX))
+    };
+    let fetched = source.snapshot(&described, store, &terms, progress);
+    let fetched =
+        fetched.map_err(|error| if host::interrupted() { Failure::interrupted() } else { error.into() })?;
+    // First what was seen: whoever goes back to an older state afterwards is found out even if this run ends here.
+    snapshots::remember(store, &fetched.snapshot)?;
+    let kept = Kept::new(described.0, fetched.snapshot, &fetched.evidence);
+    kept.keep(store)?;
+    Ok(kept)
 }

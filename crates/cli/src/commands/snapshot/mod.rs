@@ -1,6 +1,6 @@
 //! `selfsame snapshot`
 
-mod create;
+pub mod create;
 mod gc;
 mod list;
 mod pin;
