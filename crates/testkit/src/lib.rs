@@ -1,4 +1,4 @@
-//! Helpers for tests: reference programs, hermetic runs of the program, virtual machines, leak checks.
+//! Helpers for tests: reference programs, hermetic runs of the program, virtual machines, leak checks, power cuts.
 //!
 //! A development dependency only; it may panic, read the environment and start programs, which no other library may.
 #![forbid(unsafe_code)]
@@ -7,6 +7,7 @@ pub mod archive;
 pub mod environment;
 pub mod leaks;
 pub mod oracle;
+pub mod powercut;
 pub mod readme;
 pub mod service;
 pub mod vm;
