@@ -8,6 +8,7 @@ use std::time::Instant;
 use selfsame_image::Digest;
 use selfsame_image::tree::Content;
 use selfsame_store::{Store, StoreError};
+use selfsame_testkit::powercut::{Cut, Disk, Op, Tree, trace, write_tree};
 
 use crate::{Numbers, as_child, assert_clean, child, oracle, scratch};
 
@@ -231,4 +232,67 @@ fn bytes_are_safe_before_names_and_names_before_the_call_returns() {
     assert_eq!(books.placed, 1 + 3 * 6, "the layout, and five blobs and a record a round");
     let lost: Vec<_> = books.unsettled.iter().filter(|path| path.contains("/store")).collect();
     assert!(lost.is_empty(), "a power cut would take names in {lost:?}");
+}
+
+/// Room for many small files that need not outlive a power cut.
+fn room() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
+/// What is left is sound, and the scenario ends as it would have; whether it had to begin a download anew.
+fn goes_on(left: &Tree, dir: &std::path::Path, when: &str) -> bool {
+    write_tree(left, dir);
+    let store = Store::open(dir.join("store")).unwrap_or_else(|error| panic!("{when}: {error}"));
+    assert_sound(&store);
+    // A download that lost bytes is noticed at its end and thrown away.
+    let torn = match scenario(&store, 1) {
+        Err(StoreError::Mismatch { .. }) => true,
+        other => other.map(|()| false).unwrap_or_else(|error| panic!("{when}: {error}")),
+    };
+    scenario(&store, 1).unwrap_or_else(|error| panic!("{when}: {error}"));
+    assert_eq!(assert_sound(&store), 1, "{when}");
+    assert_eq!((store.stat().unwrap().tmp, store.stat().unwrap().damaged), (0, 0), "{when}");
+    torn
+}
+
+#[test]
+fn after_a_power_cut_at_any_moment_records_have_their_blobs_and_the_next_run_ends_alike() {
+    run_child(1);
+    let name = "crash::after_a_power_cut_at_any_moment_records_have_their_blobs_and_the_next_run_ends_alike";
+    let (dir, room) = (scratch(), room());
+    let root = dir.path().canonicalize().unwrap().join("disk");
+    std::fs::create_dir(&root).unwrap();
+    let log = dir.path().join("log");
+    let wrapper = trace::wrapper(log.to_str().unwrap());
+    let Some(output) = oracle(&mut as_child(name, &root.join("store"), &wrapper)) else {
+        return;
+    };
+    if !output.status.success() && std::env::var_os("CI").is_none() {
+        return;
+    }
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let ops = trace::operations(&std::fs::read_to_string(log).unwrap(), &root, &root);
+    let mut disk = Disk::new(&root, &Tree::new());
+    let (mut seen, mut torn) = (BTreeSet::new(), 0);
+    for (number, op) in ops.iter().map(Some).chain([None]).enumerate() {
+        let random = (0..3).map(|seed| Cut::Some(number as u64 * 3 + seed));
+        for cut in [Cut::Nothing, Cut::Everything].into_iter().chain(random) {
+            let left = disk.cut(cut);
+            // Two states that differ in what was not finished are one.
+            let key: Tree =
+                left.clone().into_iter().filter(|(path, _)| !path.starts_with("store/tmp")).collect();
+            if seen.insert(key) {
+                let when =
+                    format!("{cut:?} before operation {number}, {}", op.map_or("none".into(), Op::words));
+                torn += usize::from(goes_on(&left, room.path(), &when));
+            }
+            if op.is_none() {
+                write_tree(&left, room.path());
+                let store = Store::open(room.path().join("store")).unwrap();
+                assert_eq!(assert_sound(&store), 1, "what was kept is there after {cut:?}");
+            }
+        }
+        op.into_iter().for_each(|op| disk.apply(op));
+    }
+    assert!(seen.len() > 30 && torn > 0, "{} states, {torn} torn downloads", seen.len());
 }
