@@ -103,7 +103,7 @@ pub fn sweep(store: &Store, since: SystemTime, keep: bool) -> Result<Swept, Stor
         }
     }
     let mut swept = Swept { builds: old.len() as u64, bytes: 0 };
-    for (key, files) in old {
+    for (_, files) in &old {
         for Content { digest, .. } in files.iter().map(|file| file.content) {
             if needed.insert(digest)
                 && let Some(size) = store.size(&digest)
@@ -114,10 +114,11 @@ pub fn sweep(store: &Store, since: SystemTime, keep: bool) -> Result<Swept, Stor
                 }
             }
         }
-        // Last: if this is stopped on the way, the next one finds what is left.
-        if !keep {
-            store.record_remove(KIND, &key)?;
-        }
+    }
+    if !keep && !old.is_empty() {
+        // Last, on the disk too: if this is stopped on the way, the next one finds what is left.
+        store.sync()?;
+        old.iter().try_for_each(|(key, _)| store.record_remove(KIND, key))?;
     }
     Ok(swept)
 }

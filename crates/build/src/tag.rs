@@ -134,6 +134,8 @@ pub fn collect(request: &Request<'_>) -> Result<Tag, TagError> {
     }
     local::bring(request.recipe, request.lock, |_| true, request.store)?;
     fetch::packages(request.lock, |_| true, request.store, request.source, request.observer)?;
+    // What was there already may be what a run left that was killed.
+    request.store.sync()?;
     Ok(tag)
 }
 

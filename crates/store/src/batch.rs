@@ -9,7 +9,7 @@ use selfsame_image::tree::Content;
 use crate::Store;
 use crate::blob::BlobWriter;
 use crate::error::StoreError;
-use crate::fs::{self, Unfinished};
+use crate::fs::Unfinished;
 
 /// Blobs that get their names together, at [`Batch::commit`].
 ///
@@ -72,11 +72,11 @@ impl Batch {
     pub fn commit(self) -> Result<(), StoreError> {
         let pending = std::mem::take(&mut *self.pending.0.lock().unwrap_or_else(PoisonError::into_inner));
         // Bytes before names, names before anything that refers to them.
-        fs::sync_file_system(self.store.root())?;
+        self.store.sync()?;
         for (digest, unfinished) in pending {
             // Over one that is there already, too: nobody looked at its bytes.
             unfinished.place(&self.store.path(&digest))?;
         }
-        fs::sync_file_system(self.store.root())
+        self.store.sync()
     }
 }

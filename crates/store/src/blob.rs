@@ -147,7 +147,8 @@ impl Store {
         found.is_file().then(|| found.size())
     }
 
-    /// Removes a blob, if it is there. Whoever has it open keeps its bytes; records that name it name nothing then.
+    /// Removes a blob, if it is there. Whoever has it open keeps its bytes; records that name it name nothing then. A power
+    /// cut may undo it until [`Store::sync`].
     pub fn remove(&self, digest: &Digest) -> Result<(), StoreError> {
         let path = self.path(digest);
         std::fs::remove_file(&path).or_else(fs::missing_is_fine).map_err(failed("remove", &path))

@@ -15,6 +15,7 @@
 //!
 //! - **Old or new, never between.** Bytes are written under `tmp/`, synced, and get their final name by `rename`; the
 //!   directory is synced before the call returns. A final name is never truncated, pre-sized or written through.
+//!   Removals are synced by [`Store::sync`]: whoever removes records and then what they name calls it in between.
 //! - **No silent bit rot.** Every way to get bytes out that does not say `unverified` hashes them first. What is
 //!   damaged is refused, named, and moved to `damaged/`, so that the next `put` or download makes it whole again.
 //! - **Many processes, one store.** There is no lock for the whole store. Names are immutable, renames are atomic, and
@@ -118,6 +119,14 @@ impl Store {
     /// A new, empty directory that lasts until it is dropped.
     pub fn scratch(&self) -> Result<Scratch, StoreError> {
         Scratch::create(self.inner.sessions.path(None)?)
+    }
+
+    /// Makes all that was done to the store survive a power cut. Only removals need it: until then a power cut may undo
+    /// any of them without the others.
+    ///
+    /// Writes back the whole file system (`syncfs`), which includes what other programs wrote to it.
+    pub fn sync(&self) -> Result<(), StoreError> {
+        fs::sync_file_system(self.root())
     }
 
     fn dir(&self, name: &str) -> PathBuf {

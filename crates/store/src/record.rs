@@ -67,7 +67,7 @@ impl Store {
         }
     }
 
-    /// Removes the record, if it is there.
+    /// Removes the record, if it is there. A power cut may undo it until [`Store::sync`].
     pub fn record_remove(&self, kind: &str, key: &Digest) -> Result<(), StoreError> {
         let path = self.sealed_path(Form::Record, kind, key)?;
         std::fs::remove_file(&path).or_else(fs::missing_is_fine).map_err(failed("remove", &path))

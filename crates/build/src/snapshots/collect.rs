@@ -102,12 +102,16 @@ impl Turn {
     }
 }
 
-/// Removes snapshots that are too old, and of the others keeps all but the newest as differences. Whatever stops it, each
-/// snapshot is whole or gone.
+/// Removes snapshots that are too old, and of the others keeps all but the newest as differences. Whatever stops it, a
+/// power cut too, each snapshot is whole or gone.
 pub fn collect(store: &Store, rules: &Rules) -> Result<Collected, CollectError> {
     let _turn = Turn::wait(store, File::lock)?;
     let mut done = Collected::default();
     let locked = held(store, rules.dry_run)?;
+    if !rules.dry_run {
+        // What a run that was killed left may not be on the disk, and files go because of it.
+        store.sync()?;
+    }
     let kept = expire(store, rules, &locked, &mut done)?;
     if rules.dry_run {
         return Ok(done);
@@ -132,6 +136,8 @@ pub fn collect(store: &Store, rules: &Rules) -> Result<Collected, CollectError> 
         },
     )?;
     forget(store, &kept, locked, &mut done)?;
+    // What is said to be removed is, and takes no room after a power cut either.
+    store.sync()?;
     Ok(done)
 }
 
@@ -262,12 +268,11 @@ fn forget(
             todo.extend([thin.base, thin.patch.digest]);
         }
     }
+    let (mut blobs, mut thin, mut expired) = (Vec::new(), Vec::new(), Vec::new());
     for of in Thin::all(store)?.into_iter().filter(|of| !needed.contains(of)) {
-        if let Some(thin) = Thin::find(store, &of)? {
-            if !needed.contains(&thin.patch.digest) {
-                done.freed += remove(store, &thin.patch.digest)?;
-            }
-            Thin::forget(store, &of)?;
+        if let Some(Thin { patch, .. }) = Thin::find(store, &of)? {
+            blobs.extend((!needed.contains(&patch.digest)).then_some(patch.digest));
+            thin.push(of);
         }
     }
     for key in store.record_keys(EXPIRED)? {
@@ -275,15 +280,24 @@ fn forget(
         let list = String::from_utf8_lossy(&list);
         let files = list.lines().filter_map(|line| line.parse::<Digest>().ok());
         let (stay, go): (Vec<Digest>, Vec<Digest>) = files.partition(|digest| needed.contains(digest));
-        for digest in go {
-            done.freed += remove(store, &digest)?;
-        }
+        blobs.extend(go);
         // What others are made of goes when they do.
-        if stay.is_empty() {
-            store.record_remove(EXPIRED, &key)?;
-        }
+        expired.extend(stay.is_empty().then_some(key));
     }
-    Ok(())
+    blobs.retain(|digest| store.contains(digest));
+    if !blobs.is_empty() {
+        // A power cut must not bring back a snapshot whose files went.
+        store.sync()?;
+    }
+    for digest in blobs {
+        done.freed += remove(store, &digest)?;
+    }
+    if !(thin.is_empty() && expired.is_empty()) {
+        // Nor files that no record leads to any more.
+        store.sync()?;
+    }
+    thin.iter().try_for_each(|of| Thin::forget(store, of))?;
+    Ok(expired.iter().try_for_each(|key| store.record_remove(EXPIRED, key))?)
 }
 
 /// Removes a blob, if it is there: its length.

@@ -112,7 +112,9 @@ impl Kept {
             }
         }
         let bytes = serde_json::to_vec(&kept).expect("names and numbers are always JSON");
-        Ok(store.record_put(KIND, &key, &bytes)?)
+        store.record_put(KIND, &key, &bytes)?;
+        // The directory of the record, too, if one that was killed had just made it.
+        Ok(store.sync()?)
     }
 
     fn read(store: &Store, key: &Digest) -> Result<Option<Self>, KeptError> {
@@ -160,6 +162,8 @@ pub fn history(store: &Store) -> Result<History, KeptError> {
 
 /// Adds `snapshot`, which was accepted, to what `store` remembers.
 pub fn remember(store: &Store, snapshot: &Snapshot) -> Result<(), StoreError> {
+    // Files that were there already may be what a run left that was killed: nobody knows whether they are on the disk.
+    store.sync()?;
     for suite in &snapshot.suites {
         let digest = suite.in_release.digest;
         let line = format!("{} {} {} {digest}\n", snapshot.archive, suite.codename, suite.date);

@@ -52,7 +52,12 @@ pub fn export(tag: &Tag, lock: &Lock, store: &Store, dir: &Path) -> Result<bool,
     let sums = sums(tag, &lock);
     if fs::symlink_metadata(dir).is_ok() {
         let same = fs::read(dir.join(SUMS)).is_ok_and(|found| found == sums.as_bytes());
-        return if same { Ok(false) } else { Err(ExportError::Exists { path: dir.to_owned() }) };
+        if !same {
+            return Err(ExportError::Exists { path: dir.to_owned() });
+        }
+        // Whoever made it may have been killed before the name was safe.
+        sync_file_system(dir)?;
+        return Ok(false);
     }
     let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(parent).map_err(failed(parent))?;
@@ -86,6 +91,10 @@ fn fill(dir: &Path, tag: &Tag, texts: &[(&str, &String)], store: &Store) -> Resu
         write().map_err(failed(&to))?;
     }
     // One call instead of one for each of a thousand files: nothing has its final name yet.
+    sync_file_system(dir)
+}
+
+fn sync_file_system(dir: &Path) -> Result<(), ExportError> {
     let synced = File::open(dir).and_then(|open| rustix::fs::syncfs(&open).map_err(io::Error::from));
     synced.map_err(failed(dir))
 }

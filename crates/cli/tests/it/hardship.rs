@@ -24,7 +24,7 @@ const GC: [&str; 2] = ["snapshot", "gc"];
 /// All but the newest snapshot go.
 const EXPIRE: [&str; 4] = ["snapshot", "gc", "--older-than", "0"];
 
-fn number<T: std::str::FromStr>(name: &str, default: T) -> T {
+pub(crate) fn number<T: std::str::FromStr>(name: &str, default: T) -> T {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 

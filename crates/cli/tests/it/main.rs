@@ -14,6 +14,7 @@ mod hardship;
 mod help;
 mod init;
 mod inspect;
+mod powercut;
 mod remote;
 mod rot;
 mod serve;
