@@ -4,7 +4,7 @@
 mod support;
 
 use pgp::packet::PacketTrait;
-use selfsame_apt::openpgp::verify_inrelease;
+use selfsame_apt::openpgp::{Form, Messages, verify_collected, verify_inrelease};
 use selfsame_testkit::archive::{Deb, Key, NOW, Sign, Suite, certificate, clearsign};
 use support::{apt_accepts, keyring, policy};
 
@@ -272,6 +272,38 @@ fn message(error: &dyn std::error::Error) -> String {
     }
 }
 
+fn cases(base: &Base) -> Vec<Case> {
+    let replaced = REPLACED.iter().map(|(name, from, to, expect)| (*name, base.with(from, to), *expect));
+    let mut cases: Vec<Case> = replaced.collect();
+    for more in [around, whole, packets, signers] {
+        cases.extend(more(base));
+    }
+    cases
+}
+
+/// What is refused as one file is refused as a collection of several, but for one that is two good files in a row.
+#[test]
+fn no_wrapping_gets_more_out_of_a_collection() {
+    let base = base();
+    let keys = keyring(&[&base.key, &base.other]);
+    let trusted = policy(&[&base.key], 1).primary_fingerprints;
+    for (name, file, expect) in cases(&base) {
+        let found: Vec<_> = Messages::new(&file[..])
+            .filter_map(|piece| verify_collected(&piece.unwrap(), &keys, &trusted).ok())
+            .collect();
+        let count = match (expect, name) {
+            (_, "signed twice in a row") => 2,
+            (ACCEPT, _) => 1,
+            _ => 0,
+        };
+        assert_eq!(found.len(), count, "{name}");
+        for (verified, form) in found {
+            assert_eq!(String::from_utf8_lossy(&verified.text), base.text, "{name}");
+            assert_eq!((verified.signers(), form), (trusted.clone(), Form::InRelease), "{name}");
+        }
+    }
+}
+
 #[test]
 fn no_wrapping_passes_that_apt_refuses() {
     let base = base();
@@ -280,11 +312,7 @@ fn no_wrapping_passes_that_apt_refuses() {
     let dir = tempfile::tempdir().unwrap();
     let keyring = dir.path().join("keys.gpg");
     std::fs::write(&keyring, [base.key.certificate(), base.other.certificate()].concat()).unwrap();
-    let replaced = REPLACED.iter().map(|(name, from, to, expect)| (*name, base.with(from, to), *expect));
-    let mut cases: Vec<Case> = replaced.collect();
-    for more in [around, whole, packets, signers] {
-        cases.extend(more(&base));
-    }
+    let cases = cases(&base);
     // As docs/attacks.md says.
     assert_eq!(cases.len(), 104);
     let (mut stricter, mut wrong) = (Vec::new(), Vec::new());

@@ -16,7 +16,7 @@ mod server;
 mod suite;
 
 pub use deb::Deb;
-pub use key::{BackSignature, Key, KeySpec, Revocation, Sign, SubkeySpec, certificate, clearsign};
+pub use key::{BackSignature, Key, KeySpec, Revocation, Sign, SubkeySpec, certificate, clearsign, collected};
 pub use server::{Behaviour, Server, serve};
 pub use suite::{Archive, Digests, Index, Suite, http_date};
 

@@ -66,6 +66,11 @@ pub(super) fn split(file: &[u8]) -> Result<Split, Framing> {
     Ok(Split { text, signatures })
 }
 
+/// The text of a signed file, whoever signed it; `None` if it is none.
+pub(crate) fn text_of(file: &[u8]) -> Option<Vec<u8>> {
+    split(file).ok().map(|parts| parts.text)
+}
+
 /// `Hash: SHA256, SHA512`, the only header the framework knows. Which hash counts is in the signature itself.
 fn is_hash_header(line: &str) -> bool {
     let name = |word: &str| {

@@ -1,7 +1,8 @@
 //! Who signed an `InRelease` file, judged as of a given time.
 //!
-//! [`verify_inrelease`] is the only way from a signed file to its text. Cryptography and packet parsing are those of
-//! the `pgp` crate; framing and every policy decision are here, and none of them reads a clock:
+//! [`verify_inrelease`] and, for what others kept, [`verify_collected`] are the only ways from a signed file to its text.
+//! Cryptography and packet parsing are those of the `pgp` crate; framing and every policy decision are here, and none of
+//! them reads a clock:
 //!
 //! - The file is one cleartext-signed text and one block of version 4 or 6 text signatures, nothing else.
 //! - A signature counts for the primary key it descends from, once however often it signed, and only if that primary is
@@ -19,12 +20,15 @@ mod debian;
 mod fingerprint;
 mod keyring;
 mod lines;
+mod messages;
 mod verify;
 
+pub(crate) use cleartext::text_of;
 pub use debian::debian_fingerprints;
 pub use fingerprint::{Fingerprint, NotAFingerprint};
 pub use keyring::{Keyring, KeyringError};
-pub use verify::verify_inrelease;
+pub use messages::Messages;
+pub use verify::{verify_collected, verify_inrelease};
 
 use crate::date;
 
@@ -66,6 +70,17 @@ pub struct Counted {
     pub key: Fingerprint,
     /// When it was made, by its own word, in seconds since 1970-01-01 UTC.
     pub created: i64,
+    /// When it runs out, if it does.
+    pub until: Option<i64>,
+}
+
+/// How a text was signed that somebody kept as a cleartext-signed file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Form {
+    /// As it is: an `InRelease` file.
+    InRelease,
+    /// As `Release`, with its last newline, by `Release.gpg`.
+    Detached,
 }
 
 /// Why a signed file is refused.

@@ -7,7 +7,7 @@ use pgp::packet::{Packet, PacketParser, PacketTrait, Signature, SignatureConfig,
 
 use super::cert::{self, Key, Material};
 use super::{
-    Counted, Fingerprint, Keyring, PacketProblem, Policy, Reason, SignatureError, Uncounted, Verified,
+    Counted, Fingerprint, Form, Keyring, PacketProblem, Policy, Reason, SignatureError, Uncounted, Verified,
     cleartext,
 };
 use crate::release::MAX_FUTURE;
@@ -25,11 +25,58 @@ pub fn verify_inrelease(file: &[u8], keys: &Keyring, policy: &Policy) -> Result<
         return Err(SignatureError::Policy { threshold: policy.threshold, keys: trusted.len() });
     }
     let parts = cleartext::split(file)?;
+    let rules = Rules { trusted: &trusted, at: Some(policy.at), form: Form::InRelease };
+    enough(parts, keys, &rules, policy.threshold)
+}
+
+/// Checks a cleartext-signed file that somebody kept, and may have made of a detached signature: one signature by one of
+/// `trusted` is enough, whenever it was made. Whoever calls judges the times.
+///
+/// Collectors store `Release` with `Release.gpg` in the form of an `InRelease` file, and a file with several signatures as
+/// several files. A detached signature covers the text with its last newline, byte for byte: it is checked over exactly what
+/// is returned, and a newline.
+pub fn verify_collected(
+    file: &[u8],
+    keys: &Keyring,
+    trusted: &[Fingerprint],
+) -> Result<(Verified, Form), SignatureError> {
+    let trusted: BTreeSet<_> = trusted.iter().copied().collect();
+    let parts = cleartext::split(file)?;
+    let check = |form, parts| {
+        let rules = Rules { trusted: &trusted, at: None, form };
+        enough(parts, keys, &rules, 1).map(|verified| (verified, form))
+    };
+    check(Form::InRelease, parts.clone()).or_else(|error| {
+        let mut parts = parts;
+        parts.text.push(b'\n');
+        let (mut verified, form) = check(Form::Detached, parts).map_err(|_| error)?;
+        verified.text.pop();
+        Ok((verified, form))
+    })
+}
+
+/// On which terms signatures count.
+struct Rules<'a> {
+    /// Primary keys that count.
+    trusted: &'a BTreeSet<Fingerprint>,
+    /// As of when; `None` leaves the times to whoever asked.
+    at: Option<i64>,
+    /// How the text was signed.
+    form: Form,
+}
+
+/// The text and the signatures that count, if they are by `need` different primary keys.
+fn enough(
+    parts: cleartext::Split,
+    keys: &Keyring,
+    rules: &Rules<'_>,
+    need: usize,
+) -> Result<Verified, SignatureError> {
     let (counted, uncounted) = guarded(|| {
         let mut counted = Vec::new();
         let mut uncounted = Vec::new();
         for signature in signatures(&parts.signatures)? {
-            match judge(&signature, &parts.text, keys, &trusted, policy.at)? {
+            match judge(&signature, &parts.text, keys, rules)? {
                 Ok(one) => counted.push(one),
                 Err(reason) => uncounted.push(Uncounted { issuer: issuer(&signature), reason }),
             }
@@ -39,9 +86,9 @@ pub fn verify_inrelease(file: &[u8], keys: &Keyring, policy: &Policy) -> Result<
     .unwrap_or(Err(SignatureError::Crashed))?;
     let verified = Verified { text: parts.text, signatures: counted };
     let have = verified.signers().len();
-    match have >= policy.threshold {
+    match have >= need {
         true => Ok(verified),
-        false => Err(SignatureError::Threshold { have, need: policy.threshold, uncounted }),
+        false => Err(SignatureError::Threshold { have, need, uncounted }),
     }
 }
 
@@ -73,8 +120,7 @@ fn judge(
     signature: &Signature,
     text: &[u8],
     keys: &Keyring,
-    trusted: &BTreeSet<Fingerprint>,
-    at: i64,
+    rules: &Rules<'_>,
 ) -> Result<Result<Counted, Reason>, SignatureError> {
     let Some(config) = signature.config() else {
         return Ok(Err(Reason::Unsupported { what: "version" }));
@@ -83,7 +129,7 @@ fn judge(
     let Some(&(_, first)) = candidates.first() else {
         return Ok(Err(Reason::UnknownKey));
     };
-    if let Err(reason) = supported(config) {
+    if let Err(reason) = supported(config, rules.form) {
         return Ok(Err(reason));
     }
     let Some(&(primary, key)) = candidates.iter().find(|(_, key)| is_of(signature, key, text)) else {
@@ -92,20 +138,26 @@ fn judge(
     let Some(created) = signature.created().map(|created| i64::from(created.as_secs())) else {
         return Ok(Err(Reason::Unsupported { what: "creation time" }));
     };
-    Ok(timely(signature, created, at).and_then(|()| {
-        if !trusted.contains(&primary) {
+    let until = runs_out(signature, created);
+    let timely = rules.at.map_or(Ok(()), |at| timely(created, until, at));
+    Ok(timely.and_then(|()| {
+        if !rules.trusted.contains(&primary) {
             return Err(Reason::NotTrusted { primary });
         }
         key.check(created).map_err(Reason::Key)?;
-        Ok(Counted { primary, key: key.fingerprint, created })
+        Ok(Counted { primary, key: key.fingerprint, created, until })
     }))
 }
 
-/// A text signature of a kind that is understood. Binary signatures are refused because apt and gpg disagree about the
-/// line endings they cover.
-fn supported(config: &SignatureConfig) -> Result<(), Reason> {
+/// A text signature of a kind that is understood. In an `InRelease` file binary signatures are refused because apt and gpg
+/// disagree about the line endings they cover; a detached one covers bytes.
+fn supported(config: &SignatureConfig, form: Form) -> Result<(), Reason> {
     cert::understood(config).map_err(|what| Reason::Unsupported { what })?;
-    if config.typ() != SignatureType::Text {
+    let fits = match form {
+        Form::InRelease => config.typ() == SignatureType::Text,
+        Form::Detached => matches!(config.typ(), SignatureType::Text | SignatureType::Binary),
+    };
+    if !fits {
         return Err(Reason::Unsupported { what: "type" });
     }
     match cert::strong(config.hash_alg) {
@@ -114,13 +166,18 @@ fn supported(config: &SignatureConfig) -> Result<(), Reason> {
     }
 }
 
-fn timely(signature: &Signature, created: i64, at: i64) -> Result<(), Reason> {
+/// When the signature itself runs out, if it does.
+fn runs_out(signature: &Signature, created: i64) -> Option<i64> {
+    let lasts = signature.signature_expiration_time().map_or(0, |lasts| i64::from(lasts.as_secs()));
+    (lasts != 0).then_some(created + lasts)
+}
+
+fn timely(created: i64, until: Option<i64>, at: i64) -> Result<(), Reason> {
     if created > at.saturating_add(MAX_FUTURE) {
         return Err(Reason::FromTheFuture { created, at });
     }
-    let lasts = signature.signature_expiration_time().map_or(0, |lasts| i64::from(lasts.as_secs()));
-    match created + lasts {
-        until if lasts != 0 && until <= at => Err(Reason::RanOut { until }),
+    match until {
+        Some(until) if until <= at => Err(Reason::RanOut { until }),
         _ => Ok(()),
     }
 }

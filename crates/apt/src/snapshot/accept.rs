@@ -1,5 +1,7 @@
 //! Whether one `InRelease` file is the one that is wanted.
 
+use selfsame_image::Digest;
+
 use super::ArchiveSpec;
 use crate::date;
 use crate::openpgp::{Counted, Fingerprint, Keyring, SignatureError, verify_inrelease};
@@ -17,6 +19,8 @@ pub struct Accepted {
     pub release: Release,
     /// Primary keys whose signatures counted, sorted.
     pub signers: Vec<Fingerprint>,
+    /// Digest of the text that was signed: LF between lines, none at the end, no blanks at line ends.
+    pub text: Digest,
 }
 
 /// Why a file may not be used.
@@ -52,6 +56,13 @@ pub enum Refused {
     },
 }
 
+/// Digest of a signed text, without the newlines at its end: a detached signature covers one, the cleartext framework does not
+/// sign the last, and nobody shall be able to make two texts of one by adding some.
+pub(super) fn text_digest(text: &[u8]) -> Digest {
+    let end = text.iter().rposition(|&byte| byte != b'\n').map_or(0, |last| last + 1);
+    Digest::of(&text[..end])
+}
+
 fn name(name: &Option<String>) -> &str {
     name.as_deref().unwrap_or("(none)")
 }
@@ -79,6 +90,9 @@ pub fn accept(
         Some(one) if signers.len() < spec.threshold => {
             Err(Refused::SignedBeforeItsDate { key: one.key, signed: one.created, date })
         }
-        _ => Ok(Accepted { release, signers: signers.into_iter().collect() }),
+        _ => {
+            let (text, signers) = (text_digest(&verified.text), signers.into_iter().collect());
+            Ok(Accepted { release, signers, text })
+        }
     }
 }

@@ -8,13 +8,13 @@ use selfsame_store::Store;
 use super::state::{self, Listed};
 use super::transport::{Transport, TransportError, Want};
 use super::{
-    Accepted, ArchiveSpec, History, IndexRef, Novelty, Refused, Snapshot, SnapshotError, SuiteState, Thin,
-    accept,
+    Accepted, ArchiveSpec, Elsewhere, History, IndexRef, Novelty, Refused, Snapshot, SnapshotError,
+    SuiteState, Thin, accept,
 };
 use crate::date;
 use crate::openpgp::Keyring;
 use crate::packages::{Index, unpack};
-use crate::release::MAX_SIZE;
+use crate::release::{MAX_SIZE, Release};
 
 /// How often an archive that changes while it is read is read again.
 const ATTEMPTS: usize = 3;
@@ -35,12 +35,17 @@ pub struct Terms<'a> {
     pub serial: Option<String>,
     /// What was seen before.
     pub history: Option<&'a History>,
+    /// What others saw.
+    pub elsewhere: Option<&'a Elsewhere>,
+    /// The serial that is wanted although others saw a newer state.
+    pub in_spite: Option<String>,
 }
 
 impl Terms<'_> {
     /// One source, no history, any age.
     pub fn new(at: i64) -> Self {
-        Self { at, agreeing: 1, asked: 1, max_age: None, serial: None, history: None }
+        let (max_age, serial, history, elsewhere, in_spite) = (None, None, None, None, None);
+        Self { at, agreeing: 1, asked: 1, max_age, serial, history, elsewhere, in_spite }
     }
 }
 
@@ -69,6 +74,8 @@ pub struct SuiteEvidence {
     pub asked: usize,
     /// How many of them have this state.
     pub agreeing: usize,
+    /// Their names, the one that was used first.
+    pub agreed: Vec<String>,
     /// What the others have: something older, or nothing.
     pub others: Vec<FromSource>,
     /// How it fits to what was seen before, if that is known.
@@ -196,6 +203,7 @@ impl Taking<'_> {
                 }
             }
         }
+        self.judge_elsewhere(&chosen)?;
         let mut listed = Vec::new();
         for (suite, chosen) in suites.iter().zip(&chosen) {
             listed.push(state::select(self.spec, suite, &chosen.accepted.release)?);
@@ -240,7 +248,7 @@ impl Taking<'_> {
             return Err(SnapshotError::NoSource { suite: suite.to_owned(), failures: others });
         };
         let mut taken: Option<(usize, Content, Accepted)> = None;
-        let mut agreeing = 0;
+        let mut agreed = Vec::new();
         for Candidate { position, source, bytes, accepted } in good {
             let date = accepted.release.date;
             if date < newest {
@@ -249,7 +257,7 @@ impl Taking<'_> {
             }
             self.store.put(&bytes)?;
             let content = Content::of(&bytes);
-            agreeing += 1;
+            agreed.push(source);
             match &taken {
                 Some((_, first, _)) if *first != content => {
                     let (suite, first) = (suite.to_owned(), *first);
@@ -260,8 +268,9 @@ impl Taking<'_> {
             }
         }
         let (source, content, accepted) = taken.expect("the newest of a list is in it");
+        let agreeing = agreed.len();
         let novelty = self.judge_age(suite, &content, &accepted, agreeing)?;
-        let evidence = SuiteEvidence { suite: suite.to_owned(), asked, agreeing, others, novelty };
+        let evidence = SuiteEvidence { suite: suite.to_owned(), asked, agreeing, agreed, others, novelty };
         Ok(Chosen { source, content, accepted, evidence })
     }
 
@@ -303,6 +312,27 @@ impl Taking<'_> {
         };
         let checked = history.check(&self.spec.name, codename(accepted), date, &content.digest);
         checked.map(Some).map_err(|source| SnapshotError::Contradiction { suite, source })
+    }
+
+    /// Whether what others saw leaves these states the newest, and the only ones of their dates.
+    fn judge_elsewhere(&self, chosen: &[Chosen]) -> Result<(), SnapshotError> {
+        let Some(elsewhere) = self.terms.elsewhere else {
+            return Ok(());
+        };
+        let newest = chosen.iter().map(|one| one.accepted.release.date).max().unwrap_or_default();
+        let wanted = self.terms.in_spite.as_ref() == Some(&date::serial(newest));
+        let archive = self.spec.name.as_str();
+        for (suite, one) in self.spec.suites.iter().zip(chosen) {
+            let Chosen { accepted, content, .. } = one;
+            let (name, dated) = (codename(accepted), accepted.release.date);
+            let disagrees = |source| SnapshotError::Elsewhere { suite: suite.clone(), source };
+            let only = elsewhere.check_fork((archive, name), dated, &accepted.text, &content.digest);
+            only.map_err(disagrees)?;
+            if !wanted {
+                elsewhere.check_newest(archive, name, dated).map_err(disagrees)?;
+            }
+        }
+        Ok(())
     }
 
     /// Reads every index once, so that nothing unreadable gets into a lock.
@@ -358,7 +388,10 @@ fn thin_index(store: &Store, suite: &str, index: &Listed) -> Result<Vec<u8>, Sna
 
 /// The codename of an accepted file; [`crate::release::Release`] has this or a suite name.
 pub(super) fn codename(accepted: &Accepted) -> &str {
-    let release = &accepted.release;
+    codename_of(&accepted.release)
+}
+
+pub(super) fn codename_of(release: &Release) -> &str {
     release.codename.as_deref().or(release.suite.as_deref()).unwrap_or_default()
 }
 

@@ -80,6 +80,17 @@ impl History {
         Ok(history)
     }
 
+    /// The file of that date, if one was seen.
+    pub fn at(&self, archive: &str, codename: &str, date: i64) -> Option<Digest> {
+        self.seen.get(&(archive.to_owned(), codename.to_owned()))?.get(&date).copied()
+    }
+
+    /// Date of the newest file, if one was seen.
+    pub fn newest(&self, archive: &str, codename: &str) -> Option<i64> {
+        let dates = self.seen.get(&(archive.to_owned(), codename.to_owned()))?;
+        dates.last_key_value().map(|(&date, _)| date)
+    }
+
     /// Whether a file fits to what was seen.
     pub fn check(
         &self,
@@ -144,6 +155,8 @@ mod tests {
         assert_eq!(history.check("debian", "trixie", 1, &a), Ok(Novelty::First));
         assert_eq!(history.check("other", "sid", 1, &a), Ok(Novelty::First));
         assert_eq!(History::parse(&text).unwrap(), history);
+        assert_eq!((history.at("debian", "sid", 5), history.at("debian", "sid", 7)), (Some(a), None));
+        assert_eq!((history.newest("debian", "sid"), history.newest("debian", "x")), (Some(6), None));
         assert_eq!(History::parse("").unwrap(), History::default());
     }
 

@@ -1,11 +1,13 @@
 //! Checking a snapshot again, from the store alone.
 
+use selfsame_image::Digest;
 use selfsame_image::tree::Content;
 use selfsame_store::Store;
 
+use super::accept::text_digest;
 use super::fetch::{codename, read_index};
 use super::state::{self, Listed};
-use super::{ArchiveSpec, IndexRef, Snapshot, SnapshotError, SuiteState, Thin, accept};
+use super::{ArchiveSpec, IndexRef, Snapshot, SnapshotError, SuiteState, Thin, ThinError, accept};
 use crate::date;
 use crate::openpgp::Keyring;
 use crate::packages::Index;
@@ -25,6 +27,8 @@ pub struct LoadedSuite {
     pub suite: String,
     /// What its `Release` file says.
     pub release: Release,
+    /// Digest of the text that was signed, as [`super::Accepted::text`].
+    pub text: Digest,
     /// Its indexes.
     pub indexes: Vec<(IndexRef, Index)>,
 }
@@ -68,6 +72,22 @@ pub fn load_snapshot(
     Ok(Loaded { suites })
 }
 
+/// The signed file of that digest, whether it is kept whole or as a difference; `None` if it is not kept.
+pub fn read_signed(store: &Store, digest: &Digest) -> Result<Option<Vec<u8>>, ThinError> {
+    if let Some(file) = store.read(digest)? {
+        return Ok(Some(file));
+    }
+    // Of a difference only the digest counts.
+    let file = Thin::plain(store, &Content { size: 0, digest: *digest })?;
+    Ok(file.filter(|file| Digest::of(file) == *digest))
+}
+
+/// Digest of the text of a signed file, as [`super::Accepted::text`]; `None` if it is none. Who signed it is not looked at: this
+/// is for files that were accepted before.
+pub fn signed_text(file: &[u8]) -> Option<Digest> {
+    crate::openpgp::text_of(file).map(|text| text_digest(&text))
+}
+
 fn load_suite(
     spec: &ArchiveSpec,
     state: &SuiteState,
@@ -76,18 +96,14 @@ fn load_suite(
     store: &Store,
 ) -> Result<LoadedSuite, SnapshotError> {
     let suite = &state.suite;
-    let missing =
-        || SnapshotError::NotStored { what: format!("InRelease of {suite}"), content: state.in_release };
-    let file = match store.read(&state.in_release.digest)? {
-        Some(file) => file,
-        None => Thin::plain(store, &state.in_release)
-            .map_err(|source| SnapshotError::Thin {
-                what: format!("InRelease of {suite}"),
-                source: Box::new(source),
-            })?
-            .filter(|file| Content::of(file) == state.in_release)
-            .ok_or_else(missing)?,
-    };
+    let what = || format!("InRelease of {suite}");
+    let missing = || SnapshotError::NotStored { what: what(), content: state.in_release };
+    let file = read_signed(store, &state.in_release.digest)
+        .map_err(|error| match error {
+            ThinError::Store(error) => SnapshotError::Store(error),
+            source => SnapshotError::Thin { what: what(), source: Box::new(source) },
+        })?
+        .ok_or_else(missing)?;
     let refused = |source| SnapshotError::Refused { suite: suite.clone(), at, source: Box::new(source) };
     let accepted = accept(&file, spec, suite, keys, at).map_err(refused)?;
     same(suite, "size of InRelease", &state.in_release.size.to_string(), &file.len().to_string())?;
@@ -106,7 +122,7 @@ fn load_suite(
         same(suite, "plain form of an index", &format!("{:?}", recorded.plain), &format!("{plain:?}"))?;
         indexes.push((recorded.clone(), index));
     }
-    Ok(LoadedSuite { suite: suite.clone(), release: accepted.release, indexes })
+    Ok(LoadedSuite { suite: suite.clone(), release: accepted.release, text: accepted.text, indexes })
 }
 
 fn same(archive: &str, what: &'static str, recorded: &str, signed: &str) -> Result<(), SnapshotError> {

@@ -6,6 +6,7 @@
 
 mod accept;
 mod content;
+mod elsewhere;
 mod fetch;
 mod history;
 mod load;
@@ -16,9 +17,13 @@ mod thin;
 mod transport;
 
 pub use accept::{Accepted, Refused, SIGNING_SLACK, accept};
+pub use elsewhere::{
+    Collected, Disagreement, Elsewhere, NotASource, SIGNED_WITHIN, Sighting, Uncollected, check_source,
+    judge_collected,
+};
 pub use fetch::{Evidence, Fetched, FromSource, SuiteEvidence, Terms, fetch_snapshot};
 pub use history::{Contradiction, History, NotAHistory, Novelty};
-pub use load::{Loaded, LoadedSuite, load_snapshot};
+pub use load::{Loaded, LoadedSuite, load_snapshot, read_signed, signed_text};
 pub use online::Online;
 pub use spec::{ArchiveSpec, BadSpec};
 pub use state::{IndexRef, Snapshot, SuiteState};
@@ -101,6 +106,14 @@ pub enum SnapshotError {
         suite: String,
         /// How.
         source: Contradiction,
+    },
+    /// It contradicts what others saw.
+    #[error("{suite} contradicts what was seen elsewhere")]
+    Elsewhere {
+        /// The suite.
+        suite: String,
+        /// How.
+        source: Disagreement,
     },
     /// The archive changed while it was read, each time.
     #[error("{what} changed or vanished during each of {attempts} attempts")]

@@ -132,7 +132,7 @@ impl<'a> Sign<'a> {
         Self { key, created, lifetime: None, by_primary: false, binary: false, critical: false }
     }
 
-    /// The signature packet over `text`, whose lines end with LF.
+    /// The signature packet over `text`, whose lines end with LF: of a binary one over these bytes.
     pub fn packet(&self, text: &str) -> Signature {
         let typ = if self.binary { SignatureType::Binary } else { SignatureType::Text };
         let mut data = Vec::new();
@@ -147,7 +147,7 @@ impl<'a> Sign<'a> {
             let notation = Notation { readable: true, name: "unknown@example.org".into(), value: "x".into() };
             config.hashed_subpackets.push(Subpacket::critical(SubpacketData::Notation(notation)).unwrap());
         }
-        let canonical = text.replace('\n', "\r\n");
+        let canonical = if self.binary { text.to_owned() } else { text.replace('\n', "\r\n") };
         match (&self.key.subkey, self.by_primary) {
             (Some(subkey), false) => config.sign(subkey, &Password::empty(), canonical.as_bytes()),
             _ => config.sign(&self.key.primary, &Password::empty(), canonical.as_bytes()),
@@ -169,6 +169,14 @@ pub fn clearsign(text: &str, signatures: &[Sign<'_>]) -> String {
         .collect();
     let block = armored(&packets, BlockType::Signature);
     format!("-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\n{}\n{block}", escaped.join("\n"))
+}
+
+/// `Release` and `Release.gpg` as apt-swarm hands them on: in the form of a cleartext-signed file, with signatures of the text
+/// with its last newline.
+pub fn collected(text: &str, signatures: &[Sign<'_>]) -> String {
+    assert!(text.ends_with('\n') && !text.contains("\n-"), "a Release file");
+    let packets: Vec<Packet> = signatures.iter().map(|sign| sign.packet(text).into()).collect();
+    format!("-----BEGIN PGP SIGNED MESSAGE-----\n\n{text}{}", armored(&packets, BlockType::Signature))
 }
 
 /// The armored certificates of several keys in one block.
