@@ -195,6 +195,7 @@ fn series(path: &str, days: i64, suites: &[String]) -> Result<()> {
             suite: state.suite.clone(),
             asked: 1,
             agreeing: 1,
+            agreed: Vec::new(),
             novelty: "newer".to_owned(),
             others: Vec::new(),
         };

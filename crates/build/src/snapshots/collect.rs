@@ -261,6 +261,8 @@ fn forget(
     let mut todo: Vec<Digest> =
         kept.iter().flat_map(|one| one.snapshot.blobs()).chain(keyrings).map(|file| file.digest).collect();
     todo.extend(locked);
+    // What others saw is evidence: it stays as long as the record of it.
+    todo.extend(super::elsewhere(store)?.iter().map(|one| one.file));
     while let Some(digest) = todo.pop() {
         if needed.insert(digest)
             && let Some(thin) = Thin::find(store, &digest)?

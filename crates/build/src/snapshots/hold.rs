@@ -24,9 +24,31 @@ pub fn hold(store: &Store, path: &Path) -> Result<(), StoreError> {
     }
 }
 
+/// A lock that was made with a store, and what it needs of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Where the lock is.
+    pub path: PathBuf,
+    /// Digests of its signed files and indexes.
+    pub needs: BTreeSet<Digest>,
+}
+
+/// The locks that were made with `store` and are still there, by path.
+pub fn holders(store: &Store) -> Result<Vec<Holder>, CollectError> {
+    look(store, |_| Ok(()))
+}
+
 /// Digests of the signed files and indexes of locks that were made with `store`. Locks that are gone are forgotten.
 pub(super) fn held(store: &Store, keep: bool) -> Result<BTreeSet<Digest>, CollectError> {
-    let mut digests = BTreeSet::new();
+    let gone = |key: &Digest| if keep { Ok(()) } else { store.record_remove(KIND, key) };
+    Ok(look(store, gone)?.into_iter().flat_map(|holder| holder.needs).collect())
+}
+
+fn look(
+    store: &Store,
+    gone: impl Fn(&Digest) -> Result<(), StoreError>,
+) -> Result<Vec<Holder>, CollectError> {
+    let mut holders = Vec::new();
     for key in store.record_keys(KIND)? {
         let Some(bytes) = store.record_get(KIND, &key)? else { continue };
         let path = PathBuf::from(OsStr::from_bytes(&bytes));
@@ -34,19 +56,17 @@ pub(super) fn held(store: &Store, keep: bool) -> Result<BTreeSet<Digest>, Collec
         match std::fs::read_to_string(&path) {
             Ok(text) => {
                 let lock: Lock = text.parse().map_err(|error| unreadable(format!("{error}")))?;
-                let suites = lock.archives.iter().flat_map(|archive| &archive.suites);
-                for suite in suites {
-                    digests.insert(suite.in_release.sha256);
-                    digests.extend(suite.indexes.iter().map(|index| index.file.sha256));
+                let mut needs = BTreeSet::new();
+                for suite in lock.archives.iter().flat_map(|archive| &archive.suites) {
+                    needs.insert(suite.in_release.sha256);
+                    needs.extend(suite.indexes.iter().map(|index| index.file.sha256));
                 }
+                holders.push(Holder { path, needs });
             }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                if !keep {
-                    store.record_remove(KIND, &key)?;
-                }
-            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => gone(&key)?,
             Err(error) => return Err(unreadable(error.to_string())),
         }
     }
-    Ok(digests)
+    holders.sort_by(|one, other| one.path.cmp(&other.path));
+    Ok(holders)
 }

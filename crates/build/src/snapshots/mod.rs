@@ -1,7 +1,11 @@
 //! Snapshots that a store keeps, and the log of all that was seen.
 
 mod collect;
+mod compare;
+mod elsewhere;
+mod evidence;
 mod hold;
+mod import;
 
 use std::num::NonZero;
 
@@ -18,7 +22,11 @@ use crate::recipe::{Keys, Recipe};
 use crate::resolve::{ArchiveError, keys};
 
 pub use collect::{CollectError, Collected, Rules, Turn, collect};
-pub use hold::hold;
+pub use compare::{Comparison, compare};
+pub use elsewhere::elsewhere;
+pub use evidence::{ArchiveEvidence, EvidenceFile, Mirrors, Seen, SuiteEvidence, evidence, ranks};
+pub use hold::{Holder, hold, holders};
+pub use import::{Fork, ImportError, Imported, Importer, Newer};
 
 /// Kind of the store's records of snapshots.
 const KIND: &str = "snapshot";
@@ -47,6 +55,9 @@ pub struct KeptEvidence {
     pub asked: usize,
     /// How many of them had this very state.
     pub agreeing: usize,
+    /// Which ones; empty in what earlier versions kept.
+    #[serde(default)]
+    pub agreed: Vec<String>,
     /// Whether an older state had been seen before, so that this one is known to be newer: `first`, `newer` or `known`.
     pub novelty: String,
     /// What the other mirrors had.
@@ -79,6 +90,7 @@ impl Kept {
             suite: one.suite.clone(),
             asked: one.asked,
             agreeing: one.agreeing,
+            agreed: one.agreed.clone(),
             novelty: match one.novelty {
                 Some(Novelty::Newer) => "newer",
                 Some(Novelty::Known) => "known",
