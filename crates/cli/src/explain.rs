@@ -3,7 +3,7 @@
 use std::io;
 
 use selfsame_apt::fetch::{FetchError, Reason, Tried};
-use selfsame_apt::snapshot::{FromSource, Refused, SnapshotError, TransportError};
+use selfsame_apt::snapshot::{Disagreement, FromSource, Refused, SnapshotError, TransportError};
 use selfsame_build::execute::BuildError;
 use selfsame_build::host::{HostError, PopulateError};
 use selfsame_build::local::LocalError;
@@ -12,7 +12,7 @@ use selfsame_build::recipe::{FilesError, RecipeError};
 use selfsame_build::resolve::{ArchiveError, ResolveError};
 use selfsame_build::room::disk_is_full;
 use selfsame_build::sandbox::Status;
-use selfsame_build::snapshots::{CollectError, KeptError};
+use selfsame_build::snapshots::{CollectError, ImportError, KeptError};
 use selfsame_build::stages::{JobError, UnpackError};
 use selfsame_build::tag::{ExportError, TagError};
 use selfsame_store::StoreError;
@@ -148,7 +148,10 @@ impl From<SnapshotError> for Failure {
                 .hint("`selfsame snapshot create` brings it again, as long as the mirrors have that state"),
             SnapshotError::Contradiction { .. } => Self::input(error)
                 .hint("this mirror is stale, or somebody shows you an old state: try another one"),
-            SnapshotError::Equivocation { .. } => Self::input(error).hint(
+            SnapshotError::Elsewhere { source: Disagreement::Behind { .. }, .. } => Self::environment(error)
+                .hint("these mirrors stand still, or hold something back: `--mirror ARCHIVE=URL` asks another one")
+                .hint("if you want the older state all the same, name it in the recipe: serial = \"…\""),
+            SnapshotError::Equivocation { .. } | SnapshotError::Elsewhere { .. } => Self::input(error).hint(
                 "both files are in the store: that is proof that the archive's keys signed two stories; tell its keepers",
             ),
             _ => Self::input(error),
@@ -187,6 +190,17 @@ impl From<LocalError> for Failure {
                 .hint("give the lock's files back, or let `selfsame lock` take those that are there now"),
             LocalError::Twice { .. } => Self::input(error).hint("remove one of them"),
             _ => Self::input(error),
+        }
+    }
+}
+
+impl From<ImportError> for Failure {
+    fn from(error: ImportError) -> Self {
+        match error {
+            ImportError::Kept(error) => error.into(),
+            ImportError::Store(error) => error.into(),
+            ImportError::Waiting => Self::input(error).hint("import the files in smaller parts"),
+            _ => Self::environment(error),
         }
     }
 }

@@ -50,7 +50,7 @@ impl Scene {
     }
 
     /// Makes these the mirrors of the recipe.
-    fn mirrors(&self, urls: &[String]) {
+    pub(crate) fn mirrors(&self, urls: &[String]) {
         self.world.write("r/selfsame.toml", format!("{}mirrors = {urls:?}\n", self.recipe));
     }
 
@@ -72,7 +72,7 @@ impl Scene {
     }
 
     /// From now on another store is used, which knows nothing.
-    fn forget(&self) {
+    pub(crate) fn forget(&self) {
         self.store.set(self.store.get() + 1);
     }
 
@@ -87,7 +87,7 @@ impl Scene {
 
     /// Takes the state that is there, which must be refused with `status` and `words`, and is not listed; nor is it locked.
     #[track_caller]
-    fn refused(&self, status: i32, words: &[&str]) {
+    pub(crate) fn refused(&self, status: i32, words: &[&str]) {
         let before = self.list();
         let message = self.run(&["snapshot", "create", "r"]).failure(status);
         assert_says(&message, words);
@@ -108,7 +108,7 @@ impl Scene {
     }
 
     /// Serves what the store has.
-    fn service(&self, more: &[&str]) -> Service {
+    pub(crate) fn service(&self, more: &[&str]) -> Service {
         let store = self.store();
         let words = ["snapshot", "serve", "--listen", "127.0.0.1:0", "--store", &store];
         let mut command = self.world.command([&words[..], more].concat());
@@ -187,7 +187,7 @@ fn locked(package: selfsame_apt::packages::Package<'_>) -> Package {
 }
 
 #[track_caller]
-fn assert_says(message: &str, words: &[&str]) {
+pub(crate) fn assert_says(message: &str, words: &[&str]) {
     for word in words {
         assert!(message.contains(word), "{word:?} is not in:\n{message}");
     }

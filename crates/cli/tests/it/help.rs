@@ -7,7 +7,7 @@ use selfsame_testkit::readme::workspace;
 use crate::world;
 
 /// Every command, in the order of the page.
-const COMMANDS: [&[&str]; 23] = [
+const COMMANDS: [&[&str]; 25] = [
     &[],
     &["init"],
     &["lock"],
@@ -24,7 +24,9 @@ const COMMANDS: [&[&str]; 23] = [
     &["snapshot"],
     &["snapshot", "create"],
     &["snapshot", "list"],
+    &["snapshot", "show"],
     &["snapshot", "verify"],
+    &["snapshot", "import"],
     &["snapshot", "tag"],
     &["snapshot", "serve"],
     &["snapshot", "freeze"],

@@ -9,6 +9,7 @@ mod build;
 mod collect;
 mod containment;
 mod crash;
+mod evidence;
 mod failures;
 mod hardship;
 mod help;

@@ -2,7 +2,6 @@
 
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::time::SystemTime;
 
 use selfsame_apt::snapshot::Terms;
 use selfsame_build::host;
@@ -23,7 +22,8 @@ use crate::ui::{Output, Present};
 /// Of every archive the signed InRelease files and the exact indexes come into the store, all of one moment: the signed
 /// files are read again after the last, and an archive that is just being updated is read anew. Each file must be signed
 /// by enough of the pinned keys, as of now, and be of the codename that is asked for. A state that is older than one that
-/// was seen before, or another one of the same date, is refused. A snapshot is named by its newest date.
+/// was seen before, or another one of the same date, is refused. So is one that is older than what others saw (`snapshot
+/// import`), unless the recipe names its serial, and one of which others have another text. A snapshot is named by its newest date.
 ///
 /// With --agreeing N the newest state must be on N mirrors.
 #[derive(Debug, clap::Args)]
@@ -102,7 +102,7 @@ pub struct Asked {
     pub agreeing: usize,
     /// How many days old it may be at most.
     pub max_age: Option<u32>,
-    /// Whether it may be older than one that was seen before.
+    /// Whether it may be older than one that was seen before, here or elsewhere.
     pub even_older: bool,
 }
 
@@ -117,14 +117,16 @@ pub fn take(
 ) -> Result<Kept, Failure> {
     let described = snapshots::describe(recipe, name, store)?;
     // Waiting for the turn may have taken long.
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let history = snapshots::history(store)?;
+    let now = super::now();
+    let (history, elsewhere) = (snapshots::history(store)?, snapshots::elsewhere(store)?);
     let terms = Terms {
         agreeing: asked.agreeing,
         asked: source.count(name).max(1),
         max_age: asked.max_age.map(|days| i64::from(days) * 86_400),
         history: Some(&history).filter(|_| !asked.even_older),
-        ..Terms::new(i64::try_from(now).unwrap_or(i64::MAX))
+        elsewhere: Some(&elsewhere).filter(|_| !asked.even_older),
+        in_spite: recipe.archives[name].serial.clone(),
+        ..Terms::new(now)
     };
     let fetched = source.snapshot(&described, store, &terms, progress);
     let fetched =

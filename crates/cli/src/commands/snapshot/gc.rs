@@ -3,7 +3,6 @@
 use std::io::{self, Write};
 use std::num::NonZero;
 use std::path::PathBuf;
-use std::time::SystemTime;
 
 use selfsame_build::snapshots::{self, Rules};
 use selfsame_store::Store;
@@ -89,8 +88,7 @@ impl Present for Report {
 /// Runs the command.
 pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
     let store = Store::open(cx.settings.store(args.store.as_ref())?)?;
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let now = i64::try_from(now).unwrap_or(i64::MAX);
+    let now = super::now();
     let rules = Rules {
         before: args.older_than.map(|days| now - i64::from(days) * 86_400),
         whole: args.whole,

@@ -1,12 +1,17 @@
 //! `selfsame snapshot`
 
+mod against;
 pub mod create;
 mod gc;
+mod import;
 mod list;
 mod pin;
 mod serve;
+mod show;
 mod tag;
 mod verify;
+
+use std::time::SystemTime;
 
 use selfsame_build::recipe::Recipe;
 use selfsame_build::snapshots::Kept;
@@ -26,7 +31,9 @@ pub struct Args {
 enum Command {
     Create(create::Args),
     List(list::Args),
+    Show(show::Args),
     Verify(verify::Args),
+    Import(import::Args),
     Tag(tag::Args),
     Serve(serve::Args),
     /// Pin the archives of a recipe to the newest snapshots in the store
@@ -43,6 +50,8 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
     match &args.command {
         Command::Create(args) => create::run(args, cx),
         Command::List(args) => list::run(args, cx),
+        Command::Show(args) => show::run(args, cx),
+        Command::Import(args) => import::run(args, cx),
         Command::Verify(args) => verify::run(args, cx),
         Command::Tag(args) => tag::run(args, cx),
         Command::Serve(args) => serve::run(args, cx),
@@ -51,6 +60,12 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
         Command::Thaw(args) => pin::thaw(args, cx),
         Command::Gc(args) => gc::run(args, cx),
     }
+}
+
+/// The present time in seconds since 1970-01-01 UTC.
+fn now() -> i64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    i64::try_from(now).unwrap_or(i64::MAX)
 }
 
 /// The kept snapshots of `archive`, or of all archives; with `serial` those of that name.
