@@ -40,3 +40,35 @@ pub(super) fn add(
     }
     Ok(new)
 }
+
+#[cfg(test)]
+mod tests {
+    use selfsame_apt::openpgp::Form;
+
+    use super::*;
+
+    #[test]
+    fn sightings_are_added_once_with_their_file_and_odd_records_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path().join("s")).unwrap();
+        let one = Sighting {
+            archive: "debian".to_owned(),
+            codename: "sid".to_owned(),
+            date: 5,
+            text: Digest::of(b"text"),
+            file: Digest::of(b"file"),
+            form: Form::InRelease,
+            source: "a friend".to_owned(),
+        };
+        let mut all = elsewhere(&store).unwrap();
+        assert_eq!(all.iter().count(), 0);
+        assert!(add(&store, &mut all, one.clone(), b"file").unwrap());
+        assert!(!add(&store, &mut all, one.clone(), b"file").unwrap());
+        assert!(store.contains(&one.file));
+        assert_eq!(elsewhere(&store).unwrap(), all);
+        assert_eq!(super::super::history(&store).unwrap(), Default::default(), "nothing was seen here");
+        store.record_put(KIND, &Digest::of(b"x"), b"debian sid\n").unwrap();
+        let message = elsewhere(&store).unwrap_err().to_string();
+        assert!(message.ends_with("of kind elsewhere cannot be read: it is not a sighting"), "{message}");
+    }
+}
