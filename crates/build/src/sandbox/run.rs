@@ -256,6 +256,8 @@ impl Running {
         let open = self.inbox.fill(&self.control).map_err(SandboxError::Talk)?;
         while let Some(message) = self.inbox.next().map_err(SandboxError::Talk)? {
             match message {
+                // What was ended by a limit while it was set up fails for that reason, whatever it says last.
+                Message::Unshared | Message::Failed { .. } if self.status.is_some() => {}
                 Message::Unshared => self.map()?,
                 Message::Init(pid) => {
                     self.first = Pid::from_raw(pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
