@@ -8,18 +8,19 @@ use std::path::PathBuf;
 
 use selfsame_apt::deb822::{self, Malformed};
 use selfsame_apt::packages::{Index, IndexError};
+use selfsame_apt::release::check_path;
 use selfsame_image::Epoch;
 use selfsame_image::deb::{Deb, DebError};
 use selfsame_image::tree::{Content, Item, Kind};
 use selfsame_store::{Store, StoreError};
 
-use crate::lock::{Blob, LocalState, Lock, Package};
+use crate::lock::{Blob, LocalState, Lock, Package, is_package_name};
 use crate::recipe::{FilesError, Recipe, read_tracked, resolve};
 
 /// End of the names of packages. Files with other names are left alone: `.changes` and `.buildinfo` lie beside them.
 const ENDING: &str = ".deb";
 /// What says where a package is, in an index; a package cannot say that of itself.
-const OF_THE_FILE: [&str; 6] = ["Filename", "Size", "MD5sum", "SHA1", "SHA256", "SHA512"];
+const OF_THE_FILE: [&str; 7] = ["Filename", "Size", "MD5sum", "SHA1", "SHA256", "SHA512", "Status"];
 
 /// Why packages of the recipe cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +43,7 @@ pub enum LocalError {
         directory: PathBuf,
     },
     /// A name that is no file, or not one that an index can have.
-    #[error("overlay {archive}: {path} is not a plain file with a plain name")]
+    #[error("overlay {archive}: {path} is a symbolic link, or has a name that no archive can have")]
     Name {
         /// Name of the archive.
         archive: String,
@@ -109,6 +110,14 @@ pub enum LocalError {
         /// Path below the directory, or the index of all of it.
         path: String,
     },
+    /// The lock names a package that its own index does not have.
+    #[error("overlay {archive}: the lock's {package} is not in the index that the lock names")]
+    Unlisted {
+        /// Name of the archive.
+        archive: String,
+        /// Name and version of the package.
+        package: String,
+    },
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -149,37 +158,51 @@ pub fn is_as_locked(recipe: &Recipe, lock: &Lock) -> Result<bool, LocalError> {
     Ok(same)
 }
 
-/// Brings those packages that are `needed` and that the lock has from the recipe itself into the store.
+/// Brings those packages that are `needed` and that the lock has from the recipe itself into the store, with the index of
+/// each such archive.
+///
+/// # Errors
+/// [`LocalError::Changed`] if the recipe has something else than what was locked, [`LocalError::Unlisted`] if the lock has a
+/// package that is not in the index which it names.
 pub(crate) fn bring(
     recipe: &Recipe,
     lock: &Lock,
     needed: impl Fn(&Package) -> bool,
     store: &Store,
 ) -> Result<(), LocalError> {
-    for package in lock.packages.iter().filter(|package| needed(package)) {
-        let Some(local) = recipe.local.get(&package.archive) else { continue };
-        if matches!(store.open_verified(&package.file.sha256), Ok(Some(_))) {
-            continue;
+    for state in &lock.local {
+        let archive = || state.name.clone();
+        let changed = |path: &str| LocalError::Changed { archive: archive(), path: path.to_owned() };
+        let packages = || lock.packages.iter().filter(|package| package.archive == state.name);
+        let list = "the list of its packages";
+        if !recipe.local.contains_key(&state.name) {
+            return Err(changed(list));
         }
-        let (archive, path) = (&package.archive, &package.path);
-        let files = |source| LocalError::Files { archive: archive.clone(), source };
-        let host = resolve(&recipe.dir, &local.directory.join(path)).map_err(files)?;
-        keep(archive, path, &InRecipe { host, content: package.file.into() }, store)?;
+        let Found { text, files } = look(recipe, &state.name)?;
+        if Blob::from(Content::of(&text)) != state.index {
+            let same = |package: &&Package| {
+                files.get(&package.path).is_some_and(|file| file.content == package.file.into())
+            };
+            let other = packages().find(|package| !same(package));
+            return Err(changed(other.map_or(list, |package| &package.path)));
+        }
+        store.put(&text)?;
+        let index = Index::parse(text).map_err(|source| LocalError::Index {
+            archive: archive(),
+            path: list.to_owned(),
+            source,
+        })?;
+        for package in packages() {
+            if !package.is_listed(&index) {
+                let package = format!("{} {}", package.name, package.version);
+                return Err(LocalError::Unlisted { archive: archive(), package });
+            }
+            let there = matches!(store.open_verified(&package.file.sha256), Ok(Some(_)));
+            if let Some(file) = files.get(&package.path).filter(|_| needed(package) && !there) {
+                keep(&state.name, &package.path, file, store)?;
+            }
+        }
     }
-    Ok(())
-}
-
-/// Brings the index that the lock names into the store: it is made again of the recipe's files.
-pub(crate) fn bring_index(recipe: &Recipe, state: &LocalState, store: &Store) -> Result<(), LocalError> {
-    if matches!(store.open_verified(&state.index.sha256), Ok(Some(_))) {
-        return Ok(());
-    }
-    let text = look(recipe, &state.name)?.text;
-    if Blob::from(Content::of(&text)) != state.index {
-        let (archive, path) = (state.name.clone(), "its list of packages".to_owned());
-        return Err(LocalError::Changed { archive, path });
-    }
-    store.put(&text)?;
     Ok(())
 }
 
@@ -236,10 +259,17 @@ fn look(recipe: &Recipe, name: &str) -> Result<Found, LocalError> {
     let tracked = read_tracked(&recipe.dir, directory, Epoch(0)).map_err(failed)?;
     let (mut files, mut stanzas) = (BTreeMap::new(), BTreeMap::new());
     tracked.tree.walk(|path, entry| {
-        let Some(path) = deb_path(name, path)? else { return Ok(()) };
-        let Item::Leaf(_, Kind::File(content)) = entry.item else {
-            return Err(LocalError::Name { archive: archive(), path });
+        let odd = |path: &[u8]| LocalError::Name {
+            archive: archive(),
+            path: String::from_utf8_lossy(path).into_owned(),
         };
+        let content = match entry.item {
+            // Git keeps where a link leads, not what is there: nothing behind it would be in a commit.
+            Item::Leaf(_, Kind::Symlink(_)) => return Err(odd(path)),
+            Item::Leaf(_, Kind::File(content)) if path.ends_with(ENDING.as_bytes()) => content,
+            _ => return Ok(()),
+        };
+        let path = plain_path(path).ok_or_else(|| odd(path))?;
         let file = InRecipe { host: root.join(&path), content: *content };
         let stanza = stanza(name, &path, &file)?;
         let key = (stanza.name, stanza.version, stanza.architecture);
@@ -260,19 +290,10 @@ fn look(recipe: &Recipe, name: &str) -> Result<Found, LocalError> {
     Ok(Found { text, files })
 }
 
-/// The path of a package below its directory; `None` for what is none.
-fn deb_path(archive: &str, path: &[u8]) -> Result<Option<String>, LocalError> {
-    if !path.ends_with(ENDING.as_bytes()) {
-        return Ok(None);
-    }
-    // As in an archive: nothing that must be quoted in an index or an address.
-    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/+-._~%:".contains(byte);
-    let text = String::from_utf8_lossy(path).into_owned();
-    if path.iter().all(plain) {
-        Ok(Some(text))
-    } else {
-        Err(LocalError::Name { archive: archive.to_owned(), path: text })
-    }
+/// A path as archives have them: nothing that must be quoted in an index or an address.
+fn plain_path(path: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(path).ok()?;
+    check_path(text).is_ok().then(|| text.to_owned())
 }
 
 /// One stanza of an index.
@@ -307,6 +328,9 @@ fn stanza(archive: &str, path: &str, file: &InRecipe) -> Result<Stanza, LocalErr
     let index = Index::parse(text.clone());
     let index = index.map_err(|source| LocalError::Index { archive: archive(), path: path(), source })?;
     let package = index.packages().next().ok_or_else(|| odd("is empty".to_owned()))?;
+    if !is_package_name(package.name()) {
+        return Err(odd(format!("gives it the name {:?}, which no package can have", package.name())));
+    }
     let [name, version, architecture] =
         [package.name(), package.version_text(), package.architecture()].map(str::to_owned);
     Ok(Stanza { name, version, architecture, text })
@@ -401,13 +425,24 @@ directory = "debs"
         };
         refused("b.deb", b"!<arch>\n", "overlay mine: b.deb is not a package");
         refused("b.deb", &deb("aa", "1"), "a.deb and b.deb are both aa 1 amd64");
-        refused("b c.deb", &deb("bb", "1"), "b c.deb is not a plain file with a plain name");
+        refused(
+            "b c.deb",
+            &deb("bb", "1"),
+            "b c.deb is a symbolic link, or has a name that no archive can have",
+        );
         let sized = Deb::new("bb", "1").set("SHA256", "00").bytes();
         refused("b.deb", &sized, "the control file of b.deb has the field SHA256");
+        refused("b_1%3a2.deb", &deb("bb", "1"), "b_1%3a2.deb is a symbolic link, or has a name");
         refused("b.deb", &deb("../bb", "1"), "overlay mine: b.deb");
-        std::os::unix::fs::symlink("a.deb", world.recipe.dir.join("debs/l.deb")).unwrap();
-        assert!(matches!(world.read(), Err(LocalError::Name { .. })));
-        fs::remove_file(world.recipe.dir.join("debs/l.deb")).unwrap();
+        refused("b.deb", &deb("Bb", "1"), "gives it the name \"Bb\", which no package can have");
+        let installed = Deb::new("bb", "1").set("Status", "install ok installed").bytes();
+        refused("b.deb", &installed, "has the field Status");
+        for (target, link) in [("a.deb", "debs/l.deb"), ("sub", "debs/more")] {
+            let link = world.recipe.dir.join(link);
+            std::os::unix::fs::symlink(target, &link).unwrap();
+            assert!(matches!(world.read(), Err(LocalError::Name { .. })));
+            fs::remove_file(link).unwrap();
+        }
         world.read().unwrap();
         fs::remove_file(world.recipe.dir.join("debs/a.deb")).unwrap();
         assert!(matches!(world.read(), Err(LocalError::Empty { .. })));
@@ -427,22 +462,30 @@ directory = "debs"
         let file = Content::of(&deb("nano", "1"));
         let package = &mut lock.packages[0];
         (package.archive, package.path, package.file) = ("mine".into(), "a.deb".into(), file.into());
+        (package.version, package.source) = ("1".into(), "nano (= 1)".into());
         let store = Store::open(world.dir.path().join("other")).unwrap();
-        bring(&world.recipe, &lock, |_| true, &store).unwrap();
-        bring_index(&world.recipe, &lock.local[0], &store).unwrap();
+        let bring = |lock: &Lock| bring(&world.recipe, lock, |_| true, &store);
+        bring(&lock).unwrap();
         assert!(store.contains(&file.digest) && store.contains(&lock.local[0].index.sha256));
         assert!(is_as_locked(&world.recipe, &lock).unwrap());
+        // A lock that somebody changed names what its own index does not have.
+        let mut forged = lock.clone();
+        forged.packages[0].version = "9".into();
+        let error = bring(&forged).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "overlay mine: the lock's nano 9 is not in the index that the lock names"
+        );
+        // What the store has does not hide that the recipe has something else.
+        world.write("b.deb", &deb("other", "1"));
+        let error = bring(&lock).unwrap_err();
+        assert_eq!(error.to_string(), "overlay mine: the list of its packages is not what the lock pins");
+        fs::remove_file(world.recipe.dir.join("debs/b.deb")).unwrap();
         world.write("a.deb", &deb("nano", "2"));
         assert!(!is_as_locked(&world.recipe, &lock).unwrap());
-        bring(&world.recipe, &lock, |_| true, &store).unwrap();
-        let empty = Store::open(world.dir.path().join("empty")).unwrap();
-        let error = bring(&world.recipe, &lock, |_| true, &empty).unwrap_err();
+        let error = bring(&lock).unwrap_err();
         assert_eq!(error.to_string(), "overlay mine: a.deb is not what the lock pins");
-        let error = bring_index(&world.recipe, &lock.local[0], &empty).unwrap_err();
-        assert!(matches!(error, LocalError::Changed { .. }), "{error}");
-        assert!(!empty.contains(&file.digest));
         fs::remove_file(world.recipe.dir.join("debs/a.deb")).unwrap();
-        let error = bring(&world.recipe, &lock, |_| true, &empty).unwrap_err();
-        assert!(matches!(error, LocalError::Files { .. }), "{error}");
+        assert!(matches!(bring(&lock), Err(LocalError::Empty { .. })));
     }
 }

@@ -8,7 +8,7 @@ mod export;
 use std::collections::{BTreeMap, BTreeSet};
 
 use selfsame_apt::fetch::FetchError;
-use selfsame_apt::packages::{Index, Package as Listed, unpack};
+use selfsame_apt::packages::{Index, unpack};
 use selfsame_apt::release::Release;
 use selfsame_apt::snapshot::accept;
 use selfsame_apt::sources::{self, SourceId, SourcesError};
@@ -129,7 +129,6 @@ pub fn collect(request: &Request<'_>) -> Result<Tag, TagError> {
         tag.files.insert(format!("{}/{}", package.archive, package.path), package.file.into());
     }
     for state in &request.lock.local {
-        local::bring_index(request.recipe, state, request.store)?;
         tag.files.insert(format!("{}/Packages", state.name), state.index.into());
     }
     local::bring(request.recipe, request.lock, |_| true, request.store)?;
@@ -235,15 +234,7 @@ impl Part<'_> {
             indexes.push(index.map_err(|source| ArchiveError::Index { archive: archive(), path, source })?);
         }
         for package in self.packages() {
-            let same = |one: Listed<'_>| {
-                let (source, version) = one.source();
-                one.version_text() == package.version
-                    && one.architecture() == package.architecture
-                    && one.filename() == package.path
-                    && one.file() == Content::from(package.file)
-                    && format!("{source} (= {version})") == package.source
-            };
-            if !indexes.iter().any(|index| index.find(&package.name).any(same)) {
+            if !indexes.iter().any(|index| package.is_listed(index)) {
                 let (name, path) = (format!("{} {}", package.name, package.version), package.path.clone());
                 return Err(TagError::Unlisted { archive: archive(), package: name, path });
             }

@@ -189,6 +189,12 @@ impl From<LocalError> for Failure {
             LocalError::Changed { .. } => Self::input(error)
                 .hint("give the lock's files back, or let `selfsame lock` take those that are there now"),
             LocalError::Twice { .. } => Self::input(error).hint("remove one of them"),
+            LocalError::Name { .. } => Self::input(error).hint(
+                "put the file itself there, under a name of letters, digits, +, -, ., _, ~ and : such as name_1.0_amd64.deb",
+            ),
+            LocalError::Unlisted { .. } => {
+                Self::input(error).hint("somebody changed the lock by hand: `selfsame lock --update` writes it anew")
+            }
             _ => Self::input(error),
         }
     }
@@ -271,6 +277,7 @@ impl From<ResolveError> for Failure {
             ResolveError::Double { .. } => {
                 Self::input(error).hint("give the recipe's own package a version of its own")
             }
+            ResolveError::Lock(_) => Self::input(error),
             ResolveError::Guard { .. } => Self::input(error).hint(
                 "a higher `priority` of its archive, or another version there, brings it from where it must come from",
             ),

@@ -79,6 +79,7 @@ fn uncommitted(recipe: &Recipe) -> Option<String> {
             .chain(&recipe.hooks)
             .chain(&recipe.squashfs.sort)
             .chain(keys)
+            .chain(recipe.local.values().map(|local| &local.directory))
             .map(|p| p.as_path()),
     );
     let mut arguments: Vec<OsString> =

@@ -174,8 +174,8 @@ impl Release {
         let release = Self {
             origin: line(&paragraph, "Origin")?,
             label: line(&paragraph, "Label")?,
-            suite: line(&paragraph, "Suite")?,
-            codename: line(&paragraph, "Codename")?,
+            suite: word(&paragraph, "Suite")?,
+            codename: word(&paragraph, "Codename")?,
             version: line(&paragraph, "Version")?,
             date,
             valid_until: date_field(&paragraph, "Valid-Until")?,
@@ -281,6 +281,16 @@ fn line(paragraph: &Paragraph<'_>, name: &'static str) -> Result<Option<String>,
         Some("") if field.is_single_line() => Ok(None),
         Some(text) if field.is_single_line() => Ok(Some(text.to_owned())),
         _ => Err(value(field, name, "one line of UTF-8")),
+    }
+}
+
+/// A name: one word, as Debian's repository format has it, so that it can be one in lists of what was seen.
+fn word(paragraph: &Paragraph<'_>, name: &'static str) -> Result<Option<String>, ReleaseError> {
+    match (line(paragraph, name)?, paragraph.get(name)) {
+        (Some(text), Some(field)) if text.contains(char::is_whitespace) => {
+            Err(value(field, name, "one word"))
+        }
+        (text, _) => Ok(text),
     }
 }
 

@@ -8,8 +8,8 @@ use selfsame_store::Store;
 use super::state::{self, Listed};
 use super::transport::{Transport, TransportError, Want};
 use super::{
-    Accepted, ArchiveSpec, Elsewhere, History, IndexRef, Novelty, Refused, Snapshot, SnapshotError,
-    SuiteState, Thin, accept,
+    Accepted, ArchiveSpec, Contradiction, Elsewhere, History, IndexRef, Novelty, Refused, Snapshot,
+    SnapshotError, SuiteState, Thin, accept,
 };
 use crate::date;
 use crate::openpgp::Keyring;
@@ -39,13 +39,16 @@ pub struct Terms<'a> {
     pub elsewhere: Option<&'a Elsewhere>,
     /// The serial that is wanted although others saw a newer state.
     pub in_spite: Option<String>,
+    /// Whether a state may be older than what was seen, here or by others. Two of one date are refused all the same.
+    pub even_older: bool,
 }
 
 impl Terms<'_> {
     /// One source, no history, any age.
     pub fn new(at: i64) -> Self {
         let (max_age, serial, history, elsewhere, in_spite) = (None, None, None, None, None);
-        Self { at, agreeing: 1, asked: 1, max_age, serial, history, elsewhere, in_spite }
+        let even_older = false;
+        Self { at, agreeing: 1, asked: 1, max_age, serial, history, elsewhere, in_spite, even_older }
     }
 }
 
@@ -310,8 +313,11 @@ impl Taking<'_> {
         let Some(history) = self.terms.history else {
             return Ok(None);
         };
-        let checked = history.check(&self.spec.name, codename(accepted), date, &content.digest);
-        checked.map(Some).map_err(|source| SnapshotError::Contradiction { suite, source })
+        match history.check(&self.spec.identity(), codename(accepted), date, &content.digest) {
+            Ok(novelty) => Ok(Some(novelty)),
+            Err(Contradiction::Rollback { .. }) if self.terms.even_older => Ok(None),
+            Err(source) => Err(SnapshotError::Contradiction { suite, source }),
+        }
     }
 
     /// Whether what others saw leaves these states the newest, and the only ones of their dates.
@@ -320,8 +326,9 @@ impl Taking<'_> {
             return Ok(());
         };
         let newest = chosen.iter().map(|one| one.accepted.release.date).max().unwrap_or_default();
-        let wanted = self.terms.in_spite.as_ref() == Some(&date::serial(newest));
-        let archive = self.spec.name.as_str();
+        let wanted = self.terms.even_older || self.terms.in_spite.as_ref() == Some(&date::serial(newest));
+        let identity = self.spec.identity();
+        let archive = identity.as_str();
         for (suite, one) in self.spec.suites.iter().zip(chosen) {
             let Chosen { accepted, content, .. } = one;
             let (name, dated) = (codename(accepted), accepted.release.date);

@@ -1,5 +1,6 @@
 //! What a user says about an archive.
 
+use selfsame_image::Digest;
 use selfsame_image::tree::Content;
 use selfsame_store::Store;
 use serde::{Deserialize, Serialize};
@@ -126,6 +127,19 @@ impl ArchiveSpec {
         let missing = || SnapshotError::NotStored { what: format!("keyring of {}", self.name), content };
         let keyring = Keyring::from_bytes(&bytes.ok_or_else(missing)?);
         keyring.map_err(|source| SnapshotError::Keyring { archive: self.name.clone(), source })
+    }
+
+    /// What the archive is called in all that is remembered of it. Recipes may give archives of different keys the same
+    /// name, and what one of them published says nothing of the other: unless the keys are Debian's, they are part of it.
+    pub fn identity(&self) -> String {
+        if self.fingerprints.is_empty() {
+            return self.name.clone();
+        }
+        let keys: std::collections::BTreeSet<String> =
+            self.fingerprints.iter().map(Fingerprint::to_string).collect();
+        let keys = keys.into_iter().collect::<Vec<_>>().join(" ");
+        // No name has this character.
+        format!("{}@{}", self.name, &Digest::of(keys.as_bytes()).to_string()[..16])
     }
 
     /// Keys that may sign `suite`.

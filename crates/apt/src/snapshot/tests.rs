@@ -393,11 +393,11 @@ fn a_history_notices_going_back() {
     };
     assert_eq!(with(&history), Ok(Some(Novelty::First)));
     let digest = Content::of(&std::fs::read(mirror.path().join("dists/trixie/InRelease")).unwrap()).digest;
-    history.add("fixture", "trixie", NOW - DAY, selfsame_image::Digest::of(b"old")).unwrap();
+    history.add(&spec().identity(), "trixie", NOW - DAY, selfsame_image::Digest::of(b"old")).unwrap();
     assert_eq!(with(&history), Ok(Some(Novelty::Newer)));
-    history.add("fixture", "trixie", NOW - 60, digest).unwrap();
+    history.add(&spec().identity(), "trixie", NOW - 60, digest).unwrap();
     assert_eq!(with(&history), Ok(Some(Novelty::Known)));
-    history.add("fixture", "trixie", NOW, selfsame_image::Digest::of(b"new")).unwrap();
+    history.add(&spec().identity(), "trixie", NOW, selfsame_image::Digest::of(b"new")).unwrap();
     assert_eq!(
         with(&history).unwrap_err(),
         "trixie contradicts what was seen before: 20260115T115900Z is older than 20260115T120000Z, which was seen before"

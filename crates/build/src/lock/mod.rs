@@ -5,6 +5,7 @@ mod guard;
 mod request;
 mod text;
 
+use selfsame_apt::packages;
 use selfsame_image::Digest;
 use selfsame_image::tree::Content;
 use serde::{Deserialize, Serialize};
@@ -189,6 +190,20 @@ pub enum Step<'a> {
     Unpack(Vec<&'a str>),
     /// `dpkg --configure` these.
     Configure(Vec<&'a str>),
+}
+
+impl Package {
+    /// Whether `index` has this very package.
+    pub(crate) fn is_listed(&self, index: &packages::Index) -> bool {
+        index.find(&self.name).any(|one| {
+            let (source, version) = one.source();
+            one.version_text() == self.version
+                && one.architecture() == self.architecture
+                && one.filename() == self.path
+                && one.file() == Content::from(self.file)
+                && format!("{source} (= {version})") == self.source
+        })
+    }
 }
 
 impl Lock {

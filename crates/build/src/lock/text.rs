@@ -133,7 +133,7 @@ impl FromStr for Lock {
 
 impl Lock {
     /// Whether the parts agree with each other.
-    fn check(&self) -> Result<(), LockError> {
+    pub(crate) fn check(&self) -> Result<(), LockError> {
         let inside = |path: &str| {
             !path.starts_with('/') && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
         };

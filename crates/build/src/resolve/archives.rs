@@ -4,7 +4,7 @@ use selfsame_apt::fetch::{Failure, FetchError, Reason};
 use selfsame_apt::openpgp::{Fingerprint, KeyringError};
 use selfsame_apt::packages::{Index, IndexError, Package, UnpackError, unpack};
 use selfsame_apt::release::Release;
-use selfsame_apt::snapshot::{Refused, ThinError, accept};
+use selfsame_apt::snapshot::{Refused, Snapshot, ThinError, accept};
 use selfsame_image::epoch::civil;
 use selfsame_image::tree::Content;
 use selfsame_store::StoreError;
@@ -267,10 +267,13 @@ impl At<'_> {
             // Whoever names a snapshot wants that one, however old.
             return self.of_snapshot(suite, serial);
         }
-        let serial = self.request.taken.get(self.name).map_or("latest", String::as_str);
-        let pinned = self.of_snapshot(suite, serial)?;
-        self.check_not_older(suite, pinned.date)?;
-        Ok(pinned)
+        let taken = self.request.taken.get(self.name);
+        let state =
+            taken.and_then(|one| one.suites.iter().find(|state| state.suite == suite).zip(Some(one.at)));
+        let latest =
+            || ArchiveError::NoSnapshot { archive: self.name.to_owned(), serial: "latest".to_owned() };
+        let (state, at) = state.ok_or_else(latest)?;
+        Ok(Pinned { in_release: state.in_release, date: state.date, at })
     }
 
     /// Makes a file again that the store has as a difference.
@@ -281,7 +284,9 @@ impl At<'_> {
 
     /// The state of `suite` in the snapshot of this name.
     fn of_snapshot(&self, suite: &str, serial: &str) -> Result<Pinned, ArchiveError> {
-        let named = |kept: &&Kept| kept.snapshot.archive == self.name && kept.snapshot.serial == serial;
+        // Another recipe may have another archive of this name.
+        let (_, spec) = keys::terms(self.request.recipe, self.name, suite)?;
+        let named = |kept: &&Kept| kept.spec.identity() == spec.identity() && kept.snapshot.serial == serial;
         let mut found: Option<Pinned> = None;
         for Kept { snapshot, .. } in self.request.snapshots.iter().filter(named) {
             let Some(state) = snapshot.suites.iter().find(|state| state.suite == suite) else { continue };
@@ -304,19 +309,6 @@ impl At<'_> {
         let missing =
             || ArchiveError::NoSnapshot { archive: self.name.to_owned(), serial: serial.to_owned() };
         found.ok_or_else(missing)
-    }
-
-    /// Whether a state of `suite` with this `Date` is not from before the one that must not be gone behind.
-    fn check_not_older(&self, suite: &str, now: i64) -> Result<(), ArchiveError> {
-        match self.request.floor.and_then(|floor| date_of(floor, self.name, suite)) {
-            Some(locked) if now < locked => Err(ArchiveError::Older {
-                archive: self.name.to_owned(),
-                suite: suite.to_owned(),
-                date: date(now),
-                locked: date(locked),
-            }),
-            _ => Ok(()),
-        }
     }
 
     /// The Release inside `bytes`, and who signed it.
@@ -361,7 +353,9 @@ impl At<'_> {
             source,
         })?;
         let priority = self.archive.priority.unwrap_or_else(|| release.default_priority());
-        for package in index.packages() {
+        // Others are nothing to apt.
+        let own = [self.request.recipe.packages.architecture.as_str(), "all"];
+        for package in index.packages().filter(|package| own.contains(&package.architecture())) {
             universe.add(candidate(self.name, priority, &package));
         }
         Ok(lock::Index { path, file: content.into() })
@@ -393,6 +387,25 @@ pub fn to_take<'a>(recipe: &'a Recipe, old: Option<&Lock>) -> Vec<&'a str> {
     };
     let open = recipe.archives.iter().filter(|(name, archive)| !pinned(name, archive));
     open.map(|(name, _)| name.as_str()).collect()
+}
+
+/// Whether `snapshot` is in no suite from before the state that `floor` names: a mirror that is stale, or kept so by
+/// somebody, could bring back packages with known holes, and all signatures would be right.
+pub fn not_before(floor: &Lock, snapshot: &Snapshot) -> Result<(), ArchiveError> {
+    for state in &snapshot.suites {
+        match date_of(floor, &snapshot.archive, &state.suite) {
+            Some(locked) if state.date < locked => {
+                return Err(ArchiveError::Older {
+                    archive: snapshot.archive.clone(),
+                    suite: state.suite.clone(),
+                    date: date(state.date),
+                    locked: date(locked),
+                });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Has `bring` fetch the signed file of a suite, which is of this content and date.

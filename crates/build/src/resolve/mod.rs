@@ -14,6 +14,7 @@ use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
 use selfsame_apt::fetch::FetchError;
+use selfsame_apt::snapshot::Snapshot;
 use selfsame_image::Epoch;
 use selfsame_store::{Scratch, Store, StoreError};
 
@@ -21,7 +22,9 @@ use crate::event::{Event, Observer, Stage};
 use crate::fetch::{Source, Wanted, bring_missing};
 use crate::host::Host;
 use crate::local::LocalError;
-use crate::lock::{ArchiveState, Broken, Group, Install, LocalState, Lock, Package, Request, Role};
+use crate::lock::{
+    ArchiveState, Broken, Group, Install, LocalState, Lock, LockError, Package, Request, Role,
+};
 use crate::recipe::{Priority, Recipe};
 use crate::sandbox::{Root, Sandbox, Status};
 use crate::snapshots::Kept;
@@ -30,7 +33,7 @@ use crate::stages::job::{JobDir, Runner};
 use crate::stages::script::{JOB, quote};
 use crate::stages::unpack::{self, UnpackError};
 
-pub use archives::{ArchiveError, to_take};
+pub use archives::{ArchiveError, not_before, to_take};
 use simulation::Action;
 pub use simulation::OddStep;
 use universe::{Candidate, Universe, status_file};
@@ -44,13 +47,10 @@ pub struct LockRequest<'a> {
     pub old: Option<&'a Lock>,
     /// A lock whose groups of packages are kept as far as they can be.
     pub groups: Option<&'a Lock>,
-    /// A lock whose archive states must not be gone behind: a mirror that is stale, or kept so by somebody, could bring
-    /// back packages with known holes, and all signatures would be right.
-    pub floor: Option<&'a Lock>,
     /// Snapshots that the store keeps, of which the recipe may name some.
     pub snapshots: &'a [Kept],
-    /// Of each archive of [`to_take`] the name of the one that was just taken.
-    pub taken: &'a BTreeMap<String, String>,
+    /// The one that was just taken of each archive of [`to_take`], by its name.
+    pub taken: &'a BTreeMap<String, Snapshot>,
     /// Where blobs are kept.
     pub store: &'a Store,
     /// Power over ids and mounts.
@@ -111,6 +111,9 @@ pub enum ResolveError {
         /// Which.
         broken: Vec<Broken>,
     },
+    /// A package that no lock can have.
+    #[error("no lock can be written")]
+    Lock(#[from] LockError),
     /// Packages of the recipe cannot be used.
     #[error(transparent)]
     Local(#[from] LocalError),
@@ -183,7 +186,8 @@ pub fn lock(request: &LockRequest<'_>) -> Result<Lock, ResolveError> {
     automatic.sort();
     for name in &asked.boot {
         let unknown = || ResolveError::Unknown { unknown: vec![unknown(&universe, name)] };
-        packages.push(package(universe.preferred(name).ok_or_else(unknown)?, Role::Boot));
+        let chosen = only(&universe, universe.preferred(name).ok_or_else(unknown)?)?;
+        packages.push(package(chosen, Role::Boot));
     }
     let key = |p: &Package| (p.name.clone(), p.architecture.clone(), p.role);
     packages.sort_by_key(key);
@@ -199,7 +203,12 @@ pub fn lock(request: &LockRequest<'_>) -> Result<Lock, ResolveError> {
         },
     };
     let broken = lock.broken_guards();
-    if broken.is_empty() { Ok(lock) } else { Err(ResolveError::Guard { broken }) }
+    if !broken.is_empty() {
+        return Err(ResolveError::Guard { broken });
+    }
+    // Nothing is written that could not be read.
+    lock.check()?;
+    Ok(lock)
 }
 
 /// What is unpacked by `actions`, in their order.
@@ -208,16 +217,18 @@ fn rest<'u>(universe: &'u Universe, actions: &[Action]) -> Result<Vec<&'u Candid
     for action in actions {
         if let Action::Unpack { name, version } = action {
             let stray = || ResolveError::Stray { name: name.clone(), version: version.clone() };
-            let chosen = universe.exact(name, version).ok_or_else(stray)?;
-            if let Some(other) = universe.double(chosen) {
-                let package = format!("{name} {version}");
-                let [first, second] = [chosen, other].map(|one| one.archive.clone());
-                return Err(ResolveError::Double { package, first, second });
-            }
-            list.push(chosen);
+            list.push(only(universe, universe.exact(name, version).ok_or_else(stray)?)?);
         }
     }
     Ok(list)
+}
+
+/// `chosen`, if there is no other file of its name and version.
+fn only<'u>(universe: &'u Universe, chosen: &'u Candidate) -> Result<&'u Candidate, ResolveError> {
+    let Some(other) = universe.double(chosen) else { return Ok(chosen) };
+    let package = format!("{} {}", chosen.name, chosen.version);
+    let [first, second] = [chosen, other].map(|one| one.archive.clone());
+    Err(ResolveError::Double { package, first, second })
 }
 
 fn package(candidate: &Candidate, role: Role) -> Package {

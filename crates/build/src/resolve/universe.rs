@@ -62,17 +62,15 @@ impl Universe {
         self.by_name.get(name)?.last()
     }
 
-    /// The candidate with exactly this version.
+    /// The candidate with exactly this version, of the archive with the highest priority that has it.
     pub(super) fn exact(&self, name: &str, version: &str) -> Option<&Candidate> {
-        self.by_name.get(name)?.iter().find(|candidate| candidate.version == version)
+        self.by_name.get(name)?.iter().rev().find(|candidate| candidate.version == version)
     }
 
-    /// Another file than `chosen` that has its name, version and architecture: nobody could say which one apt meant.
+    /// Another file than `chosen` that has its name and version: nobody could say which one apt meant.
     pub(super) fn double(&self, chosen: &Candidate) -> Option<&Candidate> {
-        self.by_name.get(&chosen.name)?.iter().find(|one| {
-            (&one.version, &one.architecture) == (&chosen.version, &chosen.architecture)
-                && one.file != chosen.file
-        })
+        let same = |one: &&Candidate| one.version == chosen.version && one.file != chosen.file;
+        self.by_name.get(&chosen.name)?.iter().find(same)
     }
 
     /// apt's preferences for the packages of `archives`, to which the recipe gives a priority of their own.
@@ -81,12 +79,16 @@ impl Universe {
     /// same.
     pub(super) fn preferences(&self, archives: &BTreeSet<&str>) -> String {
         let mut text = String::new();
-        // apt takes the first that fits: where two archives have a version, the higher priority.
-        for one in self.by_name.values().flat_map(|versions| versions.iter().rev()) {
-            if archives.contains(one.archive.as_str()) {
-                let Candidate { name, version, suite_priority, .. } = one;
-                text +=
-                    &format!("Package: {name}\nPin: version {version}\nPin-Priority: {suite_priority}\n\n");
+        for versions in self.by_name.values() {
+            let mut told = BTreeSet::new();
+            for one in versions.iter().filter(|one| archives.contains(one.archive.as_str())) {
+                let Candidate { name, version, .. } = one;
+                // Others may have the same version: it is as good as the best of them, as it would be without a word.
+                let same = versions.iter().filter(|other| other.version == *version);
+                let priority = same.map(|other| other.suite_priority).max().unwrap_or_default();
+                if told.insert(version) {
+                    text += &format!("Package: {name}\nPin: version {version}\nPin-Priority: {priority}\n\n");
+                }
             }
         }
         text
@@ -154,14 +156,8 @@ fn older_or_equal(left: &str, right: &str) -> bool {
 pub(super) fn status_file(installed: &[&Candidate]) -> String {
     let mut text = String::new();
     for candidate in installed {
-        let mut lines = candidate.stanza.trim_end().lines();
-        text.push_str(lines.next().unwrap_or_default());
-        text.push_str("\nStatus: install ok installed\n");
-        for line in lines {
-            text.push_str(line);
-            text.push('\n');
-        }
-        text.push('\n');
+        text.push_str(candidate.stanza.trim_end());
+        text.push_str("\nStatus: install ok installed\n\n");
     }
     text
 }
@@ -240,9 +236,16 @@ mod tests {
         assert_eq!(universe.preferences(&["other"].into()), "");
         let seven = universe.exact("nano", "7").unwrap();
         assert_eq!(universe.double(seven), None);
-        universe.add(other("7", 990, b"x"));
-        let double = universe.double(universe.exact("nano", "7").unwrap());
-        assert_eq!(double.map(|one| one.archive.as_str()), Some("mine"));
+        universe.add(other("7", 100, b"x"));
+        let exact = universe.exact("nano", "7").unwrap();
+        assert_eq!((exact.archive.as_str(), exact.suite_priority), ("a", 500));
+        assert_eq!(universe.double(exact).map(|one| one.archive.as_str()), Some("mine"));
+        // What another archive has too is not worse than it would be without a word.
+        let text = universe.preferences(&["mine"].into());
+        assert!(text.contains("Pin: version 7\nPin-Priority: 500\n"), "{text}");
+        let any = Candidate { architecture: "amd64".into(), ..other("7", 100, b"y") };
+        universe.add(any);
+        assert!(universe.double(universe.exact("nano", "7").unwrap()).is_some());
     }
 
     #[test]
@@ -255,9 +258,9 @@ mod tests {
     }
 
     #[test]
-    fn the_status_says_installed_after_the_name() {
+    fn the_status_says_installed() {
         let universe = universe();
         let text = status_file(&[universe.preferred("nano").unwrap()]);
-        assert_eq!(text, "Package: nano\nStatus: install ok installed\nVersion: 7\n\n");
+        assert_eq!(text, "Package: nano\nVersion: 7\nStatus: install ok installed\n\n");
     }
 }

@@ -212,7 +212,7 @@ fn expire(
 
 /// What a snapshot is one of: archives of one name may have other suites in other recipes.
 fn of_what(one: &Kept) -> (String, Vec<String>) {
-    (one.snapshot.archive.clone(), one.snapshot.suites.iter().map(|suite| suite.suite.clone()).collect())
+    (one.spec.identity(), one.snapshot.suites.iter().map(|suite| suite.suite.clone()).collect())
 }
 
 /// Files of the newest snapshots of each archive.

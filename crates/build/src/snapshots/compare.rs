@@ -43,7 +43,7 @@ pub fn compare(
     source: &str,
 ) -> Result<Comparison, StoreError> {
     let sighting = |text, form| Sighting {
-        archive: kept.snapshot.archive.clone(),
+        archive: kept.spec.identity(),
         codename: suite.codename.clone(),
         date: suite.date,
         text,

@@ -98,7 +98,7 @@ pub fn evidence(kept: &Kept, texts: &[Digest], all: &Elsewhere) -> ArchiveEviden
     let parts = snapshot.suites.iter().zip(&kept.evidence).zip(texts);
     let suites = parts.map(|((state, one), text)| {
         let elsewhere: Vec<Seen> = all
-            .of(&snapshot.archive, &state.codename, state.date)
+            .of(&kept.spec.identity(), &state.codename, state.date)
             .iter()
             .filter(|seen| seen.text == *text)
             .map(|seen| {

@@ -96,6 +96,11 @@ struct Waiting {
     files: Vec<(Sighting, Vec<u8>)>,
 }
 
+/// The name that a recipe gives to the archive of this [`ArchiveSpec::identity`].
+fn name_of(identity: &str) -> &str {
+    identity.split('@').next().unwrap_or(identity)
+}
+
 /// Takes over files, one after the other.
 pub struct Importer<'a> {
     store: &'a Store,
@@ -160,7 +165,7 @@ impl<'a> Importer<'a> {
     ) -> Result<(), ImportError> {
         let spec = &self.archives[position].0;
         let sighting = Sighting {
-            archive: spec.name.clone(),
+            archive: spec.identity(),
             codename: collected.codename().to_owned(),
             date: collected.release.date,
             text: collected.text,
@@ -191,7 +196,7 @@ impl<'a> Importer<'a> {
     fn record(&mut self, sighting: Sighting, file: &[u8]) -> Result<(), ImportError> {
         let Sighting { archive, codename, date, text, .. } = sighting.clone();
         let fork = |digest: Digest, by: Option<&str>| Fork {
-            archive: archive.clone(),
+            archive: name_of(&archive).to_owned(),
             codename: codename.clone(),
             date,
             one: (digest.to_string(), by.map(str::to_owned)),
@@ -234,7 +239,7 @@ impl<'a> Importer<'a> {
         for ((archive, codename), one) in newest {
             if self.history.newest(archive, codename).is_some_and(|seen| seen < one.date) {
                 self.done.newer.push(Newer {
-                    archive: archive.to_owned(),
+                    archive: name_of(archive).to_owned(),
                     codename: codename.to_owned(),
                     date: one.date,
                     source: one.source.clone(),

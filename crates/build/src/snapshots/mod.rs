@@ -172,13 +172,14 @@ pub fn history(store: &Store) -> Result<History, KeptError> {
     })
 }
 
-/// Adds `snapshot`, which was accepted, to what `store` remembers.
-pub fn remember(store: &Store, snapshot: &Snapshot) -> Result<(), StoreError> {
+/// Adds `snapshot` of the archive `spec`, which was accepted, to what `store` remembers.
+pub fn remember(store: &Store, spec: &ArchiveSpec, snapshot: &Snapshot) -> Result<(), StoreError> {
+    let archive = spec.identity();
     // Files that were there already may be what a run left that was killed: nobody knows whether they are on the disk.
     store.sync()?;
     for suite in &snapshot.suites {
         let digest = suite.in_release.digest;
-        let line = format!("{} {} {} {digest}\n", snapshot.archive, suite.codename, suite.date);
+        let line = format!("{archive} {} {} {digest}\n", suite.codename, suite.date);
         let key = Digest::of(line.as_bytes());
         if store.record_get(SEEN, &key)?.is_none() {
             store.record_put(SEEN, &key, line.as_bytes())?;

@@ -29,7 +29,7 @@ use crate::ui::{Output, Present};
 /// anybody gets the same image.
 ///
 /// Where the recipe names a snapshot (`serial`), that one is taken from the store. Directories of packages in the recipe
-/// ([[overlay]]) are archives too; the lock has the digest of each of their packages.
+/// (`[[overlay]]`) are archives too; the lock has the digest of each of their packages.
 ///
 /// Without --update a lock that fits the recipe is left as it is, and one that does not fit keeps the archive
 /// state it names. A state older than the one the lock names is refused: such a mirror is stale.
@@ -53,7 +53,7 @@ pub struct Args {
     /// Take the present state of the archives even if the lock names an earlier one
     #[arg(long)]
     pub update: bool,
-    /// Take a state of an archive even if it is older than the one the lock names
+    /// Take a state of an archive even if it is older than the one the lock names, or than what was seen before
     #[arg(long)]
     pub allow_older: bool,
     /// Arrange the packages in groups as a first lock does; otherwise groups are kept, and new packages come last
@@ -101,12 +101,13 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
     let _turn = snapshots::Turn::take(&store)?;
     let mut taken = BTreeMap::new();
     for name in resolve::to_take(&recipe, old) {
-        let asked = Asked { agreeing: 1, max_age: None, even_older: args.allow_older };
+        let floor = before.as_ref().filter(|_| !args.allow_older);
+        let asked = Asked { agreeing: 1, max_age: None, even_older: args.allow_older, floor };
         let one = create::take(&recipe, name, &source, &store, &asked, &progress)?;
         for other in one.evidence.iter().flat_map(|suite| &suite.others) {
             progress.on(Event::Warning { warning: Warning::Mirror(format!("mirror {other}")) });
         }
-        taken.insert(name.to_owned(), one.snapshot.serial);
+        taken.insert(name.to_owned(), one.snapshot);
     }
     let kept = Kept::all(&store)?;
     let lock = resolve::lock(&LockRequest {
@@ -115,7 +116,6 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
         taken: &taken,
         old,
         groups: before.as_ref().filter(|_| !args.regroup),
-        floor: before.as_ref().filter(|_| !args.allow_older),
         store: &store,
         host: &host,
         program: Path::new(PROGRAM),

@@ -219,6 +219,39 @@ fn s4_what_was_valid_when_it_was_locked_is_good_for_ever() {
 }
 
 #[test]
+fn what_was_seen_cannot_be_got_around_nor_spoilt() {
+    let key = Key::new("archive");
+    let scene = Scene::new(&["trixie"], &[&key], 1);
+    scene.put(vec![suite("trixie", &key, NOW - 60, "1.0")]);
+    scene.taken();
+    // Older states can be asked for, a second one of the same date cannot.
+    scene.put(vec![suite("trixie", &key, NOW - 60, "1.1")]);
+    scene.refused(3, &["have the same date 20260115T115900Z"]);
+    if builds_here() {
+        let message = scene.run(&["lock", "r", "--allow-older"]).failure(3);
+        assert_says(&message, &["have the same date 20260115T115900Z"]);
+        scene.put(vec![suite("trixie", &key, NOW - DAY, "0.9")]);
+        let message = scene.run(&["lock", "r", "--allow-older"]).failure(4);
+        assert!(!message.contains("seen before"), "{message}");
+    }
+    // A name that is no word would make the list of what was seen unreadable.
+    let odd = Suite { codename: "trixie 13".to_owned(), ..suite("trixie", &key, NOW - 40, "1.2") };
+    scene.put(vec![odd]);
+    scene.refused(3, &["trixie 13", "is not one word"]);
+    scene.put(vec![suite("trixie", &key, NOW - 30, "1.2")]);
+    scene.taken();
+    // What somebody else's archive of the same name has says nothing of this one.
+    let other = Key::new("somebody");
+    let theirs = scene.recipe.replace(&key.fingerprint(), &other.fingerprint());
+    assert!(theirs != scene.recipe);
+    let theirs = Scene { recipe: theirs, ..scene };
+    theirs.world.write("r/keys.pgp", other.certificate());
+    theirs.mirrors(&[format!("file:{}/m", theirs.world.root().display())]);
+    theirs.put(vec![suite("trixie", &other, NOW - DAY, "1.0")]);
+    theirs.taken();
+}
+
+#[test]
 fn s5_an_index_of_another_state_is_refused() {
     let key = Key::new("archive");
     let scene = Scene::new(&["trixie"], &[&key], 1);

@@ -399,7 +399,7 @@ fn ten_years_later_it_is_as_good_and_expired_keys_are_named() {
         Online { fetcher: &fetcher, mirrors: &[Mirror::of_directory(&root.join("m"))], progress: &Silent };
     let fetched =
         fetch_snapshot(&described.0, &described.1, &online, &store, &Terms::new(then + 3600)).unwrap();
-    remember(&store, &fetched.snapshot).unwrap();
+    remember(&store, &described.0, &fetched.snapshot).unwrap();
     let archives = [described];
     let mut importer = Importer::new(&store, &archives, then + 3600).unwrap();
     importer.take(&signed, "a friend").unwrap();

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use selfsame_apt::snapshot::Terms;
 use selfsame_build::host;
+use selfsame_build::lock::Lock;
 use selfsame_build::recipe::{self, Recipe};
+use selfsame_build::resolve::not_before;
 use selfsame_build::snapshots::{self, Kept};
 use selfsame_store::Store;
 use serde::Serialize;
@@ -88,7 +90,7 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
     let wanted = |name: &&String| args.archives.is_empty() || args.archives.contains(name);
     for name in recipe.archives.keys().filter(wanted) {
         let _turn = snapshots::Turn::take(&store)?;
-        let asked = Asked { agreeing: args.agreeing, max_age: args.max_age, even_older: false };
+        let asked = Asked { agreeing: args.agreeing, max_age: args.max_age, even_older: false, floor: None };
         taken.push(take(&recipe, name, &source, &store, &asked, &progress)?);
     }
     drop(progress);
@@ -97,13 +99,15 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
 }
 
 /// What is asked of a state besides that it is signed.
-pub struct Asked {
+pub struct Asked<'a> {
     /// How many mirrors must have it.
     pub agreeing: usize,
     /// How many days old it may be at most.
     pub max_age: Option<u32>,
     /// Whether it may be older than one that was seen before, here or elsewhere.
     pub even_older: bool,
+    /// A lock that it must not be older than.
+    pub floor: Option<&'a Lock>,
 }
 
 /// Takes the present state of the archive `name` of `recipe`. Whoever calls holds the [`snapshots::Turn`].
@@ -112,7 +116,7 @@ pub fn take(
     name: &str,
     source: &Mirrors<'_>,
     store: &Store,
-    asked: &Asked,
+    asked: &Asked<'_>,
     progress: &Progress,
 ) -> Result<Kept, Failure> {
     let described = snapshots::describe(recipe, name, store)?;
@@ -123,16 +127,20 @@ pub fn take(
         agreeing: asked.agreeing,
         asked: source.count(name).max(1),
         max_age: asked.max_age.map(|days| i64::from(days) * 86_400),
-        history: Some(&history).filter(|_| !asked.even_older),
-        elsewhere: Some(&elsewhere).filter(|_| !asked.even_older),
+        history: Some(&history),
+        elsewhere: Some(&elsewhere),
+        even_older: asked.even_older,
         in_spite: recipe.archives[name].serial.clone(),
         ..Terms::new(now)
     };
     let fetched = source.snapshot(&described, store, &terms, progress);
     let fetched =
         fetched.map_err(|error| if host::interrupted() { Failure::interrupted() } else { error.into() })?;
+    if let Some(floor) = asked.floor {
+        not_before(floor, &fetched.snapshot)?;
+    }
     // First what was seen: whoever goes back to an older state afterwards is found out even if this run ends here.
-    snapshots::remember(store, &fetched.snapshot)?;
+    snapshots::remember(store, &described.0, &fetched.snapshot)?;
     let kept = Kept::new(described.0, fetched.snapshot, &fetched.evidence);
     kept.keep(store)?;
     Ok(kept)

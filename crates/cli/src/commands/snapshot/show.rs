@@ -136,7 +136,7 @@ fn shown(kept: &Kept, store: &Store, all: &Elsewhere, holders: &[Holder]) -> Res
         let mut forks = Vec::new();
         match text {
             Some(text) => {
-                let seen = all.of(&kept.snapshot.archive, &state.codename, state.date);
+                let seen = all.of(&kept.spec.identity(), &state.codename, state.date);
                 forks.extend(seen.iter().filter(|one| one.text != *text).map(|one| Seen::of(one, "nothing")));
             }
             None => known.text_sha256.clear(),

@@ -38,7 +38,7 @@ pub struct Args {
     recipe: PathBuf,
     /// Directory to make
     directory: PathBuf,
-    /// Add the sources of all packages, and the indexes that name them
+    /// Add the sources of all packages of signed archives, and the indexes that name them
     #[arg(long)]
     sources: bool,
     #[command(flatten)]

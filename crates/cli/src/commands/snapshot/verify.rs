@@ -181,7 +181,7 @@ fn chosen(args: &Args, store: &Store) -> Result<Vec<Kept>, Failure> {
             let what =
                 format!("the store has no snapshot of {} {}, which the lock names", state.name, state.serial);
             return Err(Failure::input(what).hint(
-                "`selfsame snapshot create` takes one of the present state, `snapshot freeze` and `lock` make the lock name it",
+                "`selfsame snapshot create` takes one of the present state, `lock --update` makes the lock name it",
             ));
         }
         chosen.extend(found);
@@ -191,10 +191,10 @@ fn chosen(args: &Args, store: &Store) -> Result<Vec<Kept>, Failure> {
 
 /// Whether nobody has another text of the date of one of the suites.
 fn one_story(kept: &Kept, texts: &[Digest], all: &Elsewhere) -> Result<(), SnapshotError> {
-    let archive = kept.snapshot.archive.as_str();
+    let archive = kept.spec.identity();
     for (suite, text) in kept.snapshot.suites.iter().zip(texts) {
         let file = &suite.in_release.digest;
-        all.check_fork((archive, &suite.codename), suite.date, text, file)
+        all.check_fork((&archive, &suite.codename), suite.date, text, file)
             .map_err(|source| SnapshotError::Elsewhere { suite: suite.suite.clone(), source })?;
     }
     Ok(())
