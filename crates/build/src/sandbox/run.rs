@@ -273,7 +273,9 @@ impl Running {
                         (Some(code), _) => Status::Exited(code),
                         (_, signal) => Status::Signalled(signal.unwrap_or(0)),
                     };
-                    self.status.get_or_insert(ended);
+                    // A program may fill the disk and fail for that between two looks.
+                    let full = ended != Status::Exited(0) && self.disk_is_full();
+                    self.status.get_or_insert(if full { Status::Disk } else { ended });
                 }
             }
         }
@@ -356,11 +358,14 @@ impl Running {
             self.stop(Status::Interrupted);
         } else if self.deadline.is_some_and(|deadline| now >= deadline) {
             self.stop(Status::Time);
-        } else if let Ok(disk) = rustix::fs::statvfs(&self.disk)
-            && disk.f_bavail.saturating_mul(disk.f_frsize) < self.limits.kept_free(&disk)
-        {
+        } else if self.disk_is_full() {
             self.stop(Status::Disk);
         }
+    }
+
+    fn disk_is_full(&self) -> bool {
+        rustix::fs::statvfs(&self.disk)
+            .is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) < self.limits.kept_free(&disk))
     }
 }
 

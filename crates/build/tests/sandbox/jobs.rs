@@ -59,12 +59,13 @@ fn given_world(world: &World) {
 }
 
 fn out_of_sight(world: &World) {
-    // The base is a directory of this machine: everything beside it must be out of reach.
+    // The base is a directory of this machine: everything beside it must be out of reach. BusyBox starts itself as
+    // /proc/self/exe, which is the name of its programs for a moment.
     let marker = world.base.parent().unwrap().join("marker");
     fs::write(&marker, "secret").unwrap();
     let script = format!(
         "cat {} 2>&1; (ls /proc/1/root/; cat /proc/1/fd/3 /proc/1/mem /proc/1/maps) 2>&1 | grep -c denied; cd ..; cd ..; ls; \
-         ps | grep -c -v -E 'PID|ps|sh|grep|init|sandbox'; cat /proc/mounts | grep -c {}",
+         ps | grep -v -E 'PID|ps|sh|grep|init|sandbox|[[]exe]'; cat /proc/mounts | grep -c {}",
         marker.display(),
         world.base.display()
     );
@@ -72,7 +73,7 @@ fn out_of_sight(world: &World) {
     let gone = format!("cat: can't open '{}': No such file or directory\n", marker.display());
     assert_eq!(
         ran.out,
-        gone + "4\nbin\ndev\netc\nlib\nlib64\nprobe\nproc\nroot\nrun\nsys\ntmp\nusr\nvar\n0\n0\n"
+        gone + "4\nbin\ndev\netc\nlib\nlib64\nprobe\nproc\nroot\nrun\nsys\ntmp\nusr\nvar\n0\n"
     );
     fs::remove_file(&marker).unwrap();
 }

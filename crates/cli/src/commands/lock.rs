@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use selfsame_apt::snapshot::Snapshot;
 use selfsame_build::event::{Event, Observer, Warning};
 use selfsame_build::host::interrupted;
 use selfsame_build::local;
 use selfsame_build::lock::{self, Change, Lock, Request};
-use selfsame_build::recipe;
+use selfsame_build::recipe::{self, Recipe};
 use selfsame_build::resolve::{self, LockRequest};
 use selfsame_build::snapshots::{self, Kept};
 use selfsame_store::Store;
@@ -99,16 +100,9 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
     let store = Store::open(cx.settings.store(args.reach.store.as_ref())?)?;
     // What it names must not go before the lock is there to need it.
     let _turn = snapshots::Turn::take(&store)?;
-    let mut taken = BTreeMap::new();
-    for name in resolve::to_take(&recipe, old) {
-        let floor = before.as_ref().filter(|_| !args.allow_older);
-        let asked = Asked { agreeing: 1, max_age: None, even_older: args.allow_older, floor };
-        let one = create::take(&recipe, name, &source, &store, &asked, &progress)?;
-        for other in one.evidence.iter().flat_map(|suite| &suite.others) {
-            progress.on(Event::Warning { warning: Warning::Mirror(format!("mirror {other}")) });
-        }
-        taken.insert(name.to_owned(), one.snapshot);
-    }
+    let floor = before.as_ref().filter(|_| !args.allow_older);
+    let asked = Asked { agreeing: 1, max_age: None, even_older: args.allow_older, floor };
+    let taken = take(&recipe, old, &source, &store, &asked, &progress)?;
     let kept = Kept::all(&store)?;
     let lock = resolve::lock(&LockRequest {
         recipe: &recipe,
@@ -137,6 +131,26 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
     report.changes.iter().for_each(|change| cx.ui.note(&change.to_string()));
     cx.ui.result(args.output, &report)?;
     Ok(Status::Success)
+}
+
+/// Takes a snapshot of each archive of which `old` keeps no state, and the recipe names none.
+fn take(
+    recipe: &Recipe,
+    old: Option<&Lock>,
+    source: &Mirrors<'_>,
+    store: &Store,
+    asked: &Asked<'_>,
+    progress: &Progress,
+) -> Result<BTreeMap<String, Snapshot>, Failure> {
+    let mut taken = BTreeMap::new();
+    for name in resolve::to_take(recipe, old) {
+        let one = create::take(recipe, name, source, store, asked, progress)?;
+        for other in one.evidence.iter().flat_map(|suite| &suite.others) {
+            progress.on(Event::Warning { warning: Warning::Mirror(format!("mirror {other}")) });
+        }
+        taken.insert(name.to_owned(), one.snapshot);
+    }
+    Ok(taken)
 }
 
 /// Notes in `store` that snapshots which the lock at `path` needs must stay, as long as it is there.
