@@ -8,5 +8,5 @@
 set -eu
 cd "$(dirname "$0")/.."
 export CI=1 KILLS="${KILLS:-50}" FAULTS="${FAULTS:-300}" CUTS="${CUTS:-200}" SETS="${SETS:-100}"
-cargo test -p selfsame-cli --locked --test it -- hardship:: powercut:: crash:: rot::
+cargo test -p selfsame-cli --locked --test it -- hardship:: hard_tag:: powercut:: crash:: rot::
 cargo test -p selfsame-cli --locked --test examples -- tags::

@@ -11,6 +11,7 @@ mod containment;
 mod crash;
 mod evidence;
 mod failures;
+mod hard_tag;
 mod hardship;
 mod help;
 mod init;
