@@ -10,7 +10,7 @@ use selfsame_testkit::archive::{Archive, Behaviour, Deb, Key, KeySpec, NOW, Serv
 use selfsame_testkit::{TestEnvironment, is_root, may_skip};
 
 use crate::build::{EXAMPLE, builds_here, names_in};
-use crate::world;
+use crate::{assert_says, world};
 
 const IN_RELEASE: &str = "/dists/trixie/InRelease";
 
@@ -73,13 +73,6 @@ impl Fixture {
         fs::remove_file(self.world.root().join("r/selfsame.lock")).unwrap();
         assert_eq!(names_in(&self.world.root().join("r")), ["keys.pgp", "selfsame.toml"], "{message}");
         message
-    }
-}
-
-#[track_caller]
-fn assert_says(message: &str, words: &[&str]) {
-    for word in words {
-        assert!(message.contains(word), "{word:?} is not in:\n{message}");
     }
 }
 

@@ -7,7 +7,8 @@ use selfsame_store::Store;
 use selfsame_testkit::archive::{Deb, Key, KeySpec, NOW, Sign, Suite, clearsign, collected, serve};
 use serde_json::Value;
 
-use crate::attacks::{Scene, assert_says, suite};
+use crate::assert_says;
+use crate::scene::{Scene, suite};
 use crate::snapshot::blobs;
 
 const DAY: i64 = 86_400;

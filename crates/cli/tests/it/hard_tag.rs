@@ -10,8 +10,8 @@ use selfsame_store::{Depth, Store};
 use selfsame_testkit::archive::{Deb, Key, NOW, Suite};
 use selfsame_testkit::{is_root, leaks, may_skip, oracle};
 
-use crate::attacks::Scene;
 use crate::build::in_namespace;
+use crate::scene::Scene;
 
 /// How many calls of each kind fail, one after the other. `FAULTS=300` for a long look.
 const FAULTS: usize = 6;

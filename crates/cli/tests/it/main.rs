@@ -19,6 +19,7 @@ mod inspect;
 mod powercut;
 mod remote;
 mod rot;
+mod scene;
 mod serve;
 mod shell;
 mod snapshot;
@@ -29,4 +30,11 @@ mod tag;
 /// A fresh hostile world around the program.
 fn world() -> TestEnvironment {
     TestEnvironment::new(env!("CARGO_BIN_EXE_selfsame"))
+}
+
+#[track_caller]
+fn assert_says(message: &str, words: &[&str]) {
+    for word in words {
+        assert!(message.contains(word), "{word:?} is not in:\n{message}");
+    }
 }

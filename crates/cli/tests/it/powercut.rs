@@ -13,9 +13,9 @@ use selfsame_testkit::archive::{Deb, Key, NOW, Suite};
 use selfsame_testkit::powercut::{Cut, Disk, Entry, Op, Tree, read_tree, trace, write_tree};
 use selfsame_testkit::{TestEnvironment, may_skip, oracle};
 
-use crate::attacks::Scene;
 use crate::collect::{put, series};
 use crate::hardship::number;
+use crate::scene::Scene;
 
 /// How many cuts there are at random moments of each command, besides those at each sync. `CUTS=200` for a long look.
 const CUTS: u64 = 10;

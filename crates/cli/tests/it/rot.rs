@@ -19,7 +19,7 @@ use selfsame_image::Digest;
 use selfsame_store::Store;
 use selfsame_testkit::archive::{Key, NOW};
 
-use crate::attacks::{Scene, package, suite};
+use crate::scene::{Scene, package, suite};
 
 const FLIPS: usize = 1000;
 const OTHERS: usize = 200;
