@@ -14,7 +14,7 @@ use selfsame_testkit::archive::{
 
 use crate::assert_says;
 use crate::build::{Recipe, builds_here, shared};
-use crate::scene::{Scene, package, suite};
+use crate::scene::{Scene, suite};
 
 const DAY: i64 = 86_400;
 const INDEX: &str = "dists/trixie/main/binary-amd64/Packages.xz";
@@ -278,13 +278,9 @@ const SEVENTH: &str = "/pool/main/p/p7/p7_1.0_amd64.deb";
 
 impl Many {
     fn new() -> Self {
-        let key = Key::new("archive");
-        let scene = Scene::new(&["trixie"], &[&key], 1);
-        let state = || (0..12).fold(suite("trixie", &key, NOW - 60, "1.0"), |all, n| all.with(package(n)));
-        scene.put(vec![state()]);
+        let scene = Scene::with_lock(12);
         let server = serve(&scene.world.root().join("m"));
         scene.mirrors(&[server.url()]);
-        scene.write_lock(&scene.lock(&[state()]));
         Self { scene, server }
     }
 

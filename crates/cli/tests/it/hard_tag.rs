@@ -7,7 +7,6 @@ use std::process::{Command, Stdio};
 
 use selfsame_image::Digest;
 use selfsame_store::{Depth, Store};
-use selfsame_testkit::archive::{Deb, Key, NOW, Suite};
 use selfsame_testkit::{is_root, leaks, may_skip, oracle};
 
 use crate::build::in_namespace;
@@ -15,21 +14,6 @@ use crate::scene::Scene;
 
 /// How many calls of each kind fail, one after the other. `FAULTS=300` for a long look.
 const FAULTS: usize = 6;
-
-/// A recipe with its lock, and the mirror that has all of it.
-fn scene() -> Scene {
-    let key = Key::new("archive");
-    let scene = Scene::new(&["trixie"], &[&key], 1);
-    let mut suite = Suite::new("trixie", &key);
-    suite.date = Some(NOW - 60);
-    for number in 0..5 {
-        suite = suite.with(Deb::new(&format!("package-{number}"), "1.0"));
-    }
-    let lock = scene.lock(std::slice::from_ref(&suite));
-    scene.put(vec![suite]);
-    scene.write_lock(&lock);
-    scene
-}
 
 /// Files below `dir` with their digests.
 fn files(dir: &Path) -> BTreeMap<String, Digest> {
@@ -54,7 +38,7 @@ fn a_call_that_fails_leaves_a_whole_tag_or_none() {
         assert!(may_skip(), "this machine forbids tracing");
         return;
     }
-    let scene = scene();
+    let scene = Scene::with_lock(4);
     let root = scene.world.root();
     let run = |wrapper: &[&str]| {
         let words = ["snapshot", "tag", "r", "tag", "--store", "s"];
@@ -105,7 +89,7 @@ fn a_full_disk_leaves_no_part_of_a_tag() {
     if !is_root() {
         return;
     }
-    let scene = scene();
+    let scene = Scene::with_lock(4);
     let root = scene.world.root();
     fs::copy(env!("CARGO_BIN_EXE_selfsame"), root.join("selfsame")).unwrap();
     let script = "mkdir -p t && mount -t tmpfs -o size=1g x t && ./selfsame snapshot tag r t/tag --store t/s > /dev/null && \

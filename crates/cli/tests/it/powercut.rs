@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use selfsame_store::{Depth, Store};
-use selfsame_testkit::archive::{Deb, Key, NOW, Suite};
 use selfsame_testkit::powercut::{Cut, Disk, Entry, Op, Tree, read_tree, trace, write_tree};
 use selfsame_testkit::{TestEnvironment, may_skip, oracle};
 
@@ -244,16 +243,7 @@ fn after_a_power_cut_the_first_snapshot_and_its_store_are_whole_or_not_there() {
 
 #[test]
 fn after_a_power_cut_a_tag_is_whole_or_not_there() {
-    let key = Key::new("archive");
-    let scene = Scene::new(&["trixie"], &[&key], 1);
-    let mut suite = Suite::new("trixie", &key);
-    suite.date = Some(NOW - 60);
-    for number in 0..5 {
-        suite = suite.with(Deb::new(&format!("package-{number}"), "1.0"));
-    }
-    let lock = scene.lock(std::slice::from_ref(&suite));
-    scene.put(vec![suite]);
-    scene.write_lock(&lock);
+    let scene = Scene::with_lock(4);
     fs::create_dir(scene.world.root().join("disk")).unwrap();
     let tag = Case { world: &scene.world, words: &["snapshot", "tag", "r", "disk/tag"], snapshots: 0..=0 };
     let Some(states) = tag.cut() else { return };

@@ -17,9 +17,8 @@ use selfsame_build::snapshots::{Kept, history};
 use selfsame_build::tag::{self, Request, Tag};
 use selfsame_image::Digest;
 use selfsame_store::Store;
-use selfsame_testkit::archive::{Key, NOW};
 
-use crate::scene::{Scene, package, suite};
+use crate::scene::Scene;
 
 const FLIPS: usize = 1000;
 const OTHERS: usize = 200;
@@ -171,15 +170,12 @@ fn used(
 
 /// An archive with a store that has a snapshot of it, and a tag; all of it in the scene.
 fn scene() -> (Scene, (Recipe, Lock)) {
-    let key = Key::new("archive");
-    let scene = Scene::new(&["trixie"], &[&key], 1);
-    let state = || (0..3).fold(suite("trixie", &key, NOW - 60, "1.0"), |all, n| all.with(package(n)));
-    scene.put(vec![state()]);
+    let scene = Scene::with_lock(3);
     scene.taken();
-    let lock = scene.lock(&[state()]);
-    scene.write_lock(&lock);
     scene.run(&["snapshot", "tag", "r", "tag"]).success();
-    let recipe = recipe::load(&scene.world.root().join("r")).unwrap();
+    let dir = scene.world.root().join("r");
+    let lock = fs::read_to_string(dir.join("selfsame.lock")).unwrap().parse().unwrap();
+    let recipe = recipe::load(&dir).unwrap();
     (scene, (recipe, lock))
 }
 

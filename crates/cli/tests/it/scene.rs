@@ -40,6 +40,16 @@ impl Scene {
         scene
     }
 
+    /// An archive of `hello` and this many packages more, and a lock of it.
+    pub(crate) fn with_lock(packages: usize) -> Self {
+        let key = Key::new("archive");
+        let scene = Self::new(&["trixie"], &[&key], 1);
+        let state = (0..packages).map(package).fold(suite("trixie", &key, NOW - 60, "1.0"), Suite::with);
+        scene.write_lock(&scene.lock(std::slice::from_ref(&state)));
+        scene.put(vec![state]);
+        scene
+    }
+
     /// Makes these the mirrors of the recipe.
     pub(crate) fn mirrors(&self, urls: &[String]) {
         self.world.write("r/selfsame.toml", format!("{}mirrors = {urls:?}\n", self.recipe));
@@ -170,8 +180,8 @@ pub(crate) fn suite<'k>(name: &str, key: &'k Key, date: i64, version: &str) -> S
     suite
 }
 
-/// The package `pNUMBER`, of more than one page.
-pub(crate) fn package(number: usize) -> Deb {
+/// The package `pNUMBER`.
+fn package(number: usize) -> Deb {
     Deb::new(&format!("p{number}"), "1.0").file(&format!("usr/share/p{number}"), 0o644, &[b'x'; 5000])
 }
 
