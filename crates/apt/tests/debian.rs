@@ -8,16 +8,15 @@ use std::process::Command;
 use selfsame_apt::openpgp::{Keyring, Policy, debian_fingerprints, verify_inrelease};
 use selfsame_apt::packages::{Index, closure, unpack};
 use selfsame_apt::release::Release;
-use support::{apt_accepts, gpgv, oracle};
+use selfsame_testkit::{oracle, skip};
+use support::{apt_accepts, gpgv};
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// InRelease files of Debian's archives in apt's lists, with their codenames. None on other machines.
+/// InRelease files of Debian's archives in apt's lists, with their codenames. None where they may be missing.
 fn lists() -> Vec<(PathBuf, String)> {
-    let Ok(entries) = std::fs::read_dir("/var/lib/apt/lists") else {
-        return Vec::new();
-    };
     let mut found = Vec::new();
+    let entries = std::fs::read_dir("/var/lib/apt/lists").into_iter().flatten();
     for path in entries.map(|entry| entry.unwrap().path()) {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         if !name.ends_with("_InRelease") {
@@ -31,10 +30,9 @@ fn lists() -> Vec<(PathBuf, String)> {
         }
     }
     found.sort();
-    assert!(
-        !found.is_empty() || std::env::var_os("CI").is_none(),
-        "apt has no lists: run apt-get update first"
-    );
+    if found.is_empty() {
+        skip("apt has no lists: run apt-get update first");
+    }
     found
 }
 
@@ -126,7 +124,7 @@ fn packages(in_release: &Path) -> Option<Vec<u8>> {
         .map(|form| format!("{name}{form}"))
         .find(|path| Path::new(path).is_file())?;
     let mut command = Command::new("/usr/lib/apt/apt-helper");
-    let output = oracle(command.args(["cat-file", &list]), b"")?;
+    let output = oracle(command.args(["cat-file", &list]))?;
     assert!(output.status.success(), "{output:?}");
     Some(output.stdout)
 }
@@ -156,6 +154,7 @@ fn debians_indexes_are_read_whole() {
 #[test]
 fn the_bootstrap_set_is_apts() {
     let Some((path, _)) = lists().into_iter().find(|(_, codename)| codename == "bookworm") else {
+        skip("apt has no lists of bookworm");
         return;
     };
     let Some(text) = packages(&path) else { return };
@@ -190,9 +189,7 @@ fn the_bootstrap_set_is_apts() {
     ] {
         command.args(["-o", &option]);
     }
-    let Some(output) = oracle(command.args(["--simulate", "install"]).args(&roots), b"") else {
-        return;
-    };
+    let Some(output) = oracle(command.args(["--simulate", "install"]).args(&roots)) else { return };
     assert!(output.status.success(), "{output:?}");
     let mut theirs: Vec<_> = String::from_utf8(output.stdout)
         .unwrap()
@@ -209,6 +206,7 @@ fn the_bootstrap_set_is_apts() {
 fn built_in_keys_are_debians() {
     let removed = Path::new("/usr/share/keyrings/debian-archive-removed-keys.gpg");
     let (Ok(current), Ok(removed)) = (std::fs::read(KEYRING), std::fs::read(removed)) else {
+        skip("debian-archive-keyring is not installed");
         return;
     };
     let installed = Keyring::from_bytes(&[current, removed].concat()).unwrap().fingerprints();

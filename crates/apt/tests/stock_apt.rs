@@ -9,7 +9,8 @@ use selfsame_apt::snapshot::{ArchiveSpec, Terms, Transport, TransportError, Want
 use selfsame_image::tree::Content;
 use selfsame_store::Store;
 use selfsame_testkit::archive::{Archive, Deb, Key, NOW, Suite, certificate, serve};
-use support::{fingerprint, keyring, oracle};
+use selfsame_testkit::oracle;
+use support::{fingerprint, keyring};
 
 /// A directory as the only mirror.
 struct Directory<'a>(&'a Path);
@@ -59,7 +60,7 @@ fn apt(home: &Path, url: &str, key: &Path, arguments: &[&str]) -> Option<Output>
     }
     // Files of the machine's own configuration (proxies, hooks) shall not play along.
     command.env("APT_CONFIG", "/dev/null").current_dir(home);
-    oracle(command.args(arguments), b"")
+    oracle(command.args(arguments))
 }
 
 #[test]

@@ -6,7 +6,8 @@ use std::cmp::Ordering;
 use std::process::Command;
 
 use selfsame_apt::version::Version;
-use support::oracle;
+use selfsame_testkit::{oracle, skip};
+use support::input;
 
 /// Pseudo-random numbers (xorshift), the same in every run.
 struct Chance(u64);
@@ -67,8 +68,7 @@ fn dpkg_compares_the_same() {
             Ordering::Equal => "eq",
             Ordering::Greater => "gt-nl",
         };
-        let Some(output) = oracle(Command::new("dpkg").args(["--compare-versions", &a, relation, &b]), b"")
-        else {
+        let Some(output) = oracle(Command::new("dpkg").args(["--compare-versions", &a, relation, &b])) else {
             return;
         };
         assert!(output.status.success() && output.stderr.is_empty(), "{a} {relation} {b}: {output:?}");
@@ -79,17 +79,15 @@ fn dpkg_compares_the_same() {
 #[test]
 fn dpkgs_perl_library_compares_the_same() {
     let pairs = Chance(0x2545_f491_4f6c_dd1d).pairs(100_000);
-    let input: String = pairs.iter().map(|(a, b)| format!("{a} {b}\n")).collect();
+    let lines: String = pairs.iter().map(|(a, b)| format!("{a} {b}\n")).collect();
     let program =
         "while (<STDIN>) { my ($a, $b) = split; push @out, version_compare($a, $b) } print \"@out\"";
-    let Some(output) =
-        oracle(Command::new("perl").args(["-MDpkg::Version", "-e", program]), input.as_bytes())
-    else {
-        return;
-    };
+    let mut perl = Command::new("perl");
+    perl.args(["-MDpkg::Version", "-e", program]).stdin(input(&lines));
+    let Some(output) = oracle(&mut perl) else { return };
     if !output.status.success() {
         // The library is in a package of its own.
-        assert!(std::env::var_os("CI").is_none(), "{output:?}");
+        skip(String::from_utf8_lossy(&output.stderr));
         return;
     }
     let text = String::from_utf8(output.stdout).unwrap();
@@ -104,7 +102,7 @@ fn dpkgs_perl_library_compares_the_same() {
 fn dpkg_refuses_what_we_refuse() {
     for text in ["", "a", "1_2", "1:", ":1", "-1:1", "2147483648:1", "1-", "1-1:1", "1 2", "1/2"] {
         assert!(Version::parse(text).is_err(), "{text}");
-        let Some(output) = oracle(Command::new("dpkg").args(["--validate-version", text]), b"") else {
+        let Some(output) = oracle(Command::new("dpkg").args(["--validate-version", text])) else {
             return;
         };
         assert!(!output.status.success(), "{text}");
@@ -112,7 +110,7 @@ fn dpkg_refuses_what_we_refuse() {
     let mut chance = Chance(88_172_645_463_325_252);
     for _ in 0..80 {
         let text = chance.version();
-        let Some(output) = oracle(Command::new("dpkg").args(["--validate-version", &text]), b"") else {
+        let Some(output) = oracle(Command::new("dpkg").args(["--validate-version", &text])) else {
             return;
         };
         assert_eq!(Version::parse(&text).is_ok(), output.status.success(), "{text}: {output:?}");

@@ -13,7 +13,7 @@ pub mod service;
 pub mod vm;
 
 pub use environment::{Run, TestEnvironment};
-pub use oracle::{is_root, may_skip, oracle, oracle_text, which};
+pub use oracle::{is_root, may_skip, oracle, oracle_text, skip, traces, which};
 pub use service::Service;
 pub use tempfile;
 pub use vm::Vm;

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::ffi::OsStr;
+use std::fmt::Display;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -19,8 +20,8 @@ pub fn oracle(command: &mut Command) -> Option<Output> {
     command.env("LC_ALL", "C").env("TZ", "UTC");
     match command.output() {
         Ok(output) => Some(output),
-        Err(error) if error.kind() == ErrorKind::NotFound && may_skip() => {
-            eprintln!("skipped: {:?} is not installed", command.get_program());
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            skip(format_args!("{:?} is not installed", command.get_program()));
             None
         }
         Err(error) => panic!("{command:?}: {error}"),
@@ -44,6 +45,30 @@ pub fn oracle_text(command: &mut Command) -> Option<String> {
 /// Whether a check may be left out because its program, file or privilege is missing: not when `CI` is set.
 pub fn may_skip() -> bool {
     env::var_os("CI").is_none()
+}
+
+/// Says why a check is left out.
+///
+/// # Panics
+/// If it may not be, as [`may_skip`] has it.
+#[track_caller]
+pub fn skip(why: impl Display) {
+    assert!(may_skip(), "{why}");
+    eprintln!("skipped: {why}");
+}
+
+/// Whether `strace` can look at programs here. Where it cannot, the check is left out as with [`oracle`].
+///
+/// # Panics
+/// If it cannot, and nothing may be left out.
+#[must_use]
+#[track_caller]
+pub fn traces() -> bool {
+    let Some(probe) = oracle(Command::new("strace").args(["-o", "/dev/null", "true"])) else { return false };
+    if !probe.status.success() {
+        skip("this machine forbids tracing");
+    }
+    probe.status.success()
 }
 
 /// Where `program` is on the path; `None` if nowhere.

@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::oracle::may_skip;
+use crate::oracle::skip;
 
 /// What starts the image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,8 +65,8 @@ impl Vm {
     /// If QEMU cannot be started for another reason.
     #[must_use]
     pub fn boot(image: &Path, medium: Medium, firmware: Firmware, memory: u32) -> Option<Self> {
-        if firmware == Firmware::Uefi && !Path::new(OVMF_CODE).exists() && may_skip() {
-            eprintln!("skipped: {OVMF_CODE} is not installed");
+        if firmware == Firmware::Uefi && !Path::new(OVMF_CODE).exists() {
+            skip(format_args!("{OVMF_CODE} is not installed"));
             return None;
         }
         let mut command = Command::new("qemu-system-x86_64");
@@ -74,8 +74,8 @@ impl Vm {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = match command.spawn() {
             Ok(child) => child,
-            Err(error) if error.kind() == ErrorKind::NotFound && may_skip() => {
-                eprintln!("skipped: qemu-system-x86_64 is not installed");
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                skip("qemu-system-x86_64 is not installed");
                 return None;
             }
             Err(error) => panic!("{command:?}: {error}"),

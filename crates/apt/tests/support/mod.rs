@@ -1,12 +1,14 @@
 //! What apt and gpgv say about a signed file.
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use std::io::{ErrorKind, Write};
+use std::fs::File;
+use std::io::{Seek as _, Write as _};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::Command;
 
 use selfsame_apt::openpgp::{Fingerprint, Keyring, Policy};
 use selfsame_testkit::archive::{Key, NOW, certificate};
+use selfsame_testkit::oracle;
 
 /// A keyring of fixture keys.
 pub(crate) fn keyring(keys: &[&Key]) -> Keyring {
@@ -23,17 +25,12 @@ pub(crate) fn fingerprint(key: &Key) -> Fingerprint {
     key.fingerprint().parse().unwrap()
 }
 
-/// Runs a reference program with `input`; a missing one skips the check, but not in CI.
-pub(crate) fn oracle(command: &mut Command, input: &[u8]) -> Option<Output> {
-    let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-    let mut child = match child {
-        Ok(child) => child,
-        Err(error) if error.kind() == ErrorKind::NotFound && std::env::var_os("CI").is_none() => return None,
-        Err(error) => panic!("{command:?}: {error}"),
-    };
-    // A program that does not read its input to the end is free to do so.
-    let _ = child.stdin.take().unwrap().write_all(input);
-    Some(child.wait_with_output().unwrap())
+/// What a program reads as its input.
+pub(crate) fn input(text: &str) -> File {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file.rewind().unwrap();
+    file
 }
 
 /// Whether apt accepts the signatures of an InRelease file: its own method program decides, with gpgv below it.
@@ -42,12 +39,12 @@ pub(crate) fn apt_accepts(file: &[u8], keyring: &Path) -> Option<bool> {
     let path = dir.path().join("InRelease");
     std::fs::write(&path, file).unwrap();
     let (path, keyring) = (path.display(), keyring.display());
-    let input = format!(
+    let words = format!(
         "601 Configuration\nConfig-Item: Debug::NoDropPrivs=true\nConfig-Item: Dir::Etc::Trusted=/nonexistent\n\
          Config-Item: Dir::Etc::TrustedParts=/nonexistent\n\n\
          600 URI Acquire\nURI: gpgv:{path}\nFilename: {path}\nSigned-By: {keyring}\n\n"
     );
-    let output = oracle(&mut Command::new("/usr/lib/apt/methods/gpgv"), input.as_bytes())?;
+    let output = oracle(Command::new("/usr/lib/apt/methods/gpgv").stdin(input(&words)))?;
     let answer = String::from_utf8_lossy(&output.stdout).into_owned();
     let (good, bad) = (answer.contains("\n201 URI Done\n"), answer.contains("\n400 URI Failure\n"));
     assert!(good != bad, "{answer}");
@@ -62,7 +59,7 @@ pub(crate) fn gpgv(file: &[u8], keyring: &Path) -> Option<(String, Vec<u8>)> {
     let mut command = Command::new("gpgv");
     command.args(["--status-fd", "1", "--ignore-time-conflict", "--output"]).arg(&text);
     command.arg("--keyring").arg(keyring).arg(&signed);
-    let output = oracle(&mut command, b"")?;
+    let output = oracle(&mut command)?;
     let status = String::from_utf8_lossy(&output.stdout).into_owned();
     Some((status, std::fs::read(text).unwrap_or_default()))
 }

@@ -11,7 +11,7 @@ use std::sync::{LazyLock, Mutex, MutexGuard};
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use selfsame_build::lock::{Lock, Role};
-use selfsame_testkit::{Run, TestEnvironment, is_root, leaks, may_skip, oracle_text};
+use selfsame_testkit::{Run, TestEnvironment, is_root, leaks, oracle_text, skip};
 
 use crate::world;
 
@@ -42,8 +42,8 @@ pub(crate) fn builds_here() -> bool {
     });
     match &*ANSWER {
         None => true,
-        Some(reason) if may_skip() && reason.contains("does not let builds run") => {
-            eprintln!("skipped: {reason}");
+        Some(reason) if reason.contains("does not let builds run") => {
+            skip(reason);
             false
         }
         Some(reason) => panic!("{reason}"),

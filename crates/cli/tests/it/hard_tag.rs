@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use selfsame_image::Digest;
 use selfsame_store::{Depth, Store};
-use selfsame_testkit::{is_root, leaks, may_skip, oracle};
+use selfsame_testkit::{is_root, leaks, traces};
 
 use crate::build::in_namespace;
 use crate::scene::Scene;
@@ -32,10 +32,7 @@ fn files(dir: &Path) -> BTreeMap<String, Digest> {
 
 #[test]
 fn a_call_that_fails_leaves_a_whole_tag_or_none() {
-    let mut probe = Command::new("strace");
-    let traces = oracle(probe.args(["-o", "/dev/null", "true"])).is_some_and(|ran| ran.status.success());
-    if !traces {
-        assert!(may_skip(), "this machine forbids tracing");
+    if !traces() {
         return;
     }
     let scene = Scene::with_lock(4);

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use selfsame_store::{Depth, Store};
-use selfsame_testkit::{is_root, may_skip, oracle};
+use selfsame_testkit::{is_root, traces};
 
 use crate::build::in_namespace;
 use crate::collect::{put, series};
@@ -107,10 +107,7 @@ fn store_files(world: &World, store: &str) -> Vec<String> {
 
 #[test]
 fn a_system_call_that_fails_is_an_error_that_is_said() {
-    let mut probe = Command::new("strace");
-    let traces = oracle(probe.args(["-o", "/dev/null", "true"])).is_some_and(|ran| ran.status.success());
-    if !traces {
-        assert!(may_skip(), "this machine forbids tracing");
+    if !traces() {
         return;
     }
     let world = prepared();

@@ -9,7 +9,7 @@ mod space;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 use selfsame_store::{Depth, Store};
 
@@ -29,17 +29,6 @@ fn as_child(test: &str, dir: &Path, wrapper: &[&str]) -> Command {
     let mut command = Command::new(words.next().unwrap());
     command.args(words).env(CHILD, dir);
     command
-}
-
-/// What a reference program said; `None` if it is not there and this is not CI.
-fn oracle(command: &mut Command) -> Option<Output> {
-    match command.output() {
-        Ok(output) => Some(output),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && std::env::var_os("CI").is_none() => {
-            None
-        }
-        Err(error) => panic!("{command:?}: {error}"),
-    }
 }
 
 /// A directory in memory where there is one: what these tests try does not depend on the disk, and syncs are quick there.

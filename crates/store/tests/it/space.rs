@@ -5,12 +5,12 @@ use std::io::Read;
 use selfsame_image::Digest;
 use selfsame_image::tree::Content;
 use selfsame_store::{Store, StoreError};
+use selfsame_testkit::skip;
 
-use crate::{Numbers, as_child, assert_clean, child, oracle};
+use crate::{Numbers, as_child, assert_clean, child};
 
-/// Runs `test` on a tmpfs of its own, in a mount namespace that goes away with the process. False if this machine
-/// does not let us.
-fn on_small_disk(test: &str, options: &str) -> bool {
+/// Runs `test` on a tmpfs of its own, in a mount namespace that goes away with the process.
+fn on_small_disk(test: &str, options: &str) {
     let dir = tempfile::tempdir().unwrap();
     let mount = format!("mount -t tmpfs -o {options} tmpfs '{}' && exec \"$0\" \"$@\"", dir.path().display());
     for how in [&["-m"][..], &["-U", "-r", "-m"]] {
@@ -18,13 +18,12 @@ fn on_small_disk(test: &str, options: &str) -> bool {
         if probe.is_ok_and(|output| output.status.success()) {
             let wrapper: Vec<&str> =
                 ["unshare"].iter().chain(how).chain(&["sh", "-c", &mount]).copied().collect();
-            let output = oracle(&mut as_child(test, dir.path(), &wrapper)).unwrap();
+            let output = as_child(test, dir.path(), &wrapper).output().unwrap();
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-            return true;
+            return;
         }
     }
-    assert!(std::env::var_os("CI").is_none(), "no mount namespaces here");
-    false
+    skip("this machine forbids mount namespaces");
 }
 
 fn is_full(error: &StoreError, at_least: u64) -> bool {
