@@ -104,6 +104,16 @@ impl TestEnvironment {
     }
 }
 
+/// A directory in memory where there is one, for tests whose outcome does not depend on the disk: syncs are quick there.
+///
+/// # Panics
+/// If it cannot be made.
+pub fn scratch() -> TempDir {
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .expect("a temporary directory can be made")
+}
+
 /// What came of a run. The world's root is written as `$ROOT` in both texts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "a run that nobody looks at tests nothing"]

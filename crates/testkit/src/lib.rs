@@ -1,9 +1,10 @@
-//! Helpers for tests: reference programs, hermetic runs of the program, virtual machines, leak checks, power cuts.
+//! Helpers for tests: reference programs, hermetic runs of the program, virtual machines, leak checks, chance, power cuts.
 //!
 //! A development dependency only; it may panic, read the environment and start programs, which no other library may.
 #![forbid(unsafe_code)]
 
 pub mod archive;
+pub mod chance;
 pub mod environment;
 pub mod leaks;
 pub mod oracle;
@@ -12,7 +13,8 @@ pub mod readme;
 pub mod service;
 pub mod vm;
 
-pub use environment::{Run, TestEnvironment};
+pub use chance::{Numbers, number};
+pub use environment::{Run, TestEnvironment, scratch};
 pub use oracle::{is_root, may_skip, oracle, oracle_text, skip, traces, which};
 pub use service::Service;
 pub use tempfile;

@@ -5,9 +5,10 @@ use std::sync::Mutex;
 
 use selfsame_apt::fetch::{FetchConfig, FetchError, Reason, Warning};
 use selfsame_apt::mirrors::Mirror;
+use selfsame_testkit::Numbers;
 
 use crate::server::Server;
-use crate::{Numbers, World, config};
+use crate::{World, config};
 
 #[test]
 fn a_reset_is_survived_at_any_point() {

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use selfsame_apt::fetch::{FetchConfig, FetchError, Reason, Warning};
 use selfsame_image::Digest;
+use selfsame_testkit::Numbers;
 
 use crate::server::{Conn, Request, Server};
-use crate::{Numbers, World, config};
+use crate::{World, config};
 
 type Lie = fn(&Request, &mut Conn, &BTreeMap<String, Vec<u8>>);
 

@@ -18,20 +18,7 @@ use selfsame_apt::mirrors::Mirror;
 use selfsame_image::Digest;
 use selfsame_image::tree::Content;
 use selfsame_store::{Depth, Store};
-
-/// The same numbers in every run.
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.0 >> 33).unwrap() % end
-    }
-
-    fn bytes(&mut self, length: usize) -> Vec<u8> {
-        (0..length).map(|_| u8::try_from(self.below(256)).unwrap()).collect()
-    }
-}
+use selfsame_testkit::{Numbers, scratch};
 
 /// Short pauses, so that tests that need some are quick; long limits, so that tests that need none do not meet them on a
 /// machine under load.
@@ -62,7 +49,7 @@ struct World {
 impl World {
     /// One file per size, called `pool/f0_1+b1.deb` and so on.
     fn new(sizes: &[usize]) -> Self {
-        let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let dir = scratch();
         let store = Store::open(dir.path().join("store")).unwrap();
         let mut numbers = Numbers(sizes.len() as u64);
         let mut files = BTreeMap::new();

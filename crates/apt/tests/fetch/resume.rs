@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use selfsame_apt::fetch::{FetchConfig, FetchError, Fetcher, Progress, Reason, Silent, Want, Warning};
 use selfsame_apt::mirrors::Mirror;
 use selfsame_store::Store;
+use selfsame_testkit::Numbers;
 
 use crate::server::Server;
-use crate::{Numbers, World, config};
+use crate::{World, config};
 
 #[test]
 fn a_cut_anywhere_costs_no_byte_twice() {

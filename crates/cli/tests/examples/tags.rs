@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use selfsame_build::lock::Lock;
 use selfsame_testkit::readme::workspace;
-use selfsame_testkit::{Service, TestEnvironment, is_root, oracle, oracle_text, skip};
+use selfsame_testkit::{Numbers, Service, TestEnvironment, is_root, number, oracle, oracle_text, skip};
 
 use super::{LIVE, store};
 
@@ -116,15 +116,11 @@ fn apt_chooses_from_a_tag_what_it_chooses_from_the_archive() {
     let index = fs::read_to_string(index).unwrap();
     let names: Vec<&str> = index.lines().filter_map(|line| line.strip_prefix("Package: ")).collect();
     assert!(names.len() > 60_000, "{}", names.len());
-    let mut state = 42_u64;
-    let mut below = |end: usize| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(state >> 33).unwrap() % end
-    };
+    let mut numbers = Numbers(42);
     let (mut installable, mut lines) = (0, 0);
-    let sets = std::env::var("SETS").map_or(SETS, |text| text.parse().unwrap());
+    let sets = number("SETS", SETS);
     for _ in 0..sets {
-        let set: Vec<&str> = (0..=below(4)).map(|_| names[below(names.len())]).collect();
+        let set: Vec<&str> = (0..=numbers.below(4)).map(|_| names[numbers.below(names.len())]).collect();
         let (chosen, expected) = std::thread::scope(|scope| {
             let chosen = scope.spawn(|| part.choice(&set));
             let expected = whole.choice(&set);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use selfsame_build::lock::Lock;
 use selfsame_image::Digest;
 use selfsame_store::{Depth, Store};
-use selfsame_testkit::{is_root, leaks, oracle_text};
+use selfsame_testkit::{Numbers, is_root, leaks, number, oracle_text};
 
 use crate::build::{EXAMPLE, builds_here, in_namespace, open_world, shared};
 
@@ -48,12 +48,6 @@ fn whole(mut command: Command) -> String {
     String::from_utf8(done.stdout).unwrap()
 }
 
-/// A number that follows from the one before, for moments that are spread out and the same in every run.
-fn next(seed: &mut u64) -> u64 {
-    *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-    *seed >> 33
-}
-
 #[track_caller]
 fn wait_until_gone(dir: &Path) {
     let begin = Instant::now();
@@ -83,16 +77,15 @@ fn after_a_kill_at_any_moment_the_next_build_gives_the_right_bytes() {
     packages_only(dir, &shared.store, "store");
     let begin = Instant::now();
     assert_eq!(whole(build(dir, "store")), shared.digests);
-    let took = u64::try_from(begin.elapsed().as_millis()).unwrap();
-    let kills = std::env::var("KILLS").map_or(KILLS, |text| text.parse().unwrap());
-    let mut seed = 20_260_711;
-    for number in 0..kills {
-        let store = format!("store-{number}");
+    let took = usize::try_from(begin.elapsed().as_millis()).unwrap();
+    let mut numbers = Numbers(20_260_711);
+    for kill in 0..number("KILLS", KILLS) {
+        let store = format!("store-{kill}");
         packages_only(dir, &shared.store, &store);
-        let delay = next(&mut seed) % took;
-        let when = format!("kill {number} after {delay} of {took} ms");
+        let delay = numbers.below(took);
+        let when = format!("kill {kill} after {delay} of {took} ms");
         let mut child = build(dir, &store).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        std::thread::sleep(Duration::from_millis(delay));
+        std::thread::sleep(Duration::from_millis(delay as u64));
         child.kill().unwrap();
         child.wait().unwrap();
         wait_until_gone(dir);

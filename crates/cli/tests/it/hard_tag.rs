@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use selfsame_image::Digest;
 use selfsame_store::{Depth, Store};
-use selfsame_testkit::{is_root, leaks, traces};
+use selfsame_testkit::{is_root, leaks, number, traces};
 
 use crate::build::in_namespace;
 use crate::scene::Scene;
@@ -48,7 +48,7 @@ fn a_call_that_fails_leaves_a_whole_tag_or_none() {
     assert!(run(&[]).status.success());
     let whole = files(&root.join("tag"));
     assert!(whole.len() > 8, "{whole:?}");
-    let most = std::env::var("FAULTS").map_or(FAULTS, |text| text.parse().unwrap());
+    let most = number("FAULTS", FAULTS);
     let mut failed = 0;
     for (call, error) in
         [("write", "ENOSPC"), ("fsync", "EIO"), ("rename", "EIO"), ("openat", "EMFILE"), ("mkdir", "ENOSPC")]

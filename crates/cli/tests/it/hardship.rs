@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use selfsame_store::{Depth, Store};
-use selfsame_testkit::{is_root, traces};
+use selfsame_testkit::{is_root, number, traces};
 
 use crate::build::in_namespace;
 use crate::collect::{put, series};
@@ -23,10 +23,6 @@ const CREATE: [&str; 3] = ["snapshot", "create", "r"];
 const GC: [&str; 2] = ["snapshot", "gc"];
 /// All but the newest snapshot go.
 const EXPIRE: [&str; 4] = ["snapshot", "gc", "--older-than", "0"];
-
-pub(crate) fn number<T: std::str::FromStr>(name: &str, default: T) -> T {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
 
 /// The program in the world's directory, without the shell that stands in front of it in other tests: a signal is for it.
 fn program(world: &World, wrapper: &[&str], words: &[&str]) -> Command {

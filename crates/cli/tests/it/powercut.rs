@@ -10,10 +10,9 @@ use std::process::{Command, Output};
 
 use selfsame_store::{Depth, Store};
 use selfsame_testkit::powercut::{Cut, Disk, Entry, Op, Tree, read_tree, trace, write_tree};
-use selfsame_testkit::{TestEnvironment, traces};
+use selfsame_testkit::{TestEnvironment, number, traces};
 
 use crate::collect::{put, series};
-use crate::hardship::number;
 use crate::scene::Scene;
 
 /// How many cuts there are at random moments of each command, besides those at each sync. `CUTS=200` for a long look.

@@ -17,21 +17,12 @@ use selfsame_build::snapshots::{Kept, history};
 use selfsame_build::tag::{self, Request, Tag};
 use selfsame_image::Digest;
 use selfsame_store::Store;
+use selfsame_testkit::{Numbers, scratch};
 
 use crate::scene::Scene;
 
 const FLIPS: usize = 1000;
 const OTHERS: usize = 200;
-
-/// The same numbers in every run.
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.0 >> 33).unwrap() % end
-    }
-}
 
 /// A directory, and what belongs into it.
 struct Place {
@@ -179,15 +170,10 @@ fn scene() -> (Scene, (Recipe, Lock)) {
     (scene, (recipe, lock))
 }
 
-/// Room for many small files that need not outlive a power cut.
-fn room() -> tempfile::TempDir {
-    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
-}
-
 #[test]
 fn nothing_of_a_store_that_rots_is_used() {
     let (scene, image) = scene();
-    let (dir, mut numbers) = (room(), Numbers(5));
+    let (dir, mut numbers) = (scratch(), Numbers(5));
     let store = scene.world.root().join(scene.store());
     // Where the lock is concerns `snapshot gc` alone.
     fs::remove_dir_all(store.join("records/lock")).unwrap();
@@ -226,7 +212,7 @@ fn sums_hold(dir: &Path) -> bool {
 #[test]
 fn nothing_of_a_tag_that_rots_is_used() {
     let (scene, image) = scene();
-    let (dir, mut numbers) = (room(), Numbers(6));
+    let (dir, mut numbers) = (scratch(), Numbers(6));
     let place = Place::copy(&scene.world.root().join("tag"), dir.path().join("tag"));
     // Signed file, index under both names, four packages, lock and digests.
     assert_eq!(place.files.len(), 9, "{:?}", place.files.keys());

@@ -9,9 +9,9 @@ use selfsame_image::Digest;
 use selfsame_image::tree::Content;
 use selfsame_store::{Store, StoreError};
 use selfsame_testkit::powercut::{Cut, Disk, Op, Tree, trace, write_tree};
-use selfsame_testkit::traces;
+use selfsame_testkit::{Numbers, scratch, traces};
 
-use crate::{Numbers, as_child, assert_clean, child, scratch};
+use crate::{as_child, assert_clean, child};
 
 /// Everything that writes, once. Every record names blobs that must be there when it is.
 fn scenario(store: &Store, rounds: u64) -> Result<(), StoreError> {
@@ -221,11 +221,6 @@ fn bytes_are_safe_before_names_and_names_before_the_call_returns() {
     assert!(lost.is_empty(), "a power cut would take names in {lost:?}");
 }
 
-/// Room for many small files that need not outlive a power cut.
-fn room() -> tempfile::TempDir {
-    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
-}
-
 /// What is left is sound, and the scenario ends as it would have; whether it had to begin a download anew.
 fn goes_on(left: &Tree, dir: &std::path::Path, when: &str) -> bool {
     write_tree(left, dir);
@@ -249,7 +244,7 @@ fn after_a_power_cut_at_any_moment_records_have_their_blobs_and_the_next_run_end
         return;
     }
     let name = "crash::after_a_power_cut_at_any_moment_records_have_their_blobs_and_the_next_run_ends_alike";
-    let (dir, room) = (scratch(), room());
+    let (dir, room) = (scratch(), scratch());
     let root = dir.path().canonicalize().unwrap().join("disk");
     std::fs::create_dir(&root).unwrap();
     let log = dir.path().join("log");

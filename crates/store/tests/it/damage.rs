@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use selfsame_image::Digest;
 use selfsame_image::tree::{Content, Contents};
 use selfsame_store::{Depth, Fault, Item, Store, StoreError};
+use selfsame_testkit::{Numbers, scratch};
 
-use crate::{Numbers, assert_clean, scratch};
+use crate::assert_clean;
 
 /// Writes through the read-only mode, as a broken disk would.
 fn overwrite(path: &Path, bytes: &[u8]) {

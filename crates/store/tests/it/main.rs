@@ -31,25 +31,6 @@ fn as_child(test: &str, dir: &Path, wrapper: &[&str]) -> Command {
     command
 }
 
-/// A directory in memory where there is one: what these tests try does not depend on the disk, and syncs are quick there.
-fn scratch() -> tempfile::TempDir {
-    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
-}
-
-/// The same numbers in every run.
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.0 >> 33).unwrap() % end
-    }
-
-    fn bytes(&mut self, length: usize) -> Vec<u8> {
-        (0..length).map(|_| u8::try_from(self.below(256)).unwrap()).collect()
-    }
-}
-
 fn assert_clean(store: &Store) {
     assert_eq!(store.check(Depth::Bytes).unwrap(), []);
 }

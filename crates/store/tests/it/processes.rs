@@ -5,8 +5,9 @@ use std::process::Stdio;
 use selfsame_image::Digest;
 use selfsame_image::tree::Content;
 use selfsame_store::Store;
+use selfsame_testkit::{Numbers, scratch};
 
-use crate::{Numbers, as_child, assert_clean, child, scratch};
+use crate::{as_child, assert_clean, child};
 
 const BLOBS: u64 = 60;
 

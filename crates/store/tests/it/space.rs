@@ -5,9 +5,9 @@ use std::io::Read;
 use selfsame_image::Digest;
 use selfsame_image::tree::Content;
 use selfsame_store::{Store, StoreError};
-use selfsame_testkit::skip;
+use selfsame_testkit::{Numbers, skip};
 
-use crate::{Numbers, as_child, assert_clean, child};
+use crate::{as_child, assert_clean, child};
 
 /// Runs `test` on a tmpfs of its own, in a mount namespace that goes away with the process.
 fn on_small_disk(test: &str, options: &str) {
