@@ -10,28 +10,25 @@ use selfsame_testkit::{is_root, number, traces};
 
 use crate::build::in_namespace;
 use crate::collect::{put, series};
+use crate::faults::Sweep;
+use crate::program;
 use crate::snapshot::World;
 
 /// How often each command is killed. `KILLS=50` for a long look.
 const KILLS: u32 = 8;
-/// How many calls of each kind are made to fail, the first ones. `FAULTS=300` for all of them.
-const FAULTS: usize = 6;
 /// How many snapshots there are before.
 const SERIES: i64 = 5;
 
-const CREATE: [&str; 3] = ["snapshot", "create", "r"];
-const GC: [&str; 2] = ["snapshot", "gc"];
+const CREATE: [&str; 5] = ["snapshot", "create", "r", "--store", "s"];
+const GC: [&str; 4] = ["snapshot", "gc", "--store", "s"];
 /// All but the newest snapshot go.
-const EXPIRE: [&str; 4] = ["snapshot", "gc", "--older-than", "0"];
+const EXPIRE: [&str; 6] = ["snapshot", "gc", "--older-than", "0", "--store", "s"];
 
-/// The program in the world's directory, without the shell that stands in front of it in other tests: a signal is for it.
-fn program(world: &World, wrapper: &[&str], words: &[&str]) -> Command {
-    let own = env!("CARGO_BIN_EXE_selfsame");
-    let all: Vec<&str> = [wrapper, &[own], words, &["--store", "s"]].concat();
-    let mut command = Command::new(all[0]);
-    command.args(&all[1..]).current_dir(world.world.root()).env("HOME", world.world.root().join("home"));
-    command.stdin(Stdio::null());
-    command
+/// Runs the command, which must work.
+#[track_caller]
+fn run(world: &World, words: &[&str], when: &str) {
+    let ran = program(&world.world, &[], words).output().unwrap();
+    assert!(ran.status.success(), "{when}: {}", String::from_utf8_lossy(&ran.stderr));
 }
 
 /// A world with a new state on the mirror, and its store as it is now, to begin again with.
@@ -64,21 +61,21 @@ fn after_a_kill_every_snapshot_is_whole_or_not_there() {
     let world = prepared();
     for (words, least) in [(&CREATE[..], SERIES as usize), (&GC, SERIES as usize + 1), (&EXPIRE, 1)] {
         let begin = Instant::now();
-        assert!(program(&world, &[], words).stdout(Stdio::null()).status().unwrap().success());
+        run(&world, words, "at first");
         let took = begin.elapsed();
         copy(&world, "s", "after");
         let kills = number("KILLS", KILLS);
         for kill in 0..kills {
             copy(&world, "before", "s");
-            let mut child =
-                program(&world, &[], words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            let mut command = program(&world.world, &[], words);
+            let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
             std::thread::sleep(took * 11 * kill / (10 * kills));
             child.kill().unwrap();
             child.wait().unwrap();
             let when = format!("{words:?}, kill {kill} of {kills}");
             let there = assert_good(&world, &when);
             assert!((least..=SERIES as usize + 1).contains(&there), "{when}: {there}");
-            assert!(program(&world, &[], words).stdout(Stdio::null()).status().unwrap().success(), "{when}");
+            run(&world, words, &when);
             assert_good(&world, &when);
             assert_eq!(store_files(&world, "s"), store_files(&world, "after"), "{when}");
         }
@@ -107,51 +104,23 @@ fn a_system_call_that_fails_is_an_error_that_is_said() {
         return;
     }
     let world = prepared();
+    let good = |when: &str| {
+        let there = assert_good(&world, when);
+        assert!(there >= SERIES as usize, "{when}: {there}");
+    };
     for words in [&CREATE[..], &GC] {
-        let mut failed = 0;
-        for (call, error) in [
+        let fresh = || copy(&world, "before", "s");
+        let sweep = Sweep { world: &world.world, words, fresh: &fresh, left: &good, done: &good };
+        sweep.run(&[
             ("write", "ENOSPC"),
             ("fsync", "EIO"),
             ("fdatasync", "EIO"),
             ("rename", "EIO"),
             ("openat", "EMFILE"),
             ("linkat", "ENOSPC"),
-        ] {
-            copy(&world, "before", "s");
-            let trace = format!("trace={call}");
-            let counted = program(&world, &["strace", "-f", "-qq", "-e", &trace, "-o", "calls"], words)
-                .output()
-                .unwrap();
-            assert!(counted.status.success());
-            let calls = fs::read_to_string(world.world.root().join("calls")).unwrap().lines().count();
-            let most = calls.min(number("FAULTS", FAULTS));
-            // Spread over the run, and each of them where all are wanted.
-            for fault in 0..most {
-                copy(&world, "before", "s");
-                let inject = format!("inject={call}:error={error}:when={}", fault * calls / most + 1);
-                let ran = program(&world, &["strace", "-f", "-qq", "-e", &inject, "-o", "/dev/null"], words)
-                    .output()
-                    .unwrap();
-                let (said, when) = (String::from_utf8_lossy(&ran.stderr), format!("{words:?}, {inject}"));
-                assert!(!said.contains("panicked") && ran.status.code() != Some(70), "{when}: {said}");
-                failed += usize::from(!ran.status.success());
-                // What can be done without may fail; everything else is told.
-                // (The line that begins with "error: " may be the one that could not be written.)
-                let told = said.contains("error: ") || said.contains("cause: ");
-                assert!(ran.status.success() || told, "{when}: {said}");
-                let there = assert_good(&world, &when);
-                assert!(there >= SERIES as usize, "{when}: {there}");
-                assert!(
-                    program(&world, &[], words).stdout(Stdio::null()).status().unwrap().success(),
-                    "{when}"
-                );
-                assert_good(&world, &when);
-            }
-        }
-        // Otherwise nothing was made to fail.
-        assert!(failed > FAULTS, "{words:?}: {failed}");
-        copy(&world, "before", "s");
-        assert!(program(&world, &[], words).stdout(Stdio::null()).status().unwrap().success());
+        ]);
+        fresh();
+        run(&world, words, "at last");
         copy(&world, "s", "before");
     }
 }

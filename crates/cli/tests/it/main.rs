@@ -1,5 +1,7 @@
 //! The program as its users meet it.
 
+use std::process::{Command, Stdio};
+
 use selfsame_testkit::TestEnvironment;
 
 mod attacks;
@@ -11,6 +13,7 @@ mod containment;
 mod crash;
 mod evidence;
 mod failures;
+mod faults;
 mod hard_tag;
 mod hardship;
 mod help;
@@ -30,6 +33,16 @@ mod tag;
 /// A fresh hostile world around the program.
 fn world() -> TestEnvironment {
     TestEnvironment::new(env!("CARGO_BIN_EXE_selfsame"))
+}
+
+/// The program in `world`, behind the words of a wrapper. There is no shell in front of it as there is in other tests, so
+/// that a signal is for the program, and what a wrapper needs of this machine's environment is there.
+fn program(world: &TestEnvironment, wrapper: &[&str], words: &[&str]) -> Command {
+    let all = [wrapper, &[env!("CARGO_BIN_EXE_selfsame")], words].concat();
+    let mut command = Command::new(all[0]);
+    command.args(&all[1..]).current_dir(world.root()).env("HOME", world.root().join("home"));
+    command.stdin(Stdio::null());
+    command
 }
 
 #[track_caller]

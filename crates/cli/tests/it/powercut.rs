@@ -6,13 +6,14 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 use selfsame_store::{Depth, Store};
 use selfsame_testkit::powercut::{Cut, Disk, Entry, Op, Tree, read_tree, trace, write_tree};
 use selfsame_testkit::{TestEnvironment, number, traces};
 
 use crate::collect::{put, series};
+use crate::program;
 use crate::scene::Scene;
 
 /// How many cuts there are at random moments of each command, besides those at each sync. `CUTS=200` for a long look.
@@ -37,11 +38,7 @@ impl Case<'_> {
     }
 
     fn run(&self, wrapper: &[&str], words: &[&str]) -> Output {
-        let own = env!("CARGO_BIN_EXE_selfsame");
-        let all: Vec<&str> = [wrapper, &[own], words, &["--store", "disk/s"]].concat();
-        let mut command = Command::new(all[0]);
-        command.args(&all[1..]).current_dir(self.world.root()).env("HOME", self.world.root().join("home"));
-        command.output().unwrap()
+        program(self.world, wrapper, &[words, &["--store", "disk/s"]].concat()).output().unwrap()
     }
 
     #[track_caller]

@@ -7,6 +7,7 @@ use std::time::Instant;
 use selfsame_testkit::oracle_text;
 
 use crate::build::{Recipe, builds_here, names_in, shared};
+use crate::program;
 
 #[test]
 fn a_tag_is_enough_to_build_offline() {
@@ -77,12 +78,8 @@ fn a_tag_that_is_killed_on_the_way_is_not_there_and_leaves_nothing_behind() {
     let whole = walk(&world.root().join("first")).len();
     let mut seen = (0, 0);
     for number in 0..8 {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_selfsame"))
-            .args(["snapshot", "tag", "r", "tag", "--quiet", "--store", store])
-            .current_dir(world.root())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut command = program(&world, &[], &["snapshot", "tag", "r", "tag", "--quiet", "--store", store]);
+        let mut child = command.stdout(Stdio::null()).spawn().unwrap();
         std::thread::sleep(took * number / 7);
         child.kill().unwrap();
         child.wait().unwrap();
