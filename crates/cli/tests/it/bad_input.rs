@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use selfsame_testkit::archive::{Archive, Behaviour, Deb, Key, KeySpec, NOW, Server, Suite, serve};
 use selfsame_testkit::{TestEnvironment, is_root, may_skip};
 
-use crate::build::{EXAMPLE, builds_here, names_in};
+use crate::build::{EXAMPLE, builds_here, files_below, names_in};
 use crate::{assert_says, world};
 
 const IN_RELEASE: &str = "/dists/trixie/InRelease";
@@ -268,16 +268,8 @@ fn altered_indexes_and_packages_are_refused() {
     let found = format!("served other bytes: their SHA-256 is {}", selfsame_image::Digest::of(&bytes));
     assert_says(&message, &["hello 1.0", &found, "\nhint: "]);
     let wrong = selfsame_image::Digest::of(&bytes).to_string();
-    let blobs = fixture.world.root().join("home/.cache/selfsame/blobs");
-    assert!(!contains_name(&blobs, &wrong[2..]), "the store keeps nothing that is wrong");
-}
-
-/// Whether the name of anything below `dir` ends like that.
-fn contains_name(dir: &Path, end: &str) -> bool {
-    fs::read_dir(dir).unwrap().flatten().any(|entry| {
-        entry.file_name().to_string_lossy().ends_with(end)
-            || entry.path().is_dir() && contains_name(&entry.path(), end)
-    })
+    let blobs = files_below(&fixture.world.root().join("home/.cache/selfsame/blobs"));
+    assert!(!blobs.iter().any(|path| path.ends_with(&wrong[2..])), "the store keeps nothing that is wrong");
 }
 
 #[test]

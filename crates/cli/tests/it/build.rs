@@ -28,6 +28,19 @@ pub(crate) fn names_in(dir: &Path) -> Vec<String> {
     names
 }
 
+/// All files below `dir`, sorted.
+#[track_caller]
+pub(crate) fn files_below(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for path in names_in(dir).iter().map(|name| dir.join(name)) {
+        match path.is_dir() {
+            true => found.extend(files_below(&path)),
+            false => found.push(path),
+        }
+    }
+    found
+}
+
 /// Whether this machine lets this user build. Where it does not, and a test may be skipped, says why.
 pub(crate) fn builds_here() -> bool {
     static ANSWER: LazyLock<Option<String>> = LazyLock::new(|| {

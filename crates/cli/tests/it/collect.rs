@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::process::Stdio;
 
 use selfsame_store::{Depth, Store};
-use selfsame_testkit::Service;
 use selfsame_testkit::archive::{Deb, NOW};
 use serde_json::Value;
 
-use crate::snapshot::{World, blobs};
+use crate::build::files_below;
+use crate::serve::serve;
+use crate::snapshot::World;
 
 const DAY: i64 = 86_400;
 
@@ -42,10 +42,7 @@ fn gc(world: &World, more: &[&str]) -> Value {
 
 /// Every file of every snapshot, as a client gets it.
 fn served(world: &World) -> BTreeMap<String, Vec<u8>> {
-    let mut command =
-        world.world.command(["snapshot", "serve", "--offline", "--listen", "127.0.0.1:0", "--store", "s"]);
-    command.stderr(Stdio::null());
-    let service = Service::start(command);
+    let service = serve(world, &["--offline"]);
     let list = String::from_utf8(service.get("/fixture/").2).unwrap();
     let mut files = BTreeMap::new();
     for serial in list.lines().map(|line| line.split_once('/').unwrap().0) {
@@ -60,7 +57,7 @@ fn served(world: &World) -> BTreeMap<String, Vec<u8>> {
 }
 
 fn size(dir: &Path) -> u64 {
-    blobs(&dir.join("s/blobs")).iter().map(|path| fs::metadata(path).unwrap().len()).sum()
+    files_below(&dir.join("s/blobs")).iter().map(|path| fs::metadata(path).unwrap().len()).sum()
 }
 
 #[test]
@@ -130,7 +127,7 @@ fn snapshots_that_are_too_old_go_but_not_the_newest_and_none_that_a_lock_needs()
     assert_eq!((done["expired"].as_array().unwrap().len(), done["needed"].as_u64()), (1, Some(0)), "{done}");
     assert_eq!(served(&world), newest);
     // Two files, the key; nothing that is thin.
-    assert_eq!(blobs(&root.join("s/blobs")).len(), 3);
+    assert_eq!(files_below(&root.join("s/blobs")).len(), 3);
     assert_eq!(store.check(Depth::Bytes).unwrap(), []);
 }
 

@@ -1,15 +1,14 @@
 //! What speaks for a snapshot beyond its signatures: files that others collected, other services, and the file of evidence.
 
 use std::fs;
-use std::path::PathBuf;
 
 use selfsame_store::Store;
 use selfsame_testkit::archive::{Deb, Key, KeySpec, NOW, Sign, Suite, clearsign, collected, serve};
 use serde_json::Value;
 
 use crate::assert_says;
+use crate::build::files_below;
 use crate::scene::{Scene, suite};
-use crate::snapshot::blobs;
 
 const DAY: i64 = 86_400;
 
@@ -32,7 +31,7 @@ fn exported(in_release: &str) -> String {
 fn kept(scene: &Scene) -> (usize, usize) {
     let root = scene.world.root().join(scene.store());
     let store = Store::open(&root).unwrap();
-    let files = blobs(&root.join("blobs")).into_iter().map(|path: PathBuf| fs::read(path).unwrap());
+    let files = files_below(&root.join("blobs")).into_iter().map(|path| fs::read(path).unwrap());
     let signed = files.filter(|file| file.starts_with(b"-----BEGIN PGP SIGNED")).count();
     (store.record_keys("elsewhere").unwrap().len(), signed)
 }
@@ -147,7 +146,7 @@ fn what_the_store_does_not_have_any_more_is_not_called_a_fork() {
     scene.put(vec![suite("trixie", &key, NOW - 60, "1.0")]);
     scene.taken();
     let root = scene.world.root().join(scene.store());
-    for path in blobs(&root.join("blobs")) {
+    for path in files_below(&root.join("blobs")) {
         fs::remove_file(path).unwrap();
     }
     let report = import(&scene, &exported(&state.in_release()), "x").unwrap();

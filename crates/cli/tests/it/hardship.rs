@@ -2,13 +2,14 @@
 //! snapshot is whole or not there, and the next run does the rest.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use selfsame_store::{Depth, Store};
 use selfsame_testkit::{is_root, number, traces};
 
-use crate::build::in_namespace;
+use crate::build::{files_below, in_namespace};
 use crate::collect::{put, series};
 use crate::faults::Sweep;
 use crate::program;
@@ -84,18 +85,10 @@ fn after_a_kill_every_snapshot_is_whole_or_not_there() {
 }
 
 /// Names of all blobs and records: what is the same however often something was tried.
-fn store_files(world: &World, store: &str) -> Vec<String> {
+fn store_files(world: &World, store: &str) -> Vec<PathBuf> {
     let root = world.world.root().join(store);
-    let list = Command::new("find")
-        .arg("blobs")
-        .arg("records")
-        .args(["-type", "f"])
-        .current_dir(root)
-        .output()
-        .unwrap();
-    let mut names: Vec<String> = String::from_utf8(list.stdout).unwrap().lines().map(str::to_owned).collect();
-    names.sort();
-    names
+    let all = ["blobs", "records"].map(|part| files_below(&root.join(part))).concat();
+    all.iter().map(|path| path.strip_prefix(&root).unwrap().to_owned()).collect()
 }
 
 #[test]

@@ -8,7 +8,7 @@ use selfsame_testkit::TestEnvironment;
 use selfsame_testkit::archive::{Behaviour, Server, serve};
 use serde_json::Value;
 
-use crate::build::{Recipe, builds_here, shared};
+use crate::build::{Recipe, builds_here, files_below, shared};
 use crate::world;
 
 fn json(text: &str) -> Value {
@@ -56,14 +56,7 @@ impl Machine {
 
     /// The objects of the remote whose path begins with `start`.
     fn objects(&self, start: &str) -> Vec<PathBuf> {
-        let (mut found, mut todo) = (Vec::new(), vec![self.world.root().join("remote").join(start)]);
-        while let Some(path) = todo.pop() {
-            match fs::read_dir(&path) {
-                Ok(entries) => todo.extend(entries.map(|entry| entry.unwrap().path())),
-                Err(_) => found.push(path),
-            }
-        }
-        found
+        files_below(&self.world.root().join("remote").join(start))
     }
 }
 

@@ -19,6 +19,7 @@ use selfsame_image::Digest;
 use selfsame_store::Store;
 use selfsame_testkit::{Numbers, scratch};
 
+use crate::build::files_below;
 use crate::scene::Scene;
 
 const FLIPS: usize = 1000;
@@ -33,16 +34,8 @@ struct Place {
 impl Place {
     /// The files of `from`, in `dir`.
     fn copy(from: &Path, dir: PathBuf) -> Self {
-        let (mut files, mut todo) = (BTreeMap::new(), vec![from.to_owned()]);
-        while let Some(path) = todo.pop() {
-            match path.is_dir() {
-                true => todo.extend(fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path())),
-                false => {
-                    files.insert(path.strip_prefix(from).unwrap().to_owned(), fs::read(path).unwrap());
-                }
-            }
-        }
-        let place = Self { dir, files };
+        let file = |path: PathBuf| (path.strip_prefix(from).unwrap().to_owned(), fs::read(&path).unwrap());
+        let place = Self { dir, files: files_below(from).into_iter().map(file).collect() };
         place.restore();
         place
     }

@@ -6,9 +6,10 @@ use std::process::Stdio;
 use selfsame_testkit::Service;
 use selfsame_testkit::archive::NOW;
 
-use crate::snapshot::{World, blobs};
+use crate::build::files_below;
+use crate::snapshot::World;
 
-fn serve(world: &World, more: &[&str]) -> Service {
+pub(crate) fn serve(world: &World, more: &[&str]) -> Service {
     let words = [&["snapshot", "serve", "--listen", "127.0.0.1:0", "--store", "s"], more].concat();
     let mut command = world.world.command(words);
     command.stderr(Stdio::null());
@@ -90,7 +91,8 @@ fn a_mirror_that_lies_gives_nothing_and_damaged_files_are_not_sent() {
     let root = world.world.root().join("m1");
     let package = fs::read(root.join(DEB)).unwrap();
     let url = format!("/fixture/20260115T115900Z/{DEB}");
-    let before = blobs(&world.world.root().join("s/blobs"));
+    let blobs = || files_below(&world.world.root().join("s/blobs"));
+    let before = blobs();
     let mut lie = package.clone();
     lie[package.len() / 2] ^= 1;
     fs::write(root.join(DEB), &lie).unwrap();
@@ -102,13 +104,12 @@ fn a_mirror_that_lies_gives_nothing_and_damaged_files_are_not_sent() {
         why.contains("it cannot be had now: ") && why.contains("m1: ") && why.contains("SHA-256"),
         "{why}"
     );
-    assert_eq!(blobs(&world.world.root().join("s/blobs")), before);
+    assert_eq!(blobs(), before);
     // The mirror is good again: so is the server.
     fs::write(root.join(DEB), &package).unwrap();
     assert_eq!(service.get(&url).2, package);
     // A blob that is damaged afterwards is noticed, put aside, and fetched again.
-    let new = blobs(&world.world.root().join("s/blobs")).into_iter().find(|path| !before.contains(path));
-    let new = new.unwrap();
+    let new = blobs().into_iter().find(|path| !before.contains(path)).unwrap();
     fs::remove_file(&new).unwrap();
     fs::write(&new, &lie).unwrap();
     assert_eq!(service.get(&url).2, package);

@@ -1,13 +1,12 @@
 //! `selfsame snapshot create`, `list` and `verify`: archives that are honest, and archives that are not.
 
 use std::fs;
-use std::path::Path;
 
 use selfsame_testkit::TestEnvironment;
 use selfsame_testkit::archive::{Archive, Deb, Key, NOW, Suite};
 use serde_json::Value;
 
-use crate::build::{Recipe, builds_here, shared};
+use crate::build::{Recipe, builds_here, files_below, shared};
 use crate::world;
 
 const DAY: i64 = 86_400;
@@ -98,7 +97,7 @@ fn a_snapshot_is_taken_listed_and_verified_when_the_mirror_is_gone() {
     assert!(message.contains("the store has no snapshot fixture 20200101T000000Z"), "{message}");
 
     // Every blob that is damaged is noticed, and put aside; nothing of it is believed afterwards.
-    let blobs = blobs(&world.world.root().join("s/blobs"));
+    let blobs = files_below(&world.world.root().join("s/blobs"));
     // Two signed files, two indexes, the key.
     assert_eq!(blobs.len(), 5, "{blobs:?}");
     for path in blobs {
@@ -114,14 +113,6 @@ fn a_snapshot_is_taken_listed_and_verified_when_the_mirror_is_gone() {
         fs::write(&path, whole).unwrap();
     }
     verify(&[]).success();
-}
-
-pub(crate) fn blobs(dir: &Path) -> Vec<std::path::PathBuf> {
-    let outer = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-    let inner = outer.filter(|path| path.is_dir()).flat_map(|path| fs::read_dir(path).unwrap());
-    let mut all: Vec<_> = inner.map(|entry| entry.unwrap().path()).collect();
-    all.sort();
-    all
 }
 
 #[test]
@@ -179,7 +170,7 @@ fn two_stories_of_one_date_are_refused_and_kept_as_evidence() {
     let message = world.refused(3, &[]);
     assert!(message.contains("trixie of 20260115T115900Z exists twice, both signed"), "{message}");
     assert!(message.contains("both files are in the store"), "{message}");
-    let signed = blobs(&world.world.root().join("s/blobs"));
+    let signed = files_below(&world.world.root().join("s/blobs"));
     let texts = signed.iter().map(|path| fs::read(path).unwrap());
     assert_eq!(texts.filter(|text| text.starts_with(b"-----BEGIN PGP SIGNED")).count(), 2);
     // The same one after the other.

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use selfsame_testkit::oracle_text;
 
-use crate::build::{Recipe, builds_here, names_in, shared};
+use crate::build::{Recipe, builds_here, files_below, names_in, shared};
 use crate::program;
 
 #[test]
@@ -43,25 +43,12 @@ fn a_tag_is_enough_to_build_offline() {
     assert!(message.contains("tag is there already, and is not this tag"), "{message}");
 
     // What is damaged is named, and nothing is built of it.
-    let package = walk(&root.join("debian/pool")).pop().unwrap();
+    let package = files_below(&root.join("debian/pool")).pop().unwrap();
     let mut bytes = fs::read(&package).unwrap();
     bytes[100] ^= 1;
     fs::write(&package, bytes).unwrap();
     let message = world.run(["build", "r", "--store", "other", "--tag", "tag", "--offline"]).failure(4);
     assert!(message.contains("served other bytes"), "{message}");
-}
-
-/// All files below `dir`.
-fn walk(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
-    let (mut found, mut todo) = (Vec::new(), vec![dir.to_owned()]);
-    while let Some(path) = todo.pop() {
-        match fs::read_dir(&path) {
-            Ok(entries) => todo.extend(entries.map(|entry| entry.unwrap().path())),
-            Err(_) => found.push(path),
-        }
-    }
-    found.sort();
-    found
 }
 
 #[test]
@@ -75,7 +62,7 @@ fn a_tag_that_is_killed_on_the_way_is_not_there_and_leaves_nothing_behind() {
     let begin = Instant::now();
     world.run(["snapshot", "tag", "r", "first", "--store", store]).success();
     let took = begin.elapsed();
-    let whole = walk(&world.root().join("first")).len();
+    let whole = files_below(&world.root().join("first")).len();
     let mut seen = (0, 0);
     for number in 0..8 {
         let mut command = program(&world, &[], &["snapshot", "tag", "r", "tag", "--quiet", "--store", store]);
@@ -85,7 +72,7 @@ fn a_tag_that_is_killed_on_the_way_is_not_there_and_leaves_nothing_behind() {
         child.wait().unwrap();
         let tag = world.root().join("tag");
         if tag.exists() {
-            assert_eq!(walk(&tag).len(), whole);
+            assert_eq!(files_below(&tag).len(), whole);
             fs::remove_dir_all(tag).unwrap();
             seen.0 += 1;
         } else {
