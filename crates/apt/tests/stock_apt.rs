@@ -3,13 +3,12 @@
 mod support;
 
 use std::path::Path;
-use std::process::{Command, Output};
 
 use selfsame_apt::snapshot::{ArchiveSpec, Terms, Transport, TransportError, Want, fetch_snapshot};
 use selfsame_image::tree::Content;
 use selfsame_store::Store;
+use selfsame_testkit::Apt;
 use selfsame_testkit::archive::{Archive, Deb, Key, NOW, Suite, certificate, serve};
-use selfsame_testkit::oracle;
 use support::{fingerprint, keyring};
 
 /// A directory as the only mirror.
@@ -32,35 +31,6 @@ impl Transport for Directory<'_> {
         }
         Ok(())
     }
-}
-
-/// Runs apt-get with everything it knows below `home`, from one source.
-fn apt(home: &Path, url: &str, key: &Path, arguments: &[&str]) -> Option<Output> {
-    std::fs::create_dir_all(home.join("lists/partial")).unwrap();
-    std::fs::create_dir_all(home.join("cache/archives/partial")).unwrap();
-    std::fs::create_dir_all(home.join("etc")).unwrap();
-    std::fs::write(home.join("status"), "").unwrap();
-    let source = format!("deb [arch=amd64 signed-by={}] {url} trixie main\n", key.display());
-    std::fs::write(home.join("etc/sources.list"), source).unwrap();
-    let mut command = Command::new("apt-get");
-    let path = home.display();
-    for option in [
-        format!("Dir::Etc={path}/etc"),
-        format!("Dir::State={path}"),
-        format!("Dir::State::lists={path}/lists"),
-        format!("Dir::State::status={path}/status"),
-        format!("Dir::Cache={path}/cache"),
-        "APT::Architecture=amd64".to_owned(),
-        "APT::Sandbox::User=".to_owned(),
-        "Acquire::Languages=none".to_owned(),
-        "Acquire::http::Proxy=DIRECT".to_owned(),
-        "Acquire::Retries=0".to_owned(),
-    ] {
-        command.args(["-o", &option]);
-    }
-    // Files of the machine's own configuration (proxies, hooks) shall not play along.
-    command.env("APT_CONFIG", "/dev/null").current_dir(home);
-    oracle(command.args(arguments))
 }
 
 #[test]
@@ -100,17 +70,15 @@ fn a_partial_snapshot_with_the_original_signature_is_enough() {
     std::fs::write(&key_file, certificate(&[&key])).unwrap();
     let server = serve(&root);
     for (name, url) in [("file", format!("file:{}", root.display())), ("http", server.url())] {
-        let apt = |arguments: &[&str]| apt(&home.path().join(name), &url, &key_file, arguments);
-        let Some(updated) = apt(&["update", "--error-on=any"]) else {
-            return;
-        };
-        assert!(updated.status.success(), "{updated:?}");
-        let downloaded = apt(&["download", "hello"]).unwrap();
+        let source = format!("deb [arch=amd64 signed-by={}] {url} trixie main", key_file.display());
+        let apt = Apt::new(home.path().join(name), &source);
+        let Some(()) = apt.update() else { return };
+        let downloaded = apt.command(&["download", "hello"]).output().unwrap();
         assert!(downloaded.status.success(), "{downloaded:?}");
         let got = std::fs::read(home.path().join(name).join(hello.file_name()));
         // From a file: source apt may leave the package where it is.
         assert!(got.is_ok_and(|bytes| bytes == hello.bytes()), "{downloaded:?}");
-        let missing = apt(&["download", "other"]).unwrap();
+        let missing = apt.command(&["download", "other"]).output().unwrap();
         assert!(!missing.status.success());
     }
     assert!(server.requests().iter().any(|request| request.contains("/by-hash/SHA256/")));

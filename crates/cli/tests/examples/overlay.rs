@@ -7,7 +7,7 @@ use std::process::Command;
 use selfsame_build::lock::Lock;
 use selfsame_testkit::archive::Deb;
 use selfsame_testkit::readme::workspace;
-use selfsame_testkit::{TestEnvironment, leaks, oracle_text};
+use selfsame_testkit::{Apt, TestEnvironment, leaks, oracle_text};
 
 use super::store;
 
@@ -136,32 +136,11 @@ fn packages_of_the_recipe_are_chosen_installed_and_part_of_a_tag() {
 
 /// Stock apt with nothing installed chooses `mine` and `bc` from the tag's archive.
 fn assert_apt_takes(tag: &Path) {
-    let home = tag.with_extension("apt");
-    for dir in ["lists/partial", "cache/archives/partial", "etc"] {
-        fs::create_dir_all(home.join(dir)).unwrap();
-    }
-    fs::write(home.join("status"), "").unwrap();
-    let source = format!("deb [trusted=yes] file:{}/mine ./\n", tag.display());
-    fs::write(home.join("etc/sources.list"), source).unwrap();
-    let apt = |arguments: &[&str]| {
-        let mut command = Command::new("apt-get");
-        let home = home.display();
-        for option in [
-            format!("Dir::Etc={home}/etc"),
-            format!("Dir::State={home}"),
-            format!("Dir::State::status={home}/status"),
-            format!("Dir::Cache={home}/cache"),
-            "APT::Architecture=amd64".to_owned(),
-            "APT::Architectures=amd64".to_owned(),
-            "APT::Sandbox::User=".to_owned(),
-            "Acquire::Languages=none".to_owned(),
-        ] {
-            command.args(["-o", &option]);
-        }
-        oracle_text(command.env("LC_ALL", "C").args(arguments))
-    };
-    let Some(_) = apt(&["-qq", "update"]) else { return };
-    let text = apt(&["-qq", "--simulate", "install", "mine"]).unwrap();
+    let source = format!("deb [trusted=yes] file:{}/mine ./", tag.display());
+    let apt = Apt::new(tag.with_extension("apt"), &source);
+    let Some(()) = apt.update() else { return };
+    let (installable, text) = apt.choice(&["mine"]);
+    assert!(installable, "{text}");
     let lines: Vec<_> = text.lines().filter(|line| line.starts_with("Inst ")).collect();
     assert!(lines.iter().any(|line| line.starts_with("Inst bc (1.0 ")), "{text}");
     assert!(lines.iter().any(|line| line.starts_with("Inst mine (1 ")), "{text}");

@@ -7,12 +7,13 @@ use std::process::{Command, Stdio};
 
 use selfsame_build::lock::Lock;
 use selfsame_testkit::readme::workspace;
-use selfsame_testkit::{Numbers, Service, TestEnvironment, is_root, number, oracle, oracle_text, skip};
+use selfsame_testkit::{Apt, Numbers, Service, TestEnvironment, is_root, number, oracle_text, skip};
 
 use super::{LIVE, store};
 
 /// How many sets of packages apt is asked for. `SETS=100` for a long look.
 const SETS: usize = 10;
+const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// Writes the tag below `dir`.
 pub(crate) fn tag(dir: &Path) -> PathBuf {
@@ -43,62 +44,6 @@ fn serve(tag: &Path) -> (Service, String) {
     (service, url)
 }
 
-/// An apt that has nothing installed and knows one archive.
-struct Apt {
-    home: PathBuf,
-}
-
-impl Apt {
-    fn new(home: PathBuf, url: &str) -> Self {
-        for dir in ["lists/partial", "cache/archives/partial", "etc"] {
-            fs::create_dir_all(home.join(dir)).unwrap();
-        }
-        fs::write(home.join("status"), "").unwrap();
-        let keys = "/usr/share/keyrings/debian-archive-keyring.gpg";
-        let source = format!("deb [arch=amd64 signed-by={keys}] {url} bookworm main\n");
-        fs::write(home.join("etc/sources.list"), source).unwrap();
-        Self { home }
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new("apt-get");
-        let home = self.home.display();
-        for option in [
-            format!("Dir::Etc={home}/etc"),
-            format!("Dir::State={home}"),
-            format!("Dir::State::lists={home}/lists"),
-            format!("Dir::State::status={home}/status"),
-            format!("Dir::Cache={home}/cache"),
-            "APT::Architecture=amd64".to_owned(),
-            "APT::Architectures=amd64".to_owned(),
-            "APT::Sandbox::User=".to_owned(),
-            "Acquire::Languages=none".to_owned(),
-            "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".to_owned(),
-            // Machines that are containers have other defaults.
-            "Acquire::GzipIndexes=false".to_owned(),
-            "Dir::Cache::pkgcache=pkgcache.bin".to_owned(),
-            "Dir::Cache::srcpkgcache=srcpkgcache.bin".to_owned(),
-        ] {
-            command.args(["-o", &option]);
-        }
-        // Files of the machine's own configuration shall not play along.
-        command.env("APT_CONFIG", "/dev/null").env("LC_ALL", "C.UTF-8").args(arguments);
-        command
-    }
-
-    fn update(&self) -> Option<()> {
-        oracle_text(&mut self.command(&["update", "-q", "--error-on=any"])).map(drop)
-    }
-
-    /// What would be installed, or why nothing can be.
-    fn choice(&self, names: &[&str]) -> (bool, String) {
-        let mut arguments = vec!["-s", "-q", "install"];
-        arguments.extend(names);
-        let output = oracle(&mut self.command(&arguments)).unwrap();
-        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
-    }
-}
-
 #[test]
 fn apt_chooses_from_a_tag_what_it_chooses_from_the_archive() {
     let Some(mirror) = super::oracles::mirror() else {
@@ -108,8 +53,9 @@ fn apt_chooses_from_a_tag_what_it_chooses_from_the_archive() {
     let dir = tempfile::tempdir().unwrap();
     let tag = tag(dir.path());
     let (_service, url) = serve(&tag);
-    let part = Apt::new(dir.path().join("part"), &url);
-    let whole = Apt::new(dir.path().join("whole"), &mirror);
+    let source = |url: &str| format!("deb [arch=amd64 signed-by={KEYS}] {url} bookworm main");
+    let part = Apt::new(dir.path().join("part"), &source(&url));
+    let whole = Apt::new(dir.path().join("whole"), &source(&mirror));
     let (Some(()), Some(())) = (part.update(), whole.update()) else { return };
     let listing = oracle_text(&mut part.command(&["indextargets", "--format", "$(FILENAME)"])).unwrap();
     let index = listing.lines().find(|path| path.ends_with("_Packages")).unwrap();
@@ -155,8 +101,8 @@ fn debootstrap_and_mmdebstrap_install_from_a_tag() {
     }
     let root = dir.path().join("debootstrap");
     let mut command = Command::new("debootstrap");
-    let keys = "--keyring=/usr/share/keyrings/debian-archive-keyring.gpg";
-    command.args(["--variant=minbase", "--download-only", keys, "bookworm"]).arg(&root).arg(&url);
+    command.args(["--variant=minbase", "--download-only", &format!("--keyring={KEYS}"), "bookworm"]);
+    command.arg(&root).arg(&url);
     if oracle_text(&mut command).is_some() {
         let debs = fs::read_dir(root.join("var/cache/apt/archives")).unwrap();
         assert!(debs.count() > 80);
