@@ -21,6 +21,7 @@ use crate::event::{Event, Observer, Stage, Warning};
 use crate::fetch::Source;
 use crate::host::{Host, IdShift};
 use crate::inputs::{LastBuild, StageInputs};
+use crate::local::{self, Local};
 use crate::lock::Lock;
 use crate::output::{self, OutputError};
 use crate::plan::{self, Plan};
@@ -129,6 +130,8 @@ pub(crate) struct Builder<'a> {
     pub(crate) host: &'a Host,
     pub(crate) sandbox: Sandbox,
     pub(crate) plan: Plan,
+    /// The recipe's own archives.
+    local: Vec<Local>,
     pub(crate) overlay: Option<Tracked>,
     pub(crate) hooks: Vec<(PathBuf, Vec<u8>)>,
     sort: Option<SortFile>,
@@ -163,7 +166,6 @@ pub fn build(request: &Request<'_>) -> Result<Built, BuildError> {
 }
 
 fn run(request: &Request<'_>) -> Result<Built, BuildError> {
-    fresh_lock(request)?;
     let builder = Builder::new(request)?;
     if let Some(stage @ Stage::Initramfs) = request.until.filter(|_| !request.recipe.bootable()) {
         return Err(BuildError::NoStage(stage));
@@ -198,15 +200,15 @@ fn run(request: &Request<'_>) -> Result<Built, BuildError> {
     Ok(Built { outputs, not_made, stages, compressed: builder.compressed.into_inner(), beforehand })
 }
 
-/// Refuses a lock that answers another recipe.
-pub(crate) fn fresh_lock(request: &Request<'_>) -> Result<(), BuildError> {
-    let changes = crate::lock::Request::of(request.recipe).changes_since(&request.lock.request);
-    if changes.is_empty() { Ok(()) } else { Err(BuildError::Stale { changes }) }
-}
-
 impl<'a> Builder<'a> {
+    /// Refuses a lock that was made of another recipe, or of other packages in it. Nothing is written.
     pub(crate) fn new(request: &Request<'a>) -> Result<Self, BuildError> {
         let Request { recipe, lock, epoch, .. } = *request;
+        let changes = crate::lock::Request::of(recipe).changes_since(&lock.request);
+        if !changes.is_empty() {
+            return Err(BuildError::Stale { changes });
+        }
+        let local = local::check(recipe, lock)?;
         let tracked = |path: &Path| read_tracked(&recipe.dir, path, epoch);
         let overlay = recipe.overlay.as_deref().map(tracked).transpose()?;
         let mut hooks = Vec::new();
@@ -231,6 +233,7 @@ impl<'a> Builder<'a> {
             host: request.host,
             sandbox: Sandbox { program: request.program.to_owned(), host: *request.host },
             plan,
+            local,
             overlay,
             hooks,
             sort,

@@ -77,7 +77,6 @@ struct Seen {
 ///
 /// Packages count as there if files of their names are: a damaged one shows when it is used.
 pub fn forecast(request: &Request<'_>) -> Result<Vec<Forecast>, BuildError> {
-    crate::execute::fresh_lock(request)?;
     let builder = Builder::new(request)?;
     let last = LastBuild::find(request.store, &request.recipe.name);
     let seen = look(&builder, last.as_ref())?;

@@ -14,11 +14,13 @@ use selfsame_image::deb::{Deb, DebError};
 use selfsame_image::tree::{Content, Item, Kind};
 use selfsame_store::{Store, StoreError};
 
-use crate::lock::{Blob, LocalState, Lock, Package, is_package_name};
+use crate::lock::{LocalState, Lock, Package, is_package_name};
 use crate::recipe::{FilesError, Recipe, read_tracked, resolve};
 
 /// End of the names of packages. Files with other names are left alone: `.changes` and `.buildinfo` lie beside them.
 const ENDING: &str = ".deb";
+/// What an error names that is about no single package.
+const LIST: &str = "the list of its packages";
 /// What says where a package is, in an index; a package cannot say that of itself.
 const OF_THE_FILE: [&str; 7] = ["Filename", "Size", "MD5sum", "SHA1", "SHA256", "SHA512", "Status"];
 
@@ -123,130 +125,134 @@ pub enum LocalError {
     Store(#[from] StoreError),
 }
 
-/// One such archive: its packages are in the store.
-#[derive(Debug)]
-pub(crate) struct Local {
-    pub(crate) state: LocalState,
-    pub(crate) index: Index,
-}
-
 /// Reads the archive `name` of the recipe; its index and its packages come into the store.
 ///
 /// # Panics
 /// If the recipe has no such archive.
 pub(crate) fn read(recipe: &Recipe, name: &str, store: &Store) -> Result<Local, LocalError> {
-    let Found { text, files } = look(recipe, name)?;
-    for (path, file) in &files {
-        keep(name, path, file, store)?;
+    let local = look(recipe, name)?;
+    for path in local.files.keys() {
+        local.keep(path, store)?;
     }
-    store.put(&text)?;
-    let state = LocalState { name: name.to_owned(), index: Content::of(&text).into() };
-    let index = Index::parse(text).map_err(|source| LocalError::Index {
-        archive: name.to_owned(),
-        path: "the index of all its packages".to_owned(),
-        source,
-    })?;
-    Ok(Local { state, index })
+    store.put(local.index.text())?;
+    Ok(local)
 }
 
 /// Whether the recipe's own archives hold what `lock` was made of.
+///
+/// # Errors
+/// As [`check`], but for what changed.
 pub fn is_as_locked(recipe: &Recipe, lock: &Lock) -> Result<bool, LocalError> {
-    let mut same = recipe.local.len() == lock.local.len();
-    for state in lock.local.iter().filter(|state| recipe.local.contains_key(&state.name)) {
-        same &= Blob::from(Content::of(&look(recipe, &state.name)?.text)) == state.index;
+    match check(recipe, lock) {
+        Ok(_) => Ok(recipe.local.len() == lock.local.len()),
+        Err(LocalError::Changed { .. }) => Ok(false),
+        Err(error) => Err(error),
     }
-    Ok(same)
 }
 
-/// Brings those packages that are `needed` and that the lock has from the recipe itself into the store, with the index of
-/// each such archive.
+/// The recipe's own archives that `lock` names. Nothing is written.
 ///
 /// # Errors
 /// [`LocalError::Changed`] if the recipe has something else than what was locked, [`LocalError::Unlisted`] if the lock has a
 /// package that is not in the index which it names.
+pub(crate) fn check(recipe: &Recipe, lock: &Lock) -> Result<Vec<Local>, LocalError> {
+    lock.local.iter().map(|state| check_one(recipe, lock, state)).collect()
+}
+
+fn check_one(recipe: &Recipe, lock: &Lock, state: &LocalState) -> Result<Local, LocalError> {
+    let archive = || state.name.clone();
+    let changed = |path: &str| LocalError::Changed { archive: archive(), path: path.to_owned() };
+    if !recipe.local.contains_key(&state.name) {
+        return Err(changed(LIST));
+    }
+    let local = look(recipe, &state.name)?;
+    if local.state != *state {
+        let same = |package: &&Package| {
+            local.files.get(&package.path).is_some_and(|file| file.content == package.file.into())
+        };
+        let other = packages(lock, state).find(|package| !same(package));
+        return Err(changed(other.map_or(LIST, |package| &package.path)));
+    }
+    match packages(lock, state).find(|package| !package.is_listed(&local.index)) {
+        Some(Package { name, version, .. }) => {
+            Err(LocalError::Unlisted { archive: archive(), package: format!("{name} {version}") })
+        }
+        None => Ok(local),
+    }
+}
+
+/// Brings those packages that are `needed` and that the lock has from the recipe's own archives into the store, with the
+/// index of each.
 pub(crate) fn bring(
-    recipe: &Recipe,
+    checked: &[Local],
     lock: &Lock,
     needed: impl Fn(&Package) -> bool,
     store: &Store,
 ) -> Result<(), LocalError> {
-    for state in &lock.local {
-        let archive = || state.name.clone();
-        let changed = |path: &str| LocalError::Changed { archive: archive(), path: path.to_owned() };
-        let packages = || lock.packages.iter().filter(|package| package.archive == state.name);
-        let list = "the list of its packages";
-        if !recipe.local.contains_key(&state.name) {
-            return Err(changed(list));
-        }
-        let Found { text, files } = look(recipe, &state.name)?;
-        if Blob::from(Content::of(&text)) != state.index {
-            let same = |package: &&Package| {
-                files.get(&package.path).is_some_and(|file| file.content == package.file.into())
-            };
-            let other = packages().find(|package| !same(package));
-            return Err(changed(other.map_or(list, |package| &package.path)));
-        }
-        store.put(&text)?;
-        let index = Index::parse(text).map_err(|source| LocalError::Index {
-            archive: archive(),
-            path: list.to_owned(),
-            source,
-        })?;
-        for package in packages() {
-            if !package.is_listed(&index) {
-                let package = format!("{} {}", package.name, package.version);
-                return Err(LocalError::Unlisted { archive: archive(), package });
-            }
-            let there = matches!(store.open_verified(&package.file.sha256), Ok(Some(_)));
-            if let Some(file) = files.get(&package.path).filter(|_| needed(package) && !there) {
-                keep(&state.name, &package.path, file, store)?;
-            }
+    for local in checked {
+        store.put(local.index.text())?;
+        for package in packages(lock, &local.state).filter(|package| needed(package)) {
+            local.keep(&package.path, store)?;
         }
     }
     Ok(())
 }
 
+/// The lock's packages of one archive.
+fn packages<'l>(lock: &'l Lock, state: &LocalState) -> impl Iterator<Item = &'l Package> {
+    let name = state.name.clone();
+    lock.packages.iter().filter(move |package| package.archive == name)
+}
+
+/// One such archive, as the recipe has it.
+#[derive(Debug)]
+pub(crate) struct Local {
+    pub(crate) state: LocalState,
+    pub(crate) index: Index,
+    /// Its packages by path below the directory.
+    files: BTreeMap<String, InRecipe>,
+}
+
+impl Local {
+    /// Puts the package at `path` into the store, if that lacks it and it is still the one that is wanted.
+    fn keep(&self, path: &str, store: &Store) -> Result<(), LocalError> {
+        let archive = || self.state.name.clone();
+        let changed = || LocalError::Changed { archive: archive(), path: path.to_owned() };
+        let InRecipe { host, content } = self.files.get(path).ok_or_else(changed)?;
+        if matches!(store.open_verified(&content.digest), Ok(Some(_))) {
+            return Ok(());
+        }
+        let failed = |source| LocalError::Files {
+            archive: archive(),
+            source: FilesError::Io { path: host.clone(), source },
+        };
+        let mut open = File::open(host).map_err(failed)?;
+        let mut writer = store.writer()?.announce(content.size);
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            match open.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(read) => writer.append(&buffer[..read])?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        match writer.finish(Some(*content)) {
+            Err(StoreError::Mismatch { .. }) => Err(changed()),
+            finished => Ok(finished.map(drop)?),
+        }
+    }
+}
+
 /// A file of the recipe.
+#[derive(Debug)]
 struct InRecipe {
     host: PathBuf,
     content: Content,
 }
 
-/// Puts a package into the store, if it is still the one that is wanted.
-fn keep(archive: &str, path: &str, file: &InRecipe, store: &Store) -> Result<(), LocalError> {
-    let failed = |source| LocalError::Files {
-        archive: archive.to_owned(),
-        source: FilesError::Io { path: file.host.clone(), source },
-    };
-    let mut open = File::open(&file.host).map_err(failed)?;
-    let mut writer = store.writer()?.announce(file.content.size);
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        match open.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(read) => writer.append(&buffer[..read])?,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(failed(error)),
-        }
-    }
-    match writer.finish(Some(file.content)) {
-        Err(StoreError::Mismatch { .. }) => {
-            Err(LocalError::Changed { archive: archive.to_owned(), path: path.to_owned() })
-        }
-        finished => Ok(finished.map(drop)?),
-    }
-}
-
-/// What a directory has.
-struct Found {
-    /// The text of its `Packages` index.
-    text: Vec<u8>,
-    /// Its packages by path below the directory.
-    files: BTreeMap<String, InRecipe>,
-}
-
 /// Reads a directory of packages. The same files give the same index, wherever they lie and in whichever order they were made.
-fn look(recipe: &Recipe, name: &str) -> Result<Found, LocalError> {
+fn look(recipe: &Recipe, name: &str) -> Result<Local, LocalError> {
     let directory = &recipe.local[name].directory;
     let archive = || name.to_owned();
     let failed = |source| LocalError::Files { archive: archive(), source };
@@ -287,7 +293,13 @@ fn look(recipe: &Recipe, name: &str) -> Result<Found, LocalError> {
         return Err(empty());
     }
     let text = stanzas.into_values().map(|(_, text)| text).collect::<Vec<_>>().join(&b'\n');
-    Ok(Found { text, files })
+    let state = LocalState { name: archive(), index: Content::of(&text).into() };
+    let index = Index::parse(text).map_err(|source| LocalError::Index {
+        archive: archive(),
+        path: LIST.to_owned(),
+        source,
+    })?;
+    Ok(Local { state, index, files })
 }
 
 /// A path as archives have them: nothing that must be quoted in an index or an address.
@@ -464,7 +476,7 @@ directory = "debs"
         (package.archive, package.path, package.file) = ("mine".into(), "a.deb".into(), file.into());
         (package.version, package.source) = ("1".into(), "nano (= 1)".into());
         let store = Store::open(world.dir.path().join("other")).unwrap();
-        let bring = |lock: &Lock| bring(&world.recipe, lock, |_| true, &store);
+        let bring = |lock: &Lock| bring(&check(&world.recipe, lock)?, lock, |_| true, &store);
         bring(&lock).unwrap();
         assert!(store.contains(&file.digest) && store.contains(&lock.local[0].index.sha256));
         assert!(is_as_locked(&world.recipe, &lock).unwrap());

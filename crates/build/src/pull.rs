@@ -31,7 +31,6 @@ pub fn pull(request: &Request<'_>, remote: &Pull<'_>) -> Result<(), BuildError> 
 }
 
 fn run(request: &Request<'_>, remote: &Pull<'_>) -> Result<(), BuildError> {
-    crate::execute::fresh_lock(request)?;
     let builder = Builder::new(request)?;
     let mut missing = packages(request.lock);
     // Bytes are looked at: a damaged blob is put aside by the store, and is missing then.

@@ -10,7 +10,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use selfsame_apt::fetch::FetchError;
 use selfsame_apt::packages::{Index, unpack};
 use selfsame_apt::release::Release;
-use selfsame_apt::snapshot::accept;
 use selfsame_apt::sources::{self, SourceId, SourcesError};
 use selfsame_image::tree::Content;
 use selfsame_store::{Store, StoreError};
@@ -20,8 +19,9 @@ use crate::fetch::{self, Source, Wanted};
 use crate::local::{self, LocalError};
 use crate::lock::{ArchiveState, Lock, Package, Request as Asked, SuiteState};
 use crate::recipe::Recipe;
-use crate::resolve::archives::{check_date, fetch_in_release, packed, wanted_index};
-use crate::resolve::{ArchiveError, keys};
+use crate::resolve::ArchiveError;
+use crate::resolve::archives::{packed, wanted_index};
+use crate::resolve::in_release::InRelease;
 use crate::snapshots;
 
 pub use export::{ExportError, LOCK, SUMS, export};
@@ -121,6 +121,7 @@ pub fn collect(request: &Request<'_>) -> Result<Tag, TagError> {
     if !changes.is_empty() {
         return Err(TagError::Stale { changes });
     }
+    let local = local::check(request.recipe, request.lock)?;
     let mut tag = Tag::default();
     for archive in &request.lock.archives {
         Part { request, archive }.collect(&mut tag)?;
@@ -131,7 +132,7 @@ pub fn collect(request: &Request<'_>) -> Result<Tag, TagError> {
     for state in &request.lock.local {
         tag.files.insert(format!("{}/Packages", state.name), state.index.into());
     }
-    local::bring(request.recipe, request.lock, |_| true, request.store)?;
+    local::bring(&local, request.lock, |_| true, request.store)?;
     fetch::packages(request.lock, |_| true, request.store, request.source, request.observer)?;
     // What was there already may be what a run left that was killed.
     request.store.sync()?;
@@ -205,23 +206,15 @@ impl Part<'_> {
 
     /// What the signed file of a suite says, which is checked as of the time that the lock names.
     fn release(&self, state: &SuiteState) -> Result<Release, TagError> {
-        let (name, suite) = (&self.archive.name, &state.suite);
-        let content = Content::from(state.in_release);
-        self.restore(&[content])?;
-        let Request { store, source, observer, .. } = *self.request;
-        fetch_in_release(name, suite, (content, state.date), &|wanted| {
-            fetch::bring_missing(wanted, store, source, observer)
-        })?;
-        let bytes = self.request.store.read(&content.digest)?.unwrap_or_default();
-        let (keys, spec) = keys::terms(self.request.recipe, name, suite)?;
-        let accepted = accept(&bytes, &spec, suite, &keys, state.verified_at);
-        let refused = |source| {
-            let (archive, suite, source) = (name.clone(), suite.clone(), Box::new(source));
-            ArchiveError::Refused { archive, suite, source }
+        let in_release = InRelease {
+            archive: &self.archive.name,
+            suite: &state.suite,
+            content: state.in_release.into(),
+            date: state.date,
+            at: state.verified_at,
         };
-        let release = accepted.map_err(refused)?.release;
-        check_date(name, suite, state.date, &release)?;
-        Ok(release)
+        let Request { recipe, store, source, observer, .. } = *self.request;
+        Ok(in_release.accept(recipe, store, source, observer)?.release)
     }
 
     /// Whether each package of the lock is in a signed index: a tag shall prove that the archive published what is in it.

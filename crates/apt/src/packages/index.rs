@@ -75,6 +75,11 @@ impl Index {
         Ok(index)
     }
 
+    /// The text it was read from.
+    pub fn text(&self) -> &[u8] {
+        &self.text
+    }
+
     /// Packages in the order of the file.
     pub fn packages(&self) -> impl ExactSizeIterator<Item = Package<'_>> {
         self.entries.iter().map(|entry| Package { index: self, entry })

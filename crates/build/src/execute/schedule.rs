@@ -8,6 +8,7 @@ use selfsame_image::Digest;
 use super::{BuildError, Builder};
 use crate::event::{Event, Stage};
 use crate::fetch::Source;
+use crate::local;
 use crate::lock::{Package, Role};
 use crate::output;
 use crate::recipe::Output;
@@ -29,7 +30,7 @@ impl<'a> Builder<'a> {
             // What is installed already is only looked into for boot loaders.
             let all = self.until == Some(Stage::Fetch);
             let needed = |package: &Package| all || needs(&packages, package);
-            crate::local::bring(self.recipe, self.lock, needed, self.store)?;
+            local::bring(&self.local, self.lock, needed, self.store)?;
             crate::fetch::packages(self.lock, needed, self.store, source, self.observer)?;
             Ok(((), false))
         })?;

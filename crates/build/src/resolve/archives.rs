@@ -1,14 +1,15 @@
 //! Archives: signatures first, then the indexes they name, then the packages those name. Nothing unsigned is parsed.
 
-use selfsame_apt::fetch::{Failure, FetchError, Reason};
+use selfsame_apt::fetch::FetchError;
 use selfsame_apt::openpgp::{Fingerprint, KeyringError};
 use selfsame_apt::packages::{Index, IndexError, Package, UnpackError, unpack};
 use selfsame_apt::release::Release;
-use selfsame_apt::snapshot::{Refused, Snapshot, ThinError, accept};
+use selfsame_apt::snapshot::{Accepted, Refused, Snapshot, ThinError};
 use selfsame_image::epoch::civil;
 use selfsame_image::tree::Content;
 use selfsame_store::StoreError;
 
+use super::in_release::InRelease;
 use super::universe::{Candidate, Universe};
 use super::{LockRequest, keys};
 use crate::fetch::{self, Wanted};
@@ -183,7 +184,7 @@ pub(super) fn read_local(
 ) -> Result<Vec<LocalState>, LocalError> {
     let mut states = Vec::new();
     for (name, asked) in &request.recipe.local {
-        let Local { state, index } = local::read(request.recipe, name, request.store)?;
+        let Local { state, index, .. } = local::read(request.recipe, name, request.store)?;
         for package in index.packages() {
             universe.add(candidate(name, asked.priority.unwrap_or(ORDINARY), &package));
         }
@@ -197,31 +198,8 @@ fn serial_of(dates: impl Iterator<Item = i64>) -> String {
     selfsame_apt::date::serial(dates.max().unwrap_or(0))
 }
 
-/// Whether the signed file of a suite is of the date that is recorded.
-pub(crate) fn check_date(
-    archive: &str,
-    suite: &str,
-    recorded: i64,
-    release: &Release,
-) -> Result<(), ArchiveError> {
-    if recorded == release.date {
-        return Ok(());
-    }
-    let [recorded, signed] = [recorded, release.date].map(date);
-    Err(ArchiveError::Misdated { archive: archive.to_owned(), suite: suite.to_owned(), recorded, signed })
-}
-
 pub(crate) fn date(seconds: i64) -> String {
     civil(u32::try_from(seconds).unwrap_or(0)).to_string()
-}
-
-/// A state that is known beforehand.
-struct Pinned {
-    in_release: Content,
-    /// Its `Date`.
-    date: i64,
-    /// As of when it is judged.
-    at: i64,
 }
 
 struct At<'a> {
@@ -232,15 +210,9 @@ struct At<'a> {
 
 impl At<'_> {
     fn suite(&self, suite: &str, universe: &mut Universe) -> Result<SuiteState, ArchiveError> {
-        let Pinned { in_release, date, at } = self.pinned(suite)?;
-        self.restore(in_release)?;
-        let LockRequest { store, source, observer, .. } = *self.request;
-        fetch_in_release(self.name, suite, (in_release, date), &|wanted| {
-            fetch::bring_missing(wanted, store, source, observer)
-        })?;
-        let bytes = store.read(&in_release.digest)?.unwrap_or_default();
-        let (release, signers) = self.verify(suite, &bytes, at)?;
-        check_date(self.name, suite, date, &release)?;
+        let pinned = self.pinned(suite)?;
+        let LockRequest { recipe, store, source, observer, .. } = *self.request;
+        let Accepted { release, signers, .. } = pinned.accept(recipe, store, source, observer)?;
         let mut indexes = Vec::new();
         for component in &self.archive.components {
             indexes.push(self.index(suite, &release, component, universe)?);
@@ -250,18 +222,17 @@ impl At<'_> {
             suite: suite.to_owned(),
             codename: release.codename.clone().unwrap_or_default(),
             date: release.date,
-            verified_at: at,
-            in_release: in_release.into(),
-            signers,
+            verified_at: pinned.at,
+            in_release: pinned.content.into(),
+            signers: signers.iter().map(Fingerprint::to_string).collect(),
             indexes,
         })
     }
 
     /// The state of `suite` that an older lock names, or a snapshot.
-    fn pinned(&self, suite: &str) -> Result<Pinned, ArchiveError> {
+    fn pinned<'s>(&'s self, suite: &'s str) -> Result<InRelease<'s>, ArchiveError> {
         if let Some(state) = kept(self.request.recipe, self.request.old, self.name, suite) {
-            let (in_release, at) = (state.in_release.into(), state.verified_at);
-            return Ok(Pinned { in_release, date: state.date, at });
+            return Ok(self.in_release(suite, state.in_release.into(), state.date, state.verified_at));
         }
         if let Some(serial) = &self.archive.serial {
             // Whoever names a snapshot wants that one, however old.
@@ -273,7 +244,11 @@ impl At<'_> {
         let latest =
             || ArchiveError::NoSnapshot { archive: self.name.to_owned(), serial: "latest".to_owned() };
         let (state, at) = state.ok_or_else(latest)?;
-        Ok(Pinned { in_release: state.in_release, date: state.date, at })
+        Ok(self.in_release(suite, state.in_release, state.date, at))
+    }
+
+    fn in_release<'s>(&'s self, suite: &'s str, content: Content, date: i64, at: i64) -> InRelease<'s> {
+        InRelease { archive: self.name, suite, content, date, at }
     }
 
     /// Makes a file again that the store has as a difference.
@@ -283,11 +258,11 @@ impl At<'_> {
     }
 
     /// The state of `suite` in the snapshot of this name.
-    fn of_snapshot(&self, suite: &str, serial: &str) -> Result<Pinned, ArchiveError> {
+    fn of_snapshot<'s>(&'s self, suite: &'s str, serial: &str) -> Result<InRelease<'s>, ArchiveError> {
         // Another recipe may have another archive of this name.
         let (_, spec) = keys::terms(self.request.recipe, self.name, suite)?;
         let named = |kept: &&Kept| kept.spec.identity() == spec.identity() && kept.snapshot.serial == serial;
-        let mut found: Option<Pinned> = None;
+        let mut found: Option<InRelease<'s>> = None;
         for Kept { snapshot, .. } in self.request.snapshots.iter().filter(named) {
             let Some(state) = snapshot.suites.iter().find(|state| state.suite == suite) else { continue };
             let signed = serial_of(snapshot.suites.iter().map(|state| state.date));
@@ -296,30 +271,17 @@ impl At<'_> {
                 return Err(ArchiveError::Misdated { archive, suite: suite.to_owned(), recorded, signed });
             }
             match &found {
-                Some(other) if other.in_release != state.in_release => {
+                Some(other) if other.content != state.in_release => {
                     let (archive, serial) = (self.name.to_owned(), serial.to_owned());
                     return Err(ArchiveError::TwoSnapshots { archive, serial });
                 }
                 Some(_) => {}
-                None => {
-                    found = Some(Pinned { in_release: state.in_release, date: state.date, at: snapshot.at });
-                }
+                None => found = Some(self.in_release(suite, state.in_release, state.date, snapshot.at)),
             }
         }
         let missing =
             || ArchiveError::NoSnapshot { archive: self.name.to_owned(), serial: serial.to_owned() };
         found.ok_or_else(missing)
-    }
-
-    /// The Release inside `bytes`, and who signed it.
-    fn verify(&self, suite: &str, bytes: &[u8], at: i64) -> Result<(Release, Vec<String>), ArchiveError> {
-        let (keys, spec) = keys::terms(self.request.recipe, self.name, suite)?;
-        let accepted = accept(bytes, &spec, suite, &keys, at).map_err(|source| ArchiveError::Refused {
-            archive: self.name.to_owned(),
-            suite: suite.to_owned(),
-            source: Box::new(source),
-        })?;
-        Ok((accepted.release, accepted.signers.iter().map(Fingerprint::to_string).collect()))
     }
 
     fn index(
@@ -406,33 +368,6 @@ pub fn not_before(floor: &Lock, snapshot: &Snapshot) -> Result<(), ArchiveError>
         }
     }
     Ok(())
-}
-
-/// Has `bring` fetch the signed file of a suite, which is of this content and date.
-///
-/// # Errors
-/// [`ArchiveError::MovedOn`] if mirrors have another one: they have one state at a time.
-pub(crate) fn fetch_in_release(
-    archive: &str,
-    suite: &str,
-    (content, at): (Content, i64),
-    bring: &dyn Fn(&[Wanted]) -> Result<(), FetchError>,
-) -> Result<(), ArchiveError> {
-    let paths = vec![format!("dists/{suite}/InRelease")];
-    let what = format!("InRelease of {suite}");
-    bring(&[Wanted { what, archive: archive.to_owned(), paths, content }]).map_err(|error| match error {
-        FetchError::Incomplete { ref failures, .. } if is_another(failures) => {
-            let (archive, suite, date) = (archive.to_owned(), suite.to_owned(), date(at));
-            ArchiveError::MovedOn { archive, suite, date }
-        }
-        error => error.into(),
-    })
-}
-
-/// Whether a mirror had another file in the place of one of these.
-fn is_another(failures: &[Failure]) -> bool {
-    let another = |reason: &Reason| matches!(reason, Reason::WrongDigest { .. } | Reason::WrongSize { .. });
-    failures.iter().flat_map(|file| &file.tried).any(|tried| another(&tried.reason))
 }
 
 /// The index at `path` below the directory of `suite`, and where it may be.

@@ -5,6 +5,7 @@
 
 pub(crate) mod archives;
 mod groups;
+pub(crate) mod in_release;
 pub(crate) mod keys;
 mod simulation;
 mod universe;
