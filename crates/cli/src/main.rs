@@ -13,6 +13,7 @@ mod failure;
 mod interrupt;
 mod moment;
 mod progress;
+mod replace;
 mod settings;
 mod source;
 mod timeline;

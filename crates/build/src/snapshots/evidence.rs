@@ -92,15 +92,15 @@ impl Seen {
     }
 }
 
-/// What speaks for `kept`, whose suites have signed texts of these digests.
-pub fn evidence(kept: &Kept, texts: &[Digest], all: &Elsewhere) -> ArchiveEvidence {
+/// What speaks for `kept`, whose suites have signed texts of these digests, each if it can be read.
+pub fn evidence(kept: &Kept, texts: &[Option<Digest>], all: &Elsewhere) -> ArchiveEvidence {
     let snapshot = &kept.snapshot;
     let parts = snapshot.suites.iter().zip(&kept.evidence).zip(texts);
     let suites = parts.map(|((state, one), text)| {
         let elsewhere: Vec<Seen> = all
             .of(&kept.spec.identity(), &state.codename, state.date)
             .iter()
-            .filter(|seen| seen.text == *text)
+            .filter(|seen| Some(seen.text) == *text)
             .map(|seen| {
                 let same = if seen.file == state.in_release.digest { "file" } else { "text" };
                 Seen::of(seen, same)
@@ -112,7 +112,7 @@ pub fn evidence(kept: &Kept, texts: &[Digest], all: &Elsewhere) -> ArchiveEviden
             date: date::serial(state.date),
             size: state.in_release.size,
             sha256: state.in_release.digest.to_string(),
-            text_sha256: text.to_string(),
+            text_sha256: text.map_or_else(String::new, |text| text.to_string()),
             signers: state.signers.iter().map(ToString::to_string).collect(),
             ranks: ranks(one, !elsewhere.is_empty()),
             mirrors: Mirrors {

@@ -20,6 +20,7 @@ use crate::commands::build::{Reach, read_lock};
 use crate::commands::snapshot::create::{self, Asked};
 use crate::failure::{Failure, Status};
 use crate::progress::Progress;
+use crate::replace::replace;
 use crate::source::Mirrors;
 use crate::ui::{Output, Present};
 
@@ -122,7 +123,9 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
     if interrupted() {
         return Err(Failure::interrupted());
     }
-    write(&path, &lock.to_string())?;
+    replace(&path, &lock.to_string()).map_err(|error| {
+        Failure::environment(error).context(format!("cannot write the lock {}", path.display()))
+    })?;
     hold(&store, &path)?;
     let report = Report {
         changes: before.as_ref().map_or_else(Vec::new, |before| lock.changes_since(before)),
@@ -159,21 +162,6 @@ pub fn hold(store: &Store, path: &Path) -> Result<(), Failure> {
         .canonicalize()
         .map_err(|error| Failure::environment(error).context(format!("cannot find {}", path.display())))?;
     Ok(snapshots::hold(store, &path)?)
-}
-
-/// Replaces the file at `path` in one step, so that a lock is whole or the old one.
-fn write(path: &Path, text: &str) -> Result<(), Failure> {
-    let next = path.with_extension(format!("lock.{}.new", std::process::id()));
-    let replace = || {
-        let mut file = std::fs::File::create(&next)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&next, path)
-    };
-    replace().map_err(|error| {
-        let _ = std::fs::remove_file(&next);
-        Failure::environment(error).context(format!("cannot write the lock {}", path.display()))
-    })
 }
 
 /// What `lock` gives. The JSON form is an interface that scripts rely on.

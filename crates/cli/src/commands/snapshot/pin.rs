@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::commands::{Context, recipe_dir};
 use crate::failure::{Failure, Status};
+use crate::replace::replace;
 use crate::ui::{Output, Present};
 
 #[derive(Debug, clap::Args)]
@@ -193,19 +194,4 @@ fn chosen<'r>(recipe: &'r Recipe, names: &[String]) -> Result<Vec<(&'r String, &
 
 fn failed(path: &Path, error: io::Error) -> Failure {
     Failure::environment(error).context(format!("cannot change {}", path.display()))
-}
-
-/// Replaces the file in one step; its mode stays.
-fn replace(path: &Path, text: &str) -> io::Result<()> {
-    // The file itself, not a link to it.
-    let path = path.canonicalize()?;
-    let next = path.with_extension(format!("toml.{}.new", std::process::id()));
-    let write = || {
-        let mut file = fs::File::create_new(&next)?;
-        file.write_all(text.as_bytes())?;
-        file.set_permissions(fs::metadata(&path)?.permissions())?;
-        file.sync_all()?;
-        fs::rename(&next, &path)
-    };
-    write().inspect_err(|_| drop(fs::remove_file(&next)))
 }

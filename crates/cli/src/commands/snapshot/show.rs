@@ -129,17 +129,13 @@ fn shown(kept: &Kept, store: &Store, all: &Elsewhere, holders: &[Holder]) -> Res
         let file = read_signed(store, &suite.in_release.digest).ok().flatten();
         texts.push(file.and_then(|file| signed_text(&file)));
     }
-    let compared: Vec<Digest> = texts.iter().map(|text| text.unwrap_or(Digest([0; 32]))).collect();
-    let known = evidence(kept, &compared, all);
+    let known = evidence(kept, &texts, all);
     let mut suites = Vec::new();
-    for ((state, text), mut known) in kept.snapshot.suites.iter().zip(&texts).zip(known.suites) {
+    for ((state, text), known) in kept.snapshot.suites.iter().zip(&texts).zip(known.suites) {
         let mut forks = Vec::new();
-        match text {
-            Some(text) => {
-                let seen = all.of(&kept.spec.identity(), &state.codename, state.date);
-                forks.extend(seen.iter().filter(|one| one.text != *text).map(|one| Seen::of(one, "nothing")));
-            }
-            None => known.text_sha256.clear(),
+        if let Some(text) = text {
+            let seen = all.of(&kept.spec.identity(), &state.codename, state.date);
+            forks.extend(seen.iter().filter(|one| one.text != *text).map(|one| Seen::of(one, "nothing")));
         }
         let mut indexes = Vec::new();
         for index in &state.indexes {

@@ -17,6 +17,7 @@ use super::against::{Answer, Service};
 use crate::commands::build::{no_lock, read_lock};
 use crate::commands::{Context, recipe_dir};
 use crate::failure::{Failure, Status};
+use crate::replace::replace;
 use crate::source::config;
 use crate::ui::{Output, Present};
 
@@ -152,7 +153,7 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
             answers.push(said);
         }
         one_story(&kept, &texts, &all).map_err(|error| Failure::from(error).context(context()))?;
-        let known = evidence(&kept, &texts, &all);
+        let known = evidence(&kept, &texts.into_iter().map(Some).collect::<Vec<_>>(), &all);
         snapshots.push(verified(&kept, &known, answers, &keys, now));
         archives.push(known);
     }
@@ -232,19 +233,10 @@ fn verified(
     }
 }
 
-/// Writes the evidence in one step: an earlier file stays if that fails.
+/// Writes the evidence.
 fn write(path: &Path, file: &EvidenceFile) -> Result<(), Failure> {
     let mut text = serde_json::to_string_pretty(file).expect("names and numbers are always JSON");
     text.push('\n');
-    let next = path.with_extension(format!("{}.new", std::process::id()));
-    let write = || {
-        let mut to = std::fs::File::create_new(&next)?;
-        to.write_all(text.as_bytes())?;
-        to.sync_all()?;
-        std::fs::rename(&next, path)
-    };
-    write().map_err(|error: io::Error| {
-        let _ = std::fs::remove_file(&next);
-        Failure::environment(error).context(format!("cannot write {}", path.display()))
-    })
+    replace(path, &text)
+        .map_err(|error| Failure::environment(error).context(format!("cannot write {}", path.display())))
 }
