@@ -56,7 +56,7 @@ impl Apt {
         command
     }
 
-    /// Reads the archive's indexes. `None` if there is no apt, as with [`oracle`].
+    /// Reads the archive's indexes. `None` if there is no apt, as with [`oracle()`].
     ///
     /// # Panics
     /// If apt does not take the archive as it is.
