@@ -141,7 +141,7 @@ pub(crate) fn read(recipe: &Recipe, name: &str, store: &Store) -> Result<Local, 
 /// Whether the recipe's own archives hold what `lock` was made of.
 ///
 /// # Errors
-/// As [`check`], but for what changed.
+/// If a directory cannot be read as an archive, or the lock has a package that is not in the index which it names.
 pub fn is_as_locked(recipe: &Recipe, lock: &Lock) -> Result<bool, LocalError> {
     match check(recipe, lock) {
         Ok(_) => Ok(recipe.local.len() == lock.local.len()),
