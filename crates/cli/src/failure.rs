@@ -23,6 +23,8 @@ pub enum Kind {
 pub const SUCCESS: u8 = 0;
 /// The work was done and the answer is no: images differ, the awaited text did not appear. Never a failure.
 pub const NEGATIVE: u8 = 1;
+/// The work was done, the answer is no, and not all of it could be found out.
+pub const UNEXPLAINED: u8 = 5;
 
 impl Kind {
     /// Exit statuses are API: documented in docs/exit-status.md and never given another meaning.
@@ -44,6 +46,8 @@ pub enum Status {
     Success,
     /// No: exit status 1.
     Negative,
+    /// No, and not everything could be found out: exit status 5.
+    Unexplained,
 }
 
 impl From<Status> for ExitCode {
@@ -51,6 +55,7 @@ impl From<Status> for ExitCode {
         Self::from(match status {
             Status::Success => SUCCESS,
             Status::Negative => NEGATIVE,
+            Status::Unexplained => UNEXPLAINED,
         })
     }
 }
@@ -214,8 +219,9 @@ mod tests {
             .filter_map(|line| line.strip_prefix("| ")?.split(' ').next()?.parse().ok())
             .collect();
         let kinds = [Kind::Usage, Kind::Input, Kind::Environment, Kind::Internal, Kind::Interrupted];
-        let mut ours = vec![SUCCESS, NEGATIVE];
+        let mut ours = vec![SUCCESS, NEGATIVE, UNEXPLAINED];
         ours.extend(kinds.map(Kind::exit_status));
+        ours.sort_unstable();
         assert_eq!(documented, ours);
         for kind in kinds {
             let row = format!("| {} | {kind:?} |", kind.exit_status());

@@ -19,7 +19,7 @@ mod source;
 mod timeline;
 mod ui;
 
-use commands::{Context, boot, build, init, inspect, lock, snapshot, store};
+use commands::{Context, boot, build, diff, init, inspect, lock, snapshot, store};
 use failure::{Failure, Kind, Status};
 use interrupt::Interrupt;
 use settings::Settings;
@@ -38,7 +38,7 @@ use ui::Ui;
   selfsame boot out/live.iso       try the image in a virtual machine
 
 Exit status: 0 done, 1 the answer is no, 2 wrong command line, 3 wrong input, 4 trouble with this
-machine, 70 a bug in selfsame, 130 interrupted.")]
+machine, 5 not all could be told, 70 a bug in selfsame, 130 interrupted.")]
 struct Cli {
     /// Print results, warnings and errors only
     #[arg(long, short, global = true)]
@@ -53,6 +53,7 @@ enum Command {
     Lock(lock::Args),
     Build(build::Args),
     Inspect(inspect::Args),
+    Diff(diff::Args),
     Boot(boot::Args),
     Snapshot(snapshot::Args),
     Store(store::Args),
@@ -87,6 +88,7 @@ fn run(command: &Command, settings: Settings, ui: &Ui) -> Result<Status, Failure
         Command::Lock(args) => lock::run(args, &cx),
         Command::Build(args) => build::run(args, &cx),
         Command::Inspect(args) => inspect::run(args, &cx),
+        Command::Diff(args) => diff::run(args, &cx),
         Command::Boot(args) => boot::run(args, &cx),
         Command::Snapshot(args) => snapshot::run(args, &cx),
         Command::Store(args) => store::run(args, &cx),

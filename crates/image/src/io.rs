@@ -71,6 +71,22 @@ impl<R: ReadAt + ?Sized> ReadAt for &R {
     }
 }
 
+/// The offset of the first byte from `at` on that is not zero; `None` if there is none.
+pub(crate) fn skip_zeros(source: &(impl ReadAt + ?Sized), mut at: u64) -> io::Result<Option<u64>> {
+    let size = source.size()?;
+    let mut buf = [0; 4096];
+    while at < size {
+        let take = usize::try_from((size - at).min(wide(buf.len()))).expect("at most the buffer");
+        let part = &mut buf[..take];
+        source.read_exact_at(part, at)?;
+        if let Some(found) = part.iter().position(|byte| *byte != 0) {
+            return Ok(Some(at + wide(found)));
+        }
+        at += wide(take);
+    }
+    Ok(None)
+}
+
 /// A part of a source, with its own byte 0: a partition, a file inside an image.
 #[derive(Clone, Copy, Debug)]
 pub struct Window<R> {

@@ -6,11 +6,13 @@
 
 pub mod ar;
 pub mod codec;
+pub mod compare;
 pub mod cpio;
 pub mod deb;
 pub mod detect;
 pub mod digest;
 pub mod epoch;
+pub mod extent;
 pub mod fat;
 pub mod gpt;
 pub mod initramfs;

@@ -137,6 +137,17 @@ impl Run {
         self.stdout
     }
 
+    /// Standard output of a run that did its work and answered with `status`.
+    ///
+    /// # Panics
+    /// If it ended otherwise.
+    #[track_caller]
+    pub fn answer(self, status: i32) -> String {
+        assert_eq!(self.status, Some(status), "{}{}", self.stdout, self.stderr);
+        assert_eq!(self.stderr, "", "an answer is no failure");
+        self.stdout
+    }
+
     /// Standard error of a run that ended with `status`, printed no result and left a message for people.
     ///
     /// # Panics

@@ -9,6 +9,7 @@ use crate::ui::Ui;
 
 pub mod boot;
 pub mod build;
+pub mod diff;
 mod gc;
 pub mod init;
 pub mod inspect;

@@ -13,6 +13,7 @@ const COMMANDS: [&[&str]; 25] = [
     &["lock"],
     &["build"],
     &["inspect"],
+    &["diff"],
     &["boot"],
     &["store"],
     &["store", "stat"],

@@ -44,10 +44,10 @@ fn small_initramfs() -> Vec<u8> {
     out
 }
 
-fn small_squashfs() -> Vec<u8> {
+fn small_squashfs(hostname: &[u8]) -> Vec<u8> {
     let status = b"Package: nano\nStatus: install ok installed\nArchitecture: amd64\nVersion: 7.2-1\n\n\
                    Package: gone\nStatus: deinstall ok config-files\nArchitecture: all\nVersion: 1\n\n";
-    let (tree, contents) = tree(&[("etc/hostname", b"selfsame\n"), ("var/lib/dpkg/status", status)]);
+    let (tree, contents) = tree(&[("etc/hostname", hostname), ("var/lib/dpkg/status", status)]);
     let codec = "zstd:15".parse::<Codec>().unwrap();
     let options = squashfs::Options {
         block_size: 1 << 17,
@@ -79,7 +79,12 @@ fn small_esp() -> Vec<u8> {
 }
 
 fn hybrid_iso() -> Vec<u8> {
-    let (initrd, root) = (small_initramfs(), small_squashfs());
+    live_iso(b"selfsame\n")
+}
+
+/// A hybrid image with a live system in which this is `/etc/hostname`.
+pub(crate) fn live_iso(hostname: &[u8]) -> Vec<u8> {
+    let (initrd, root) = (small_initramfs(), small_squashfs(hostname));
     let (tree, mut contents) = tree(&[
         ("isolinux/isolinux.bin", &[1; 3000]),
         ("live/filesystem.squashfs", &root),

@@ -11,6 +11,7 @@ mod build;
 mod collect;
 mod containment;
 mod crash;
+mod diff;
 mod evidence;
 mod failures;
 mod faults;

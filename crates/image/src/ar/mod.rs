@@ -4,6 +4,10 @@
 //! even length. The `//`, `/123` and `#1/123` forms for long names are refused: dpkg does not know them either, and
 //! what is verified here has to be what dpkg unpacks.
 
+mod extents;
+
+pub use extents::extents;
+
 use crate::io::{ReadAt, ReadError, wide};
 
 /// The first eight bytes of every archive.

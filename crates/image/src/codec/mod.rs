@@ -3,6 +3,7 @@
 //! One call compresses one block on one thread. libzstd and liblzma give other bytes when they split the work
 //! themselves, so parallelism is over blocks only ([`crate::par`]).
 
+mod extents;
 pub mod patch;
 pub mod remake;
 pub mod stream;
@@ -14,6 +15,8 @@ use std::str::FromStr;
 
 use liblzma::stream::{Action, Status};
 use lz4::block::CompressionMode;
+
+pub use extents::extents;
 
 /// A codec and its parameters. Its text form is its identity in locks and records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -21,7 +21,7 @@ pub(super) struct Header {
     pub(super) check: u32,
 }
 
-const FIELDS: [&str; 13] = [
+pub(super) const FIELDS: [&str; 13] = [
     "ino",
     "mode",
     "uid",

@@ -4,6 +4,7 @@
 //! what `init/initramfs.c` of Linux makes of it.
 
 mod dump;
+mod extents;
 mod header;
 mod read;
 #[cfg(test)]
@@ -11,6 +12,7 @@ mod tests;
 mod write;
 
 pub use dump::dump;
+pub use extents::extents;
 pub use read::{Archive, Extent, read};
 pub use write::{WriteError, length, write};
 

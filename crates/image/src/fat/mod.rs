@@ -6,6 +6,7 @@
 
 mod check;
 mod dump;
+mod extents;
 mod geometry;
 mod layout;
 mod names;
@@ -16,6 +17,7 @@ mod write;
 
 pub use check::{Problem, check};
 pub use dump::dump;
+pub use extents::extents;
 pub use geometry::Width;
 pub use read::{Chain, Corruption, Volume, open, read_tree};
 pub use write::{WriteError, write};

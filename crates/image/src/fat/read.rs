@@ -383,7 +383,7 @@ fn cut(mut extents: Vec<Extent>, size: u32, cluster: u64) -> std::result::Result
 }
 
 /// A short name with its dot, in the case that Windows NT noted.
-fn short_name(raw: &RawEntry) -> Vec<u8> {
+pub(super) fn short_name(raw: &RawEntry) -> Vec<u8> {
     let part = |bytes: &[u8], lower: bool| -> Vec<u8> {
         let end = bytes.iter().rposition(|byte| *byte != b' ').map_or(0, |last| last + 1);
         bytes[..end].iter().map(|byte| if lower { byte.to_ascii_lowercase() } else { *byte }).collect()
@@ -403,7 +403,7 @@ fn short_name(raw: &RawEntry) -> Vec<u8> {
 
 /// The parts of a long name that came so far.
 #[derive(Debug, Default)]
-struct LongName {
+pub(super) struct LongName {
     units: Vec<u16>,
     /// Number of the part that has to come next.
     next: u8,
@@ -412,7 +412,7 @@ struct LongName {
 }
 
 impl LongName {
-    fn add(&mut self, raw: &RawLongName) -> Option<()> {
+    pub(super) fn add(&mut self, raw: &RawLongName) -> Option<()> {
         let number = raw.sequence & !LAST_PART;
         if raw.sequence & LAST_PART != 0 {
             *self = Self { units: Vec::new(), next: number, checksum: raw.checksum, open: true };
@@ -430,7 +430,7 @@ impl LongName {
     }
 
     /// The name, if there is one; `None` if it is not that of the entry with the short name `short`.
-    fn finish(self, short: &[u8; 11]) -> Option<Option<Vec<u8>>> {
+    pub(super) fn finish(self, short: &[u8; 11]) -> Option<Option<Vec<u8>>> {
         if !self.open {
             return Some(None);
         }

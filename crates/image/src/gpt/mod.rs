@@ -6,6 +6,7 @@
 mod check;
 mod crc32;
 mod dump;
+mod extents;
 mod guid;
 mod layout;
 mod mbr;
@@ -15,6 +16,8 @@ mod write;
 pub use check::{Problem, check};
 pub(crate) use crc32::crc32;
 pub use dump::dump;
+pub(crate) use extents::claim;
+pub use extents::extents;
 pub use guid::{Guid, NotAGuid, guid_from, seed};
 pub use mbr::{Mbr, MbrPartition};
 pub use read::{Copy, Corruption, Disk, read, read_copy};

@@ -76,19 +76,8 @@ pub fn dump(source: &impl ReadAt, limit: u64) -> Result<String, InitramfsError> 
 }
 
 /// The offset of the first byte from `at` on that is not zero; `None` if there is none.
-fn skip_zeros(source: &impl ReadAt, mut at: u64) -> Result<Option<u64>, InitramfsError> {
-    let size = source.size().map_err(|source| InitramfsError::Io { at, source })?;
-    let mut buf = vec![0; 4_096];
-    while at < size {
-        let take = usize::try_from((size - at).min(wide(buf.len()))).expect("at most the buffer");
-        let part = &mut buf[..take];
-        source.read_exact_at(part, at).map_err(|source| InitramfsError::Io { at, source })?;
-        if let Some(found) = part.iter().position(|byte| *byte != 0) {
-            return Ok(Some(at + wide(found)));
-        }
-        at += wide(take);
-    }
-    Ok(None)
+fn skip_zeros(source: &impl ReadAt, at: u64) -> Result<Option<u64>, InitramfsError> {
+    crate::io::skip_zeros(source, at).map_err(|source| InitramfsError::Io { at, source })
 }
 
 fn start_of(source: &impl ReadAt, at: u64) -> Result<Vec<u8>, InitramfsError> {

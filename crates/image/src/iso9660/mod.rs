@@ -8,6 +8,7 @@ mod check;
 mod dump;
 mod eltorito;
 mod emit;
+mod extents;
 mod hybrid;
 mod layout;
 mod names;
@@ -21,6 +22,7 @@ mod write;
 
 pub use check::{Problem, check};
 pub use dump::dump;
+pub use extents::extents;
 pub use hybrid::Hybrid;
 pub use read::{Corruption, Names, Volume, open, read_tree};
 pub use tables::{BootImage, boot_images};

@@ -472,20 +472,20 @@ impl<R: ReadAt + ?Sized> Reader<'_, R> {
 }
 
 /// A record with everything that is kept of it.
-struct Item {
+pub(super) struct Item {
     at: u64,
     id: Vec<u8>,
-    name: Option<Vec<u8>>,
-    special: bool,
-    continued: bool,
-    dir: Option<RootAt>,
-    extents: Vec<Extent>,
+    pub(super) name: Option<Vec<u8>>,
+    pub(super) special: bool,
+    pub(super) continued: bool,
+    pub(super) dir: Option<RootAt>,
+    pub(super) extents: Vec<Extent>,
     mtime: i64,
-    attributes: Attributes,
+    pub(super) attributes: Attributes,
 }
 
 impl Item {
-    fn new(record: &Record<'_>, mut attributes: Attributes, names: Names) -> Result<Self> {
+    pub(super) fn new(record: &Record<'_>, mut attributes: Attributes, names: Names) -> Result<Self> {
         let (block, size) = (record.raw.block.get(), record.raw.size.get());
         if record.raw.xattr_blocks != 0 || record.raw.unit != 0 || record.raw.gap != 0 {
             return Err(ReadError::Unsupported {

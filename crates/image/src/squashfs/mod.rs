@@ -6,6 +6,7 @@
 mod check;
 mod dump;
 mod error;
+mod extents;
 mod layout;
 mod read;
 mod scan;
@@ -18,6 +19,7 @@ mod write;
 pub use check::{Problem, ProblemKind, check};
 pub use dump::dump;
 pub use error::{Corruption, EntryRule, Error, OptionsError, Path, WriteError};
+pub use extents::extents;
 pub use read::{File, FileRef, Files, Image};
 pub use sort::{Sort, SortError};
 pub use write::{BlockCache, Options, Written, codec_for, keys, warm, write};

@@ -3,6 +3,7 @@
 //! The format and each free choice of the writer are described in `docs/formats/tar.md`.
 
 mod dump;
+mod extents;
 mod header;
 mod number;
 mod pax;
@@ -15,6 +16,7 @@ mod write;
 use std::collections::BTreeMap;
 
 pub use dump::dump;
+pub use extents::extents;
 pub use read::{Body, Reader};
 #[cfg(test)]
 pub(crate) use tests::sample;

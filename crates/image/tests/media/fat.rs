@@ -8,7 +8,7 @@ use selfsame_testkit::oracle_text;
 use crate::support::{EPOCH, join, mutations, noise, put, save, scratch, tree};
 
 /// What an EFI system partition holds, and names that need more than that.
-fn fixture() -> (Tree, Memory) {
+pub(crate) fn fixture() -> (Tree, Memory) {
     let (mut tree, mut memory) = tree(&[
         ("EFI/BOOT/BOOTX64.EFI", &noise(70_001)),
         ("EFI/BOOT/grubx64.efi", &noise(1024)),
@@ -30,7 +30,7 @@ fn options(tree: &Tree, size: Size) -> Fat<'_> {
     Fat { tree, epoch: EPOCH, label: "SELFSAMEESP".into(), serial, size, hidden_sectors: 0 }
 }
 
-fn image(tree: &Tree, memory: &Memory, size: Size) -> (Vec<u8>, fat::Written) {
+pub(crate) fn image(tree: &Tree, memory: &Memory, size: Size) -> (Vec<u8>, fat::Written) {
     let mut out = Vec::new();
     let written = fat::write(&options(tree, size), memory, &mut out).unwrap();
     assert_eq!(usize::try_from(written.size), Ok(out.len()));
@@ -39,7 +39,7 @@ fn image(tree: &Tree, memory: &Memory, size: Size) -> (Vec<u8>, fat::Written) {
 
 const FIT: Size = Size::Fit { free: 0 };
 /// One size for each width.
-const SIZES: [(Size, Width); 3] =
+pub(crate) const SIZES: [(Size, Width); 3] =
     [(FIT, Width::Fat12), (Size::Exact(9_000_448), Width::Fat16), (Size::Exact(40 << 20), Width::Fat32)];
 /// Clusters have 4 KiB from 260 MiB on.
 const LARGE: Size = Size::Exact(261 << 20);

@@ -11,14 +11,14 @@ fn partition(number: u32, first: u64, last: u64) -> Partition {
     Partition { number, kind: Guid::LINUX, id, first, last, attributes: 0, name: format!("part {number}") }
 }
 
-fn table() -> Gpt {
+pub(crate) fn table() -> Gpt {
     let mut gpt = Gpt::new(guid_from("test disk", b""), 8192);
     let esp = Partition { kind: Guid::ESP, attributes: 0b101, ..partition(1, 2048, 4095) };
     gpt.partitions = vec![esp, partition(3, 6144, 8158), partition(7, 4096, 4096)];
     gpt
 }
 
-fn disk(gpt: &Gpt) -> Vec<u8> {
+pub(crate) fn disk(gpt: &Gpt) -> Vec<u8> {
     let mut out = Vec::new();
     let esp = vec![0xe5; 100];
     let size = gpt::write(&Mbr::protective(gpt.sectors), gpt, &[(1, &esp)], &mut out).unwrap();

@@ -1,0 +1,80 @@
+//! `selfsame diff`
+
+mod json;
+mod text;
+
+use std::fs::File;
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use selfsame_image::compare::{self, Options};
+use selfsame_image::extent::Source;
+
+use self::json::Report;
+use super::Context;
+use crate::failure::{Failure, Status};
+use crate::ui::Output;
+
+/// Say what differs between two images, and whose each differing byte is
+///
+/// Looks into images, file systems, archives and compressed files, also those inside each other, without unpacking them
+/// to the disk. The format is found by content, not by name.
+///
+/// Every differing byte is counted twice: once over the bytes alone, once by the structure that it belongs to. The last
+/// line says whether both counts are the same. Nothing that differs is hidden by something else that does.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  selfsame diff first/live.iso second/live.iso
+  selfsame diff first/live.iso second/live.iso --limit 20
+  selfsame diff first/live.iso second/live.iso --json
+
+Exit status: 0 the same bytes, 1 they differ and every differing byte is in a structure that is named, 5 they differ and
+something could not be read.")]
+pub struct Args {
+    /// The one
+    first: PathBuf,
+    /// The other
+    second: PathBuf,
+    /// How many differences of each file inside are shown; 0 for all
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    limit: usize,
+    /// Print the paths of files that differ only
+    #[arg(long, conflicts_with = "json")]
+    paths: bool,
+    /// How many threads work at a time [default: one for each processor]
+    #[arg(long, short, value_name = "N")]
+    jobs: Option<NonZero<usize>>,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// Runs the command.
+pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
+    let one = NonZero::<usize>::MIN;
+    let jobs = args.jobs.unwrap_or_else(|| std::thread::available_parallelism().unwrap_or(one));
+    let [first, second] = [open(&args.first)?, open(&args.second)?];
+    let report = compare::compare(&first, &second, Options { jobs }).map_err(|error| {
+        let paths = format!("{} and {}", args.first.display(), args.second.display());
+        Failure::input(error).context(format!("cannot read all of {paths}"))
+    })?;
+    let status = match (report.differing, report.unexplained()) {
+        (0, _) => Status::Success,
+        (_, 0) => Status::Negative,
+        _ => Status::Unexplained,
+    };
+    let limit = if args.limit == 0 { usize::MAX } else { args.limit };
+    cx.ui.result(args.output, &Report::new(&report, text::Show { limit, paths: args.paths }))?;
+    Ok(status)
+}
+
+fn open(path: &Path) -> Result<Source, Failure> {
+    let unreadable =
+        |error: std::io::Error| Failure::input(error).context(format!("cannot read {}", path.display()));
+    let file = File::open(path).map_err(unreadable)?;
+    if !file.metadata().map_err(unreadable)?.is_file() {
+        let message = format!("{} is not a regular file", path.display());
+        return Err(Failure::input(message).hint("compare images, archives or files with each other"));
+    }
+    Ok(Arc::new(file))
+}

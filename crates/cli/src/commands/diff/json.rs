@@ -1,0 +1,233 @@
+//! The report as data. The JSON form is an interface that scripts rely on: `docs/diff.md`.
+
+use std::io::{self, Write};
+
+use selfsame_image::compare::{self, Change, FieldChange, Leaf, Name};
+use selfsame_image::extent::Role;
+use serde::Serialize;
+
+use super::text::{self, Show};
+use crate::ui::Present;
+
+/// What `diff` gives.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    /// Of this form: 1.
+    format: u32,
+    /// `identical`, `different` or `unexplained`.
+    verdict: &'static str,
+    /// Bytes that differ at the same place, and what one file is longer.
+    differing: u64,
+    /// Those of them that are in a structure that is named.
+    explained: u64,
+    /// The others, and those in files that could not be read on either side.
+    unexplained: u64,
+    /// What differs; absent if nothing does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    root: Option<Comparison>,
+    #[serde(skip)]
+    show: Show,
+}
+
+/// Two files that differ.
+#[derive(Debug, Serialize)]
+pub(super) struct Comparison {
+    /// Path in the container; absent for what was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) path: Option<String>,
+    /// Name of the part of the container that this is, if it is no file with a path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) part: Option<String>,
+    pub(super) sizes: [u64; 2],
+    pub(super) formats: [Option<&'static str>; 2],
+    /// What could not be read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) faults: Vec<Fault>,
+    pub(super) changes: Vec<Structure>,
+    /// How many structures are the same at another place, and their bytes.
+    pub(super) moved: (u64, u64),
+    /// Lines that differ, if both are text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) lines: Option<Lines>,
+    /// Places that differ, if nothing is known of the structure.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) bytes: Vec<Bytes>,
+    /// Whether there are more of them.
+    pub(super) more_bytes: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) members: Vec<Comparison>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Fault {
+    /// 1 or 2.
+    pub(super) file: usize,
+    pub(super) format: &'static str,
+    pub(super) message: String,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Structure {
+    pub(super) structure: &'static str,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(super) path: String,
+    /// Path in the second file, if that is another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) renamed: Option<String>,
+    /// First byte and length in both files; absent where it is not there.
+    pub(super) places: [Option<(u64, u64)>; 2],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) fields: Vec<Field>,
+    pub(super) more_fields: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) bytes: Option<Bytes>,
+    /// What is encoded in it is the same.
+    pub(super) same_content: bool,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Field {
+    pub(super) name: String,
+    pub(super) values: [Option<String>; 2],
+    /// `value`, `place` or `checksum`: the latter two follow from what else differs.
+    pub(super) role: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Bytes {
+    pub(super) at: [u64; 2],
+    /// Hexadecimal digits.
+    pub(super) hex: [String; 2],
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Lines {
+    pub(super) removed: u32,
+    pub(super) added: u32,
+    pub(super) lines: Vec<Line>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Line {
+    /// 1 or 2.
+    pub(super) file: usize,
+    pub(super) number: u32,
+    pub(super) text: String,
+}
+
+impl Report {
+    pub(super) fn new(report: &compare::Report, show: Show) -> Self {
+        let unexplained = report.unexplained();
+        Self {
+            format: 1,
+            verdict: match (report.differing, unexplained) {
+                (0, _) => "identical",
+                (_, 0) => "different",
+                _ => "unexplained",
+            },
+            differing: report.differing,
+            explained: report.explained,
+            unexplained,
+            root: report.root.as_ref().map(Comparison::of),
+            show,
+        }
+    }
+}
+
+impl Comparison {
+    fn of(found: &compare::Comparison) -> Self {
+        let (path, part) = match &found.name {
+            Name::Whole => (None, None),
+            Name::Part(name) => (None, Some(name.clone())),
+            Name::Path(path) => (Some(readable(path)), None),
+        };
+        let (lines, bytes, more_bytes) = match &found.leaf {
+            Some(Leaf::Text(lines)) => (Some(Lines::of(lines)), Vec::new(), false),
+            Some(Leaf::Binary { places, more }) => (None, places.iter().map(Bytes::of).collect(), *more),
+            None => (None, Vec::new(), false),
+        };
+        let fault = |(side, fault): &(usize, selfsame_image::extent::Unreadable)| Fault {
+            file: side + 1,
+            format: fault.format,
+            message: fault.message.clone(),
+        };
+        Self {
+            path,
+            part,
+            sizes: found.sizes,
+            formats: found.formats,
+            faults: found.faults.iter().map(fault).collect(),
+            changes: found.changes.iter().map(Structure::of).collect(),
+            moved: found.moved,
+            lines,
+            bytes,
+            more_bytes,
+            members: found.members.iter().map(Self::of).collect(),
+        }
+    }
+}
+
+impl Structure {
+    fn of(change: &Change) -> Self {
+        Self {
+            structure: change.structure,
+            path: readable(&change.path),
+            renamed: change.renamed.as_deref().map(readable),
+            places: change.places,
+            fields: change.fields.iter().map(Field::of).collect(),
+            more_fields: change.more_fields,
+            bytes: change.bytes.as_ref().map(Bytes::of),
+            same_content: change.same_content,
+        }
+    }
+}
+
+impl Field {
+    fn of(change: &FieldChange) -> Self {
+        let role = match change.role {
+            Role::Value => "value",
+            Role::Place => "place",
+            Role::Checksum => "checksum",
+        };
+        Self { name: change.name.clone(), values: change.values.clone(), role }
+    }
+}
+
+impl Bytes {
+    fn of(bytes: &compare::Bytes) -> Self {
+        let hex = |bytes: &Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        Self { at: bytes.at, hex: bytes.bytes.each_ref().map(hex) }
+    }
+}
+
+impl Lines {
+    fn of(found: &compare::Lines) -> Self {
+        let line =
+            |line: &compare::Line| Line { file: line.side + 1, number: line.number, text: line.text.clone() };
+        Self { removed: found.removed, added: found.added, lines: found.lines.iter().map(line).collect() }
+    }
+}
+
+/// A path as text: what is not UTF-8 or cannot be printed is escaped.
+fn readable(path: &[u8]) -> String {
+    match std::str::from_utf8(path) {
+        Ok(text) if !text.contains(|c: char| c.is_control() || c == '\\') => text.to_owned(),
+        _ => path.escape_ascii().to_string(),
+    }
+}
+
+impl Present for Report {
+    fn text(&self, to: &mut dyn Write) -> io::Result<()> {
+        if let Some(root) = &self.root {
+            if self.show.paths {
+                return text::paths(root, "", to);
+            }
+            text::comparison(root, 0, self.show, to)?;
+        }
+        writeln!(
+            to,
+            "differing bytes: {}, explained: {}, unexplained: {}",
+            self.differing, self.explained, self.unexplained
+        )
+    }
+}

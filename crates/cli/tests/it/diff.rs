@@ -1,0 +1,62 @@
+//! `selfsame diff`
+
+use crate::inspect::live_iso;
+use crate::world;
+
+#[test]
+fn a_text_in_a_file_system_in_an_image_is_shown_with_the_way_to_it() {
+    let world = world();
+    let (first, mut second) = (live_iso(b"selfsame\n"), live_iso(b"amnesia\n\x1b[31m"));
+    // What no file has: the boot code.
+    second[3] ^= 1;
+    world.write("a.iso", &first);
+    world.write("b.iso", &second);
+    assert!(world.run(["diff", "a.iso", "a.iso"]).success().starts_with("differing bytes: 0,"));
+    let differing = first.iter().zip(&second).filter(|(a, b)| a != b).count() + first.len().abs_diff(second.len());
+    let text = world.run(["diff", "a.iso", "b.iso"]).answer(1);
+    let way = ["/live/filesystem.squashfs (squashfs, ", "etc/hostname (file, ", "-1: selfsame\n", "+1: amnesia\n"];
+    let mut rest = text.as_str();
+    for part in way {
+        let at = rest.find(part).unwrap_or_else(|| panic!("{part:?} is not in {text}"));
+        rest = &rest[at + part.len()..];
+    }
+    assert!(text.contains("master boot record at 0x0+0x200") && !text.contains('\x1b'), "{text}");
+    let last = format!("differing bytes: {differing}, explained: {differing}, unexplained: 0");
+    assert_eq!(text.lines().last(), Some(last.as_str()));
+    let paths = world.run(["diff", "a.iso", "b.iso", "--paths"]).answer(1);
+    assert!(paths.lines().any(|line| line == "/live/filesystem.squashfs: etc/hostname"), "{paths}");
+}
+
+#[test]
+fn the_answer_is_data_too() {
+    let world = world();
+    world.write("a", "one\ntwo\n");
+    world.write("b", "one\nTwo\nthree\n");
+    insta::assert_snapshot!(world.run(["diff", "a", "b", "--json"]).answer(1));
+    let same: serde_json::Value = serde_json::from_str(&world.run(["diff", "a", "a", "--json"]).success()).unwrap();
+    assert_eq!(same["verdict"], "identical");
+    assert_eq!(same.get("root"), None);
+}
+
+#[test]
+fn what_is_damaged_on_both_sides_is_never_called_explained() {
+    let world = world();
+    let mut stream = b"\x1f\x8b\x08\0\0\0\0\0\0\x03".to_vec();
+    stream.extend([0xff; 40]);
+    world.write("a.gz", &stream);
+    stream[20] = 0;
+    world.write("b.gz", &stream);
+    let text = world.run(["diff", "a.gz", "b.gz"]).answer(5);
+    assert!(text.contains("! the first cannot be read as gzip: "), "{text}");
+    assert!(text.ends_with("differing bytes: 1, explained: 1, unexplained: 1\n"), "{text}");
+}
+
+#[test]
+fn what_is_no_file_is_refused() {
+    let world = world();
+    world.write("a", "text");
+    assert!(world.run(["diff", "a", "b"]).failure(3).starts_with("error: cannot read b\n"));
+    let message = world.run(["diff", "a", "."]).failure(3);
+    assert!(message.starts_with("error: . is not a regular file\nhint: "), "{message}");
+    world.run(["diff", "a"]).failure(2);
+}

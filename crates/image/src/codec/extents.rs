@@ -1,0 +1,205 @@
+//! Which byte of a compressed stream is whose.
+
+use std::sync::Arc;
+
+use super::Wrapping;
+use crate::extent::{
+    Builder, Field, Label, Member, Members, Owner, Parsed, Role, Source, Structure, Unreadable, show,
+};
+use crate::io::{ReadAt, skip_zeros, wide};
+
+/// Plain bytes of a stream that are held in memory.
+const MOST: u64 = 96 << 20;
+/// What a member of such a file is called.
+const CONTENT: &str = "content";
+
+static GZIP_HEADER: Structure = Structure { name: "gzip header", fields: gzip_header };
+static GZIP_TRAILER: Structure = Structure { name: "gzip trailer", fields: gzip_trailer };
+static DEFLATE: Structure = Structure::plain("deflate data");
+static XZ_HEADER: Structure = Structure { name: "xz stream header", fields: xz_header };
+static XZ: Structure = Structure::plain("xz blocks and index");
+static XZ_FOOTER: Structure = Structure { name: "xz stream footer", fields: xz_footer };
+static ZSTD_HEADER: Structure = Structure { name: "zstd frame header", fields: zstd_header };
+static ZSTD: Structure = Structure::plain("zstd blocks");
+static PADDING: Structure = Structure::plain("padding behind the stream");
+static BEHIND: Structure = Structure::plain("data behind the stream");
+
+/// The structure of a gzip, xz or zstd file: of each stream in it what comes first and last, and what is between, which
+/// holds the content.
+///
+/// # Errors
+/// If the first stream cannot be decompressed, or all of them are longer than 96 MiB.
+pub fn extents(source: &Source) -> Result<Parsed, Unreadable> {
+    let size = source.size().map_err(|error| Unreadable::new("compressed stream", &error))?;
+    let mut builder = Builder::new(size);
+    let (mut plain, mut faults, mut format, mut at) = (Vec::new(), Vec::new(), None, 0);
+    while at < size {
+        match stream(source, at, MOST - wide(plain.len()), &mut builder) {
+            Ok((name, content, end)) => {
+                format.get_or_insert(name);
+                plain.extend_from_slice(&content);
+                // Zeros may fill up a block (gzip(1), xz(1)).
+                let next = skip_zeros(source, end).map_err(|error| Unreadable::new(name, &error))?;
+                at = next.unwrap_or(size);
+                builder.claim(end, at - end, &PADDING, Owner::WHOLE);
+            }
+            Err(fault) if format.is_none() => return Err(fault),
+            Err(fault) => {
+                builder.claim(at, size - at, &BEHIND, Owner::WHOLE);
+                faults.push(fault);
+                break;
+            }
+        }
+    }
+    let members = Content { plain: Arc::new(plain) };
+    let map = builder.finish(Arc::default());
+    Ok(Parsed { format: format.unwrap_or("empty"), map, members: Box::new(members), faults })
+}
+
+/// Claims the stream that starts at `at`; its name, what it holds and where it ends.
+fn stream(
+    source: &Source,
+    at: u64,
+    limit: u64,
+    builder: &mut Builder,
+) -> Result<(&'static str, Vec<u8>, u64), Unreadable> {
+    let failed = |error: std::io::Error| Unreadable::new("compressed stream", &error);
+    let left = source.size().map_err(failed)?.saturating_sub(at);
+    let mut start = vec![0; usize::try_from(left.min(4096)).expect("at most 4096")];
+    source.read_exact_at(&mut start, at).map_err(failed)?;
+    let wrapping = Wrapping::detect(&start);
+    let (format, data): (_, &'static Structure) = match wrapping {
+        Wrapping::Gzip => ("gzip", &DEFLATE),
+        Wrapping::Xz => ("xz", &XZ),
+        Wrapping::Zstd => ("zstd", &ZSTD),
+        Wrapping::None => {
+            let message = format!("no known stream starts at byte {at:#x}");
+            return Err(Unreadable { format: "compressed stream", message });
+        }
+    };
+    let unpacked = wrapping.unpack_one(source, at, limit);
+    let (plain, end) = unpacked.map_err(|error| Unreadable::new(format, &error))?;
+    let tail = |len: u64| end.saturating_sub(len).max(at);
+    match wrapping {
+        Wrapping::Gzip => {
+            builder.claim(at, wide(gzip_length(&start)), &GZIP_HEADER, Owner::WHOLE);
+            builder.claim(tail(8), 8, &GZIP_TRAILER, Owner::WHOLE);
+        }
+        Wrapping::Xz => {
+            builder.claim(at, 12, &XZ_HEADER, Owner::WHOLE);
+            builder.claim(tail(12), 12, &XZ_FOOTER, Owner::WHOLE);
+        }
+        _ => builder.claim(at, wide(zstd_length(&start)), &ZSTD_HEADER, Owner::WHOLE),
+    }
+    builder.claim_encoded(at, end - at, data, Owner::WHOLE, &[0]);
+    Ok((format, plain, end))
+}
+
+struct Content {
+    plain: Arc<Vec<u8>>,
+}
+
+impl Members for Content {
+    fn open(&self, _: u32) -> Result<Member, Unreadable> {
+        let source: Source = Arc::clone(&self.plain) as Source;
+        Ok(source.into())
+    }
+
+    fn label(&self, _: u32) -> Label<'_> {
+        Label::Part(CONTENT)
+    }
+}
+
+/// Length of the header of a member (RFC 1952, 2.3).
+fn gzip_length(bytes: &[u8]) -> usize {
+    gzip_header(bytes).last().map_or(10, |field| usize::try_from(field.at + field.len).unwrap_or(10))
+}
+
+fn gzip_header(bytes: &[u8]) -> Vec<Field> {
+    let Some(head) = bytes.first_chunk::<10>() else { return Vec::new() };
+    let flags = head[3];
+    let mut all = vec![
+        show(bytes, 0, 2, "signature"),
+        show(bytes, 2, 1, "method"),
+        show(bytes, 3, 1, "flags"),
+        show(bytes, 4, 4, "mtime"),
+        show(bytes, 8, 1, "extra flags"),
+        show(bytes, 9, 1, "operating system"),
+    ];
+    let mtime = u32::from_le_bytes([head[4], head[5], head[6], head[7]]);
+    all[3].value =
+        if mtime == 0 { "none".into() } else { format!("{} ({mtime})", crate::epoch::civil(mtime)) };
+    let mut at = 10;
+    if flags & 4 != 0
+        && let Some([low, high]) = bytes.get(at..at + 2)
+    {
+        let length = 2 + usize::from(u16::from_le_bytes([*low, *high]));
+        all.push(show(bytes, at, length, "extra"));
+        at += length;
+    }
+    for (bit, name) in [(8, "name"), (16, "comment")] {
+        let rest = bytes.get(at..).unwrap_or_default();
+        if flags & bit != 0
+            && let Some(end) = rest.iter().position(|byte| *byte == 0)
+        {
+            let mut field = show(bytes, at, end + 1, name);
+            field.value = crate::raw::show_bytes(&rest[..end]);
+            all.push(field);
+            at += end + 1;
+        }
+    }
+    if flags & 2 != 0 {
+        let mut field = show(bytes, at, 2, "header checksum");
+        field.role = Role::Checksum;
+        all.push(field);
+    }
+    all
+}
+
+fn gzip_trailer(bytes: &[u8]) -> Vec<Field> {
+    let mut all = vec![show(bytes, 0, 4, "CRC-32"), show(bytes, 4, 4, "length")];
+    all.iter_mut().for_each(|field| field.role = Role::Checksum);
+    all
+}
+
+fn xz_header(bytes: &[u8]) -> Vec<Field> {
+    let mut all =
+        vec![show(bytes, 0, 6, "signature"), show(bytes, 6, 2, "check"), show(bytes, 8, 4, "CRC-32")];
+    all[2].role = Role::Checksum;
+    all
+}
+
+fn xz_footer(bytes: &[u8]) -> Vec<Field> {
+    let mut all = vec![
+        show(bytes, 0, 4, "CRC-32"),
+        show(bytes, 4, 4, "size of the index"),
+        show(bytes, 8, 2, "check"),
+        show(bytes, 10, 2, "signature"),
+    ];
+    all[0].role = Role::Checksum;
+    all[1].role = Role::Place;
+    all
+}
+
+/// Length of a frame header (RFC 8878, 3.1.1.1).
+fn zstd_length(bytes: &[u8]) -> usize {
+    let descriptor = bytes.get(4).copied().unwrap_or(0);
+    let single = descriptor & 0x20 != 0;
+    let dictionary = [0, 1, 2, 4][usize::from(descriptor & 3)];
+    let size = match descriptor >> 6 {
+        0 => usize::from(single),
+        1 => 2,
+        2 => 4,
+        _ => 8,
+    };
+    5 + usize::from(!single) + dictionary + size
+}
+
+fn zstd_header(bytes: &[u8]) -> Vec<Field> {
+    let rest = bytes.len().saturating_sub(5);
+    vec![
+        show(bytes, 0, 4, "signature"),
+        show(bytes, 4, 1, "descriptor"),
+        show(bytes, 5, rest, "window, dictionary and size"),
+    ]
+}

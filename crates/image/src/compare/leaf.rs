@@ -1,0 +1,174 @@
+//! What differs in files of which no structure is known: lines of text, or bytes.
+
+use std::io;
+
+use imara_diff::{Algorithm, Diff, InternedInput};
+
+use super::blocks::Blocks;
+use crate::extent::Source;
+use crate::io::{ReadAt, wide};
+
+/// Longest text that is compared by lines, in bytes.
+const LONGEST: u64 = 4 << 20;
+/// Changed lines and places that are told.
+const MOST: usize = 32;
+/// Bytes that are shown of a difference.
+const SHOWN: usize = 16;
+
+/// What differs in two files without known structure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Leaf {
+    /// Lines of text.
+    Text(Lines),
+    /// Bytes.
+    Binary {
+        /// The first places that differ, ascending.
+        places: Vec<Bytes>,
+        /// Whether there are more.
+        more: bool,
+    },
+}
+
+/// Lines that differ.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lines {
+    /// The first ones.
+    pub lines: Vec<Line>,
+    /// How many lines of the first file are not in the second.
+    pub removed: u32,
+    /// How many lines of the second file are not in the first.
+    pub added: u32,
+}
+
+/// A line that only one file has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// Which file: 0 or 1.
+    pub side: usize,
+    /// Its number, from 1.
+    pub number: u32,
+    /// Its text, with its end.
+    pub text: String,
+}
+
+/// A place at which bytes differ.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bytes {
+    /// Offset in each file of the first byte that differs.
+    pub at: [u64; 2],
+    /// The bytes from there on, at most 16; empty behind the end.
+    pub bytes: [Vec<u8>; 2],
+}
+
+impl Bytes {
+    /// The bytes from `at` on of two pieces that start at `starts`.
+    pub(super) fn new(pieces: [&[u8]; 2], at: usize, starts: [u64; 2]) -> Self {
+        Self {
+            at: starts.map(|start| start + wide(at)),
+            bytes: pieces
+                .map(|piece| piece.get(at..).unwrap_or_default().iter().copied().take(SHOWN).collect()),
+        }
+    }
+}
+
+/// What differs in two files.
+pub(super) fn compare(sources: [&Source; 2], blocks: &Blocks) -> io::Result<Leaf> {
+    if blocks.sizes.iter().all(|size| *size <= LONGEST) {
+        let [a, b] = [text(sources[0])?, text(sources[1])?];
+        if let (Some(a), Some(b)) = (a, b) {
+            return Ok(Leaf::Text(lines(&a, &b)));
+        }
+    }
+    let (mut places, mut more) = (Vec::new(), false);
+    'all: for (from, to) in blocks.ranges() {
+        let mut at = from;
+        while at < to {
+            let end = to.min(at + (1 << 16));
+            let [a, b] = [part(sources[0], at, end)?, part(sources[1], at, end)?];
+            let mut index = 0;
+            while let Some(step) = a[index..].iter().zip(&b[index..]).position(|(a, b)| a != b) {
+                if places.len() == MOST {
+                    more = true;
+                    break 'all;
+                }
+                index += step;
+                places.push(Bytes::new([&a, &b], index, [at; 2]));
+                index = a.len().min(index + SHOWN);
+            }
+            at = end;
+        }
+    }
+    let shared = blocks.sizes[0].min(blocks.sizes[1]);
+    if blocks.sizes[0] != blocks.sizes[1] && places.len() < MOST {
+        let end = |side: usize| blocks.sizes[side].min(shared + wide(SHOWN));
+        let [a, b] = [part(sources[0], shared, end(0))?, part(sources[1], shared, end(1))?];
+        places.push(Bytes::new([&a, &b], 0, [shared; 2]));
+    }
+    Ok(Leaf::Binary { places, more })
+}
+
+/// The first place at which two ranges differ.
+pub(super) fn first_difference(sources: [&Source; 2], places: [(u64, u64); 2]) -> io::Result<Option<Bytes>> {
+    let ends = [0, 1].map(|side| places[side].0 + places[side].1);
+    let mut at = places.map(|(start, _)| start);
+    loop {
+        let stop = [0, 1].map(|side| ends[side].min(at[side] + (1 << 16)));
+        let [a, b] = [part(sources[0], at[0], stop[0])?, part(sources[1], at[1], stop[1])?];
+        let shared = a.len().min(b.len());
+        if let Some(index) = (0..shared).find(|index| a[*index] != b[*index]) {
+            return Ok(Some(Bytes::new([&a, &b], index, at)));
+        }
+        if a.len() != b.len() {
+            return Ok(Some(Bytes::new([&a, &b], shared, at)));
+        }
+        if a.is_empty() {
+            return Ok(None);
+        }
+        at = at.map(|at| at + wide(shared));
+    }
+}
+
+/// Bytes of a range, as far as there are any.
+pub(super) fn part(source: &Source, from: u64, to: u64) -> io::Result<Vec<u8>> {
+    let to = to.min(source.size()?);
+    if from >= to {
+        return Ok(Vec::new());
+    }
+    let mut bytes = vec![0; usize::try_from(to.saturating_sub(from)).unwrap_or(0)];
+    source.read_exact_at(&mut bytes, from)?;
+    Ok(bytes)
+}
+
+/// All of a file, if it is text.
+fn text(source: &Source) -> io::Result<Option<String>> {
+    let bytes = part(source, 0, u64::MAX)?;
+    let odd = |byte: &u8| *byte < b' ' && !matches!(byte, b'\n' | b'\t' | b'\r' | 0x0c | 0x1b);
+    if bytes.iter().any(odd) {
+        return Ok(None);
+    }
+    Ok(String::from_utf8(bytes).ok())
+}
+
+fn lines(a: &str, b: &str) -> Lines {
+    let input = InternedInput::new(a, b);
+    let mut diff = Diff::compute(Algorithm::Histogram, &input);
+    diff.postprocess_lines(&input);
+    let mut lines =
+        Lines { removed: diff.count_removals(), added: diff.count_additions(), ..Lines::default() };
+    let texts: [Vec<&str>; 2] = [a.split_inclusive('\n').collect(), b.split_inclusive('\n').collect()];
+    for hunk in diff.hunks() {
+        for (side, range) in [(0, hunk.before), (1, hunk.after)] {
+            for number in range {
+                let text = usize::try_from(number).ok().and_then(|index| texts[side].get(index));
+                if lines.lines.len() < MOST {
+                    lines.lines.push(Line {
+                        side,
+                        number: number + 1,
+                        text: text.copied().unwrap_or_default().to_owned(),
+                    });
+                }
+            }
+        }
+    }
+    lines
+}

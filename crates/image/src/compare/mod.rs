@@ -1,0 +1,422 @@
+//! What differs between two files, and whose each differing byte is.
+//!
+//! Both files are cut into [extents](crate::extent). Extents of the same structure and path are compared with each other,
+//! and what is inside them as if it were a file. That every differing byte is in an extent that was named is counted
+//! apart from that, over the bytes alone: [`Report::unexplained`].
+
+mod blocks;
+mod leaf;
+mod pair;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::num::NonZero;
+
+use self::blocks::Blocks;
+pub use self::leaf::{Bytes, Leaf, Line, Lines};
+use self::pair::{Pairing, Side};
+use crate::extent::{self, Label, Map, Member, Parsed, Role, Source, Unreadable};
+use crate::io::ReadAt;
+
+/// Files in files that are followed; a quine would have no end.
+const DEEPEST: usize = 24;
+/// Fields of one structure whose change is told.
+const MOST_FIELDS: usize = 64;
+/// Longest structure that is cut into fields, in bytes.
+const LONGEST: u64 = 1 << 20;
+
+/// What differs between two files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// How many bytes differ: those at the same place, and what one file is longer.
+    pub differing: u64,
+    /// How many of them are in a structure that is among the changes.
+    pub explained: u64,
+    /// What differs; `None` if nothing does.
+    pub root: Option<Comparison>,
+}
+
+impl Report {
+    /// Differing bytes that are in no structure that was told, and those of files inside that could not be read on either
+    /// side.
+    pub fn unexplained(&self) -> u64 {
+        (self.differing - self.explained) + self.root.as_ref().map_or(0, Comparison::unread)
+    }
+}
+
+/// Two files with the same name that are not the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Comparison {
+    /// What both are called.
+    pub name: Name,
+    /// Their lengths in bytes.
+    pub sizes: [u64; 2],
+    /// What they are, as far as that is known.
+    pub formats: [Option<&'static str>; 2],
+    /// Structures that differ, in the order of the first file, then those that only the second one has.
+    pub changes: Vec<Change>,
+    /// How many structures lie elsewhere and are the same, and how many bytes they have.
+    pub moved: (u64, u64),
+    /// What differs in files inside.
+    pub members: Vec<Comparison>,
+    /// What differs, if nothing is known of the structure.
+    pub leaf: Option<Leaf>,
+    /// What could not be read, and on which side: 0 or 1.
+    pub faults: Vec<(usize, Unreadable)>,
+    /// Bytes that differ and are of no known structure, because a file of a known format could not be read on either side.
+    pub unread: u64,
+}
+
+impl Comparison {
+    fn unread(&self) -> u64 {
+        self.unread + self.members.iter().map(Self::unread).sum::<u64>()
+    }
+}
+
+/// What a file is called in the one around it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Name {
+    /// It is what was asked for.
+    #[default]
+    Whole,
+    /// A part of the container that is encoded or stands for itself.
+    Part(String),
+    /// A file, by path.
+    Path(Vec<u8>),
+}
+
+impl From<Label<'_>> for Name {
+    fn from(label: Label<'_>) -> Self {
+        match label {
+            Label::Part(name) => Self::Part(name.to_owned()),
+            Label::Path(path) => Self::Path(path.to_vec()),
+        }
+    }
+}
+
+/// A structure that differs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// What it is.
+    pub structure: &'static str,
+    /// Whose it is; empty for the file's own.
+    pub path: Vec<u8>,
+    /// Its path in the second file, if that is another one.
+    pub renamed: Option<Vec<u8>>,
+    /// Where it lies in both: first byte and length.
+    pub places: [Option<(u64, u64)>; 2],
+    /// Fields that differ.
+    pub fields: Vec<FieldChange>,
+    /// How many more fields differ.
+    pub more_fields: usize,
+    /// Where the first bytes differ that are in no field that was told.
+    pub bytes: Option<Bytes>,
+    /// What is encoded in it is the same: it was encoded in another way.
+    pub same_content: bool,
+}
+
+/// A field that differs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldChange {
+    /// Its name.
+    pub name: String,
+    /// Its values; `None` where there is no such field.
+    pub values: [Option<String>; 2],
+    /// What it says.
+    pub role: Role,
+}
+
+/// How files are compared.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// How many threads work at a time.
+    pub jobs: NonZero<usize>,
+}
+
+/// Compares two files.
+///
+/// # Errors
+/// If one of them cannot be read. A format that cannot be understood is none: that is among [`Comparison::faults`].
+pub fn compare(first: &Source, second: &Source, options: Options) -> io::Result<Report> {
+    let blocks = Blocks::of([first, second], options.jobs).map_err(|(_, error)| error)?;
+    if blocks.differing == 0 {
+        return Ok(Report { differing: 0, explained: 0, root: None });
+    }
+    let sides = [Member::from(first.clone()), Member::from(second.clone())];
+    let (root, explained) = files(Name::Whole, sides, &blocks, options, 0)?;
+    Ok(Report { differing: blocks.differing, explained, root: Some(root) })
+}
+
+/// Compares two files that differ in `blocks`; how many of their differing bytes are in structures that were told.
+fn files(
+    name: Name,
+    sides: [Member; 2],
+    blocks: &Blocks,
+    options: Options,
+    depth: usize,
+) -> io::Result<(Comparison, u64)> {
+    let sizes = [sides[0].source.size()?, sides[1].source.size()?];
+    let mut comparison = Comparison { name, sizes, ..Comparison::default() };
+    let [(first, a), (second, b)] = sides.map(|Member { source, parsed }| {
+        let parsed = match parsed {
+            Some(parsed) => Ok(Some(parsed)),
+            None if depth > DEEPEST => {
+                Err(Unreadable { format: "file", message: format!("it lies in more than {DEEPEST} files") })
+            }
+            None => extent::parse(&source),
+        };
+        (source, parsed)
+    });
+    let mut parsed = [a, b].into_iter().enumerate().map(|(side, parsed)| {
+        parsed.unwrap_or_else(|fault| {
+            comparison.faults.push((side, fault));
+            None
+        })
+    });
+    let parsed = [parsed.next().flatten(), parsed.next().flatten()];
+    for (side, one) in parsed.iter().enumerate() {
+        let Some(one) = one else { continue };
+        comparison.formats[side] = Some(one.format);
+        comparison.faults.extend(one.faults.iter().map(|fault| (side, fault.clone())));
+    }
+    let sources = [&first, &second];
+    let explained = match &parsed {
+        [Some(a), Some(b)] if a.format == b.format => {
+            structures(&mut comparison, sources, [a, b], blocks, options, depth)?
+        }
+        // What can be read says where things are in the one that cannot, too.
+        [Some(one), None] | [None, Some(one)] if !comparison.faults.is_empty() => {
+            structures(&mut comparison, sources, [one, one], blocks, options, depth)?
+        }
+        _ => {
+            comparison.leaf = Some(leaf::compare(sources, blocks)?);
+            if comparison.faults.len() == 2 {
+                comparison.unread = blocks.differing;
+            }
+            blocks.differing
+        }
+    };
+    Ok((comparison, explained))
+}
+
+/// Compares the structures of two files of one format.
+fn structures(
+    comparison: &mut Comparison,
+    sources: [&Source; 2],
+    parsed: [&Parsed; 2],
+    blocks: &Blocks,
+    options: Options,
+    depth: usize,
+) -> io::Result<u64> {
+    let sides =
+        [0, 1].map(|side| Side { source: sources[side], map: &parsed[side].map, size: blocks.sizes[side] });
+    let pairing = Pairing::of(&sides, blocks)?;
+    comparison.moved = pairing.moved;
+    let mut differing = BTreeSet::new();
+    // If one of them cannot be read, nothing can be taken out of it.
+    let pairs = if guided(parsed) { Vec::new() } else { touched(parsed, &pairing) };
+    for ((a, b), name) in pairs {
+        let opened = [parsed[0].members.open(a), parsed[1].members.open(b)];
+        if let Some(found) = inside(name.clone(), opened, options, depth)? {
+            differing.insert(name);
+            comparison.members.push(found);
+        }
+    }
+    for pair in &pairing.pairs {
+        comparison.changes.push(change(&sides, parsed, pair, &differing)?);
+    }
+    let explained = blocks.explained(sources, [sides[0].map, sides[1].map], &pairing.told)?;
+    Ok(explained + behind(comparison, &sides))
+}
+
+/// Whether one file is seen through the structure of the other.
+fn guided(parsed: [&Parsed; 2]) -> bool {
+    std::ptr::eq(parsed[0], parsed[1])
+}
+
+/// What differs in a file inside; `None` if it is the same.
+fn inside(
+    name: Name,
+    opened: [Result<Member, Unreadable>; 2],
+    options: Options,
+    depth: usize,
+) -> io::Result<Option<Comparison>> {
+    let faulty = |name, faults: Vec<(usize, Unreadable)>| {
+        // If neither can be read, it is not known what is in the bytes that differ.
+        let unread = u64::from(faults.len() > 1);
+        Ok(Some(Comparison { name, faults, unread, ..Comparison::default() }))
+    };
+    let members = match opened {
+        [Ok(a), Ok(b)] => [a, b],
+        opened => {
+            let faults = opened.into_iter().enumerate();
+            return faulty(name, faults.filter_map(|(side, result)| Some((side, result.err()?))).collect());
+        }
+    };
+    let blocks = match Blocks::of([&members[0].source, &members[1].source], options.jobs) {
+        Ok(blocks) => blocks,
+        Err((side, error)) => return faulty(name, vec![(side, Unreadable::new("file", &error))]),
+    };
+    if blocks.differing == 0 {
+        return Ok(None);
+    }
+    let (found, explained) = files(name, members, &blocks, options, depth + 1)?;
+    let unread = found.unread + (blocks.differing - explained);
+    Ok(Some(Comparison { unread, ..found }))
+}
+
+/// Tells of bytes that no map reaches, because it is that of the other file, which is shorter; how many there are.
+fn behind(comparison: &mut Comparison, sides: &[Side<'_>; 2]) -> u64 {
+    let mut all = 0;
+    for (index, side) in sides.iter().enumerate() {
+        let (end, size) = (side.map.size(), side.size);
+        if size > end {
+            let mut places = [None; 2];
+            places[index] = Some((end, size - end));
+            comparison.changes.push(Change { structure: "data behind the end", places, ..Change::default() });
+            all += size - end;
+        }
+    }
+    all
+}
+
+/// The members that are encoded in structures that differ, with their numbers on both sides.
+fn touched(parsed: [&Parsed; 2], pairing: &Pairing) -> Vec<((u32, u32), Name)> {
+    let mut found: [BTreeMap<Name, u32>; 2] = Default::default();
+    for pair in &pairing.pairs {
+        for side in [0, 1] {
+            let map = &parsed[side].map;
+            let Some(index) = pair.extents[side] else { continue };
+            for member in map.members(&map.extents()[index]) {
+                found[side].entry(parsed[side].members.label(*member).into()).or_insert(*member);
+            }
+        }
+    }
+    // A member may have moved out of a structure that differs into one that does not.
+    for side in [0, 1] {
+        let missing: BTreeSet<&Name> =
+            found[1 - side].keys().filter(|name| !found[side].contains_key(name)).collect();
+        if missing.is_empty() {
+            continue;
+        }
+        let (map, members) = (&parsed[side].map, &parsed[side].members);
+        let all = map.extents().iter().flat_map(|extent| map.members(extent));
+        let also: Vec<(Name, u32)> = all
+            .map(|member| (Name::from(members.label(*member)), *member))
+            .filter(|(name, _)| missing.contains(name))
+            .collect();
+        for (name, member) in also {
+            found[side].entry(name).or_insert(member);
+        }
+    }
+    let [first, mut second] = found;
+    first.into_iter().filter_map(|(name, a)| second.remove(&name).map(|b| ((a, b), name))).collect()
+}
+
+/// What is to be told of a pair of extents that differ.
+fn change(
+    sides: &[Side<'_>; 2],
+    parsed: [&Parsed; 2],
+    pair: &pair::Pair,
+    differing: &BTreeSet<Name>,
+) -> io::Result<Change> {
+    let extents = [0, 1].map(|side| pair.extents[side].map(|index| sides[side].map.extents()[index]));
+    let paths = [0, 1].map(|side| extents[side].map(|extent| sides[side].map.path(extent.owner).to_vec()));
+    let structure = extents.iter().flatten().next().expect("a pair has at least one").structure;
+    let inside = |side: usize| {
+        let map: &Map = sides[side].map;
+        let members = extents[side].as_ref().map_or(&[][..], |extent| map.members(extent));
+        members.iter().map(move |member| Name::from(parsed[side].members.label(*member)))
+    };
+    let inside: BTreeSet<Name> = inside(0).chain(inside(1)).collect();
+    let both = extents[0].is_some() && extents[1].is_some();
+    let readable = !guided(parsed);
+    let same_content = both && readable && !inside.is_empty() && inside.is_disjoint(differing);
+    let [first, second] = &paths;
+    let renamed = second.clone().filter(|second| first.as_ref().is_some_and(|first| first != second));
+    let mut change = Change {
+        structure: structure.name,
+        path: first.clone().or_else(|| second.clone()).unwrap_or_default(),
+        renamed,
+        places: extents.map(|extent| extent.map(|extent| (extent.start, extent.len))),
+        same_content,
+        ..Change::default()
+    };
+    // What is inside says more than its encoded form.
+    if both && inside.is_empty() {
+        let [Some(a), Some(b)] = extents else { return Ok(change) };
+        details(&mut change, sides, [(a.start, a.len), (b.start, b.len)], structure.fields)?;
+    } else if both && !readable {
+        let [Some(a), Some(b)] = extents else { return Ok(change) };
+        let places = [(a.start, a.len), (b.start, b.len)];
+        change.bytes = leaf::first_difference(sides.each_ref().map(|side| side.source), places)?;
+    }
+    Ok(change)
+}
+
+/// Fields that differ, and the first bytes that do outside of them.
+fn details(
+    change: &mut Change,
+    sides: &[Side<'_>; 2],
+    places: [(u64, u64); 2],
+    cut: fn(&[u8]) -> Vec<extent::Field>,
+) -> io::Result<()> {
+    let sources = sides.each_ref().map(|side| side.source);
+    if places.iter().any(|(_, len)| *len > LONGEST) {
+        change.bytes = leaf::first_difference(sources, places)?;
+        return Ok(());
+    }
+    let read = |side: usize| leaf::part(sources[side], places[side].0, places[side].0 + places[side].1);
+    let bytes = [read(0)?, read(1)?];
+    let fields = [cut(&bytes[0]), cut(&bytes[1])];
+    let mut told = Vec::new();
+    for one in field_changes(&fields, &mut told) {
+        if change.fields.len() < MOST_FIELDS {
+            change.fields.push(one);
+        } else {
+            change.more_fields += 1;
+        }
+    }
+    let differs = (0..bytes[0].len().max(bytes[1].len())).find(|at| {
+        let place = crate::io::wide(*at);
+        bytes[0].get(*at) != bytes[1].get(*at)
+            && !told.iter().any(|(from, to): &(u64, u64)| (*from..*to).contains(&place))
+    });
+    if let Some(at) = differs {
+        change.bytes = Some(Bytes::new([&bytes[0], &bytes[1]], at, places.map(|(start, _)| start)));
+    }
+    Ok(())
+}
+
+/// Fields that differ by name, and where they lie.
+fn field_changes(fields: &[Vec<extent::Field>; 2], told: &mut Vec<(u64, u64)>) -> Vec<FieldChange> {
+    let mut second: BTreeMap<&str, Vec<&extent::Field>> = BTreeMap::new();
+    for field in fields[1].iter().rev() {
+        second.entry(&field.name).or_default().push(field);
+    }
+    let mut changes = Vec::new();
+    let mut tell = |both: [Option<&extent::Field>; 2]| {
+        if let [Some(a), Some(b)] = both
+            && a.value == b.value
+        {
+            return;
+        }
+        for field in both.into_iter().flatten() {
+            told.push((field.at, field.at + field.len));
+        }
+        let Some(any) = both[0].or(both[1]) else { return };
+        changes.push(FieldChange {
+            name: any.name.clone().into_owned(),
+            values: both.map(|field| field.map(|field| field.value.clone())),
+            role: any.role,
+        });
+    };
+    for field in &fields[0] {
+        let other = second.get_mut(&*field.name).and_then(Vec::pop);
+        tell([Some(field), other]);
+    }
+    let mut left: Vec<&extent::Field> = second.into_values().flatten().collect();
+    left.sort_by_key(|field| field.at);
+    left.into_iter().for_each(|field| tell([None, Some(field)]));
+    changes
+}

@@ -1,0 +1,179 @@
+//! Which structure of one file belongs to which of the other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+
+use super::blocks::Blocks;
+use crate::digest::{Digest, Hasher};
+use crate::extent::{Extent, Map, Source};
+use crate::io::ReadAt;
+
+/// Bytes that are read at a time.
+const PIECE: u64 = 1 << 18;
+
+/// One of the two files.
+pub(super) struct Side<'a> {
+    pub(super) source: &'a Source,
+    pub(super) map: &'a Map,
+    pub(super) size: u64,
+}
+
+impl Side<'_> {
+    /// Length of an extent in this file, which may be shorter than the map it is seen through.
+    fn len(&self, extent: &Extent) -> u64 {
+        extent.end().min(self.size).saturating_sub(extent.start)
+    }
+}
+
+/// Extents of the same structure and path, or one that has no other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pair {
+    /// Their places among the extents.
+    pub(super) extents: [Option<usize>; 2],
+}
+
+/// All structures that differ.
+#[derive(Debug, Default)]
+pub(super) struct Pairing {
+    pub(super) pairs: Vec<Pair>,
+    /// How many are the same at another place, and their bytes.
+    pub(super) moved: (u64, u64),
+    /// Extents that differ or lie elsewhere.
+    pub(super) told: [BTreeSet<usize>; 2],
+}
+
+impl Pairing {
+    pub(super) fn of(sides: &[Side<'_>; 2], blocks: &Blocks) -> io::Result<Self> {
+        let mut pairing = Self::default();
+        let order = [sorted(sides[0].map), sorted(sides[1].map)];
+        let [mut left, mut right] = [0, 0];
+        let mut single: [Vec<usize>; 2] = Default::default();
+        loop {
+            let next = [order[0].get(left).copied(), order[1].get(right).copied()];
+            let which = match next {
+                [Some(a), Some(b)] => key(sides[0].map, a).cmp(&key(sides[1].map, b)),
+                [Some(_), None] => std::cmp::Ordering::Less,
+                [None, Some(_)] => std::cmp::Ordering::Greater,
+                [None, None] => break,
+            };
+            match (which, next) {
+                (std::cmp::Ordering::Equal, [Some(a), Some(b)]) => {
+                    pairing.both(sides, blocks, a, b)?;
+                    (left, right) = (left + 1, right + 1);
+                }
+                (std::cmp::Ordering::Greater, [_, Some(b)]) => {
+                    single[1].push(b);
+                    right += 1;
+                }
+                (_, [a, _]) => {
+                    single[0].extend(a);
+                    left += 1;
+                }
+            }
+        }
+        pairing.renamed(sides, single)?;
+        let place = |pair: &Pair| (pair.extents[0].is_none(), pair.extents[0].or(pair.extents[1]));
+        pairing.pairs.sort_by_key(place);
+        Ok(pairing)
+    }
+
+    fn both(&mut self, sides: &[Side<'_>; 2], blocks: &Blocks, a: usize, b: usize) -> io::Result<()> {
+        let [first, second] = [sides[0].map.extents()[a], sides[1].map.extents()[b]];
+        let len = sides[0].len(&first);
+        let same_len = len == sides[1].len(&second);
+        if same_len && first.start == second.start && !blocks.touch(first.start, len) {
+            return Ok(());
+        }
+        let same = same_len && equal(sides, [first.start, second.start], len)?;
+        if same && first.start == second.start {
+            return Ok(());
+        }
+        self.told[0].insert(a);
+        self.told[1].insert(b);
+        if same {
+            self.moved.0 += 1;
+            self.moved.1 += len;
+        } else {
+            self.pairs.push(Pair { extents: [Some(a), Some(b)] });
+        }
+        Ok(())
+    }
+
+    /// Extents whose path only one side has: the same bytes under another path are a new name.
+    fn renamed(&mut self, sides: &[Side<'_>; 2], single: [Vec<usize>; 2]) -> io::Result<()> {
+        let mut by_content: BTreeMap<(&str, u64, Digest), Vec<usize>> = BTreeMap::new();
+        let lengths: BTreeSet<(&str, u64)> = single[0]
+            .iter()
+            .map(|index| sides[0].map.extents()[*index])
+            .map(|extent| (extent.structure.name, extent.len))
+            .collect();
+        for index in single[1].iter().rev() {
+            let extent = sides[1].map.extents()[*index];
+            self.told[1].insert(*index);
+            let name = extent.structure.name;
+            if lengths.contains(&(name, extent.len)) {
+                let digest = digest(&sides[1], &extent)?;
+                by_content.entry((name, extent.len, digest)).or_default().push(*index);
+            } else {
+                self.pairs.push(Pair { extents: [None, Some(*index)] });
+            }
+        }
+        let others: BTreeSet<(&str, u64)> = by_content.keys().map(|(name, len, _)| (*name, *len)).collect();
+        for index in &single[0] {
+            let extent = sides[0].map.extents()[*index];
+            self.told[0].insert(*index);
+            let mut other = None;
+            if others.contains(&(extent.structure.name, extent.len)) {
+                let key = (extent.structure.name, extent.len, digest(&sides[0], &extent)?);
+                other = by_content.get_mut(&key).and_then(Vec::pop);
+            }
+            self.pairs.push(Pair { extents: [Some(*index), other] });
+        }
+        let left = by_content.into_values().flatten();
+        self.pairs.extend(left.map(|index| Pair { extents: [None, Some(index)] }));
+        Ok(())
+    }
+}
+
+type Key<'a> = (&'static str, &'a [u8]);
+
+fn key(map: &Map, index: usize) -> Key<'_> {
+    let extent = &map.extents()[index];
+    (extent.structure.name, map.path(extent.owner))
+}
+
+/// Extents by structure and path, those with the same in the order of the file.
+fn sorted(map: &Map) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..map.extents().len()).collect();
+    order.sort_by(|a, b| key(map, *a).cmp(&key(map, *b)));
+    order
+}
+
+fn equal(sides: &[Side<'_>; 2], starts: [u64; 2], len: u64) -> io::Result<bool> {
+    let mut done = 0;
+    let [mut a, mut b] = [Vec::new(), Vec::new()];
+    while done < len {
+        let step = usize::try_from(PIECE.min(len - done)).expect("at most 256 KiB");
+        a.resize(step, 0);
+        b.resize(step, 0);
+        sides[0].source.read_exact_at(&mut a, starts[0] + done)?;
+        sides[1].source.read_exact_at(&mut b, starts[1] + done)?;
+        if a != b {
+            return Ok(false);
+        }
+        done += crate::io::wide(step);
+    }
+    Ok(true)
+}
+
+fn digest(side: &Side<'_>, extent: &Extent) -> io::Result<Digest> {
+    let (mut hasher, mut buffer, mut done, len) = (Hasher::new(), Vec::new(), 0, side.len(extent));
+    while done < len {
+        let step = usize::try_from(PIECE.min(len - done)).expect("at most 256 KiB");
+        buffer.resize(step, 0);
+        side.source.read_exact_at(&mut buffer, extent.start + done)?;
+        hasher.update(&buffer);
+        done += crate::io::wide(step);
+    }
+    Ok(hasher.finish())
+}

@@ -1,0 +1,67 @@
+//! Fields of structures, with their values as text.
+
+use std::borrow::Cow;
+
+/// A field of a structure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// Offset of its first byte in the structure.
+    pub at: u64,
+    /// Number of its bytes.
+    pub len: u64,
+    /// Its name in the words of the format.
+    pub name: Cow<'static, str>,
+    /// Its value, as it is best read. Different values have different texts.
+    pub value: String,
+    /// What it says.
+    pub role: Role,
+}
+
+/// What a field says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Something of its own.
+    Value,
+    /// Where something lies, or how long it is there: it follows from what else is in the file.
+    Place,
+    /// A checksum: it follows from what it is of.
+    Checksum,
+}
+
+pub(super) fn no_fields(_: &[u8]) -> Vec<Field> {
+    Vec::new()
+}
+
+/// The fields of `$ty` at the start of `$bytes`, whose first byte is `$base` bytes into the structure. Words after a field's
+/// name are its role. Destructures without `..`, so no field can be left out.
+macro_rules! fields_of {
+    ($bytes:expr, $base:expr, $ty:ident { $($field:ident $($role:ident)?),+ $(,)? }) => {{
+        let mut all = Vec::new();
+        if let Ok((raw, _)) = <$ty as zerocopy::FromBytes>::read_from_prefix($bytes) {
+            let $ty { $($field),+ } = &raw;
+            $( all.push($crate::extent::Field {
+                at: $base + $crate::io::wide(std::mem::offset_of!($ty, $field)),
+                len: $crate::io::wide(std::mem::size_of_val($field)),
+                name: std::borrow::Cow::Borrowed(stringify!($field)),
+                value: $crate::raw::Show::show($field),
+                role: $crate::extent::fields_of!(@role $($role)?),
+            }); )+
+        }
+        all
+    }};
+    (@role) => { $crate::extent::Role::Value };
+    (@role $role:ident) => { $crate::extent::Role::$role };
+}
+pub(crate) use fields_of;
+
+/// One field of `bytes` from `at` on, as text.
+pub(crate) fn show(bytes: &[u8], at: usize, len: usize, name: &'static str) -> Field {
+    let part = bytes.get(at..).map_or(&[][..], |rest| &rest[..rest.len().min(len)]);
+    Field {
+        at: crate::io::wide(at),
+        len: crate::io::wide(part.len()),
+        name: Cow::Borrowed(name),
+        value: crate::raw::show_bytes(part),
+        role: Role::Value,
+    }
+}

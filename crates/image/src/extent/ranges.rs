@@ -1,0 +1,111 @@
+//! Members that lie in their container as they are.
+
+use std::io;
+use std::sync::Arc;
+
+use super::{Label, Member, Members, Owner, Paths, Source, Unreadable};
+use crate::io::{ReadAt, Window};
+
+/// Members that lie in their container as they are, each in one range or several.
+pub(crate) struct Ranges {
+    pub(crate) format: &'static str,
+    pub(crate) source: Source,
+    pub(crate) paths: Arc<Paths>,
+    pub(crate) files: Vec<InRanges>,
+}
+
+/// One such member.
+pub(crate) struct InRanges {
+    pub(crate) owner: Owner,
+    /// Whether its path is the name of a part of the container.
+    pub(crate) part: bool,
+    /// First byte and length of each range.
+    pub(crate) ranges: Vec<(u64, u64)>,
+}
+
+impl InRanges {
+    /// A file in one range.
+    pub(crate) fn file(owner: Owner, start: u64, len: u64) -> Self {
+        Self { owner, part: false, ranges: vec![(start, len)] }
+    }
+}
+
+impl Ranges {
+    fn get(&self, member: u32) -> Option<&InRanges> {
+        self.files.get(usize::try_from(member).ok()?)
+    }
+}
+
+impl Members for Ranges {
+    fn open(&self, member: u32) -> Result<Member, Unreadable> {
+        let Some(found) = self.get(member) else {
+            return Err(Unreadable { format: self.format, message: format!("there is no member {member}") });
+        };
+        let source: Source = match &found.ranges[..] {
+            [(start, len)] => Arc::new(Window::new(Arc::clone(&self.source), *start, *len)),
+            several => Arc::new(Pieces { source: Arc::clone(&self.source), ranges: several.to_vec() }),
+        };
+        Ok(source.into())
+    }
+
+    fn label(&self, member: u32) -> Label<'_> {
+        match self.get(member) {
+            Some(InRanges { owner, part: false, .. }) => Label::Path(self.paths.of(*owner)),
+            Some(InRanges { owner, .. }) => {
+                Label::Part(std::str::from_utf8(self.paths.of(*owner)).unwrap_or_default())
+            }
+            None => Label::Part(""),
+        }
+    }
+}
+
+/// Ranges of a source, one behind the other.
+struct Pieces {
+    source: Source,
+    ranges: Vec<(u64, u64)>,
+}
+
+impl ReadAt for Pieces {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.ranges.iter().map(|(_, len)| len).sum())
+    }
+
+    fn read_exact_at(&self, mut buf: &mut [u8], mut at: u64) -> io::Result<()> {
+        for (start, len) in &self.ranges {
+            if buf.is_empty() {
+                break;
+            }
+            if at >= *len {
+                at -= len;
+                continue;
+            }
+            let step = usize::try_from(len - at).unwrap_or(usize::MAX).min(buf.len());
+            let (now, later) = std::mem::take(&mut buf).split_at_mut(step);
+            self.source.read_exact_at(now, start + at)?;
+            (buf, at) = (later, 0);
+        }
+        if buf.is_empty() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_read_as_one() {
+        let source: Source = Arc::new(b"0123456789abcdef".to_vec());
+        let pieces = Pieces { source, ranges: vec![(10, 3), (0, 0), (2, 4)] };
+        let size = pieces.size().unwrap();
+        assert_eq!(size, 7);
+        for from in 0..=size {
+            for to in from..=size {
+                let mut buf = vec![0; usize::try_from(to - from).unwrap()];
+                pieces.read_exact_at(&mut buf, from).unwrap();
+                let range = usize::try_from(from).unwrap()..usize::try_from(to).unwrap();
+                assert_eq!(buf, b"abc2345"[range]);
+            }
+        }
+        assert!(pieces.read_exact_at(&mut [0; 3], 5).is_err());
+    }
+}

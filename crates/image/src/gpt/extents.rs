@@ -1,0 +1,185 @@
+//! Which byte of a disk is whose.
+
+use std::sync::Arc;
+
+use super::layout::{ENTRY_SIZE, RawEntry, RawHeader, RawMbr, RawMbrPartition, SIGNATURE};
+use super::{Guid, MbrPartition, SECTOR};
+use crate::extent::{
+    Builder, Field, InRanges, Owner, Parsed, Paths, Ranges, Source, Structure, Unreadable, fields_of,
+};
+use crate::io::ReadAt;
+
+const FORMAT: &str = "disk";
+/// Entries of a table that are looked at; hybrid images of other tools have 248.
+const MOST_ENTRIES: u32 = 1024;
+
+static MBR: Structure = Structure { name: "master boot record", fields: mbr };
+static HEADER: Structure = Structure { name: "GPT header", fields: header };
+static BACKUP: Structure = Structure { name: "backup GPT header", fields: header };
+static ENTRIES: Structure = Structure { name: "GPT entries", fields: entries };
+static BACKUP_ENTRIES: Structure = Structure { name: "backup GPT entries", fields: entries };
+static PARTITION: Structure = Structure::plain("partition");
+
+/// Where a table says that a partition is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Partition {
+    pub(crate) number: u32,
+    /// Its first byte.
+    pub(crate) start: u64,
+    /// Its length in bytes.
+    pub(crate) len: u64,
+}
+
+/// The structure of a disk.
+pub fn extents(source: &Source) -> Result<Parsed, Unreadable> {
+    let size = source.size().map_err(|error| Unreadable::new(FORMAT, &error))?;
+    let (mut builder, mut paths) = (Builder::new(size), Paths::default());
+    let partitions = claim(source, &mut builder);
+    let mut files = Vec::new();
+    for (member, Partition { number, start, len }) in (0..).zip(partitions) {
+        let len = len.min(size.saturating_sub(start));
+        let owner = paths.add(format!("partition {number}").as_bytes());
+        builder.claim_encoded(start, len, &PARTITION, owner, &[member]);
+        files.push(InRanges { part: true, ..InRanges::file(owner, start, len) });
+    }
+    let paths = Arc::new(paths);
+    let map = builder.finish(Arc::clone(&paths));
+    let members = Ranges { format: FORMAT, source: Arc::clone(source), paths, files };
+    Ok(Parsed { format: FORMAT, map, members: Box::new(members), faults: Vec::new() })
+}
+
+/// Claims the tables of a disk, as far as they can be read; the partitions they name.
+///
+/// Checksums are not checked: whose a byte is does not depend on them.
+pub(crate) fn claim(source: &(impl ReadAt + ?Sized), builder: &mut Builder) -> Vec<Partition> {
+    let mut partitions = Vec::new();
+    let Some(raw) = read::<RawMbr>(source, 0).filter(|raw| raw.signature == [0x55, 0xaa]) else {
+        return partitions;
+    };
+    builder.claim(0, SECTOR, &MBR, Owner::WHOLE);
+    for (number, entry) in (1..).zip(&raw.partitions) {
+        let used = entry.kind != 0 && entry.kind != MbrPartition::protective(0).kind;
+        if used && entry.sectors.get() > 0 {
+            let (start, len) =
+                (u64::from(entry.first.get()) * SECTOR, u64::from(entry.sectors.get()) * SECTOR);
+            partitions.push(Partition { number, start, len });
+        }
+    }
+    let Some(primary) = table(source, builder, 1, (&HEADER, &ENTRIES)) else { return partitions };
+    let last = source.size().unwrap_or(0) / SECTOR;
+    table(source, builder, last.saturating_sub(1), (&BACKUP, &BACKUP_ENTRIES));
+    // A hybrid disk has the same partitions in both tables; the GPT says more.
+    primary
+}
+
+/// Claims the header in a sector and its entries.
+fn table(
+    source: &(impl ReadAt + ?Sized),
+    builder: &mut Builder,
+    sector: u64,
+    (header, entries): (&'static Structure, &'static Structure),
+) -> Option<Vec<Partition>> {
+    let at = sector.saturating_mul(SECTOR);
+    let raw = read::<RawHeader>(source, at).filter(|raw| raw.signature == SIGNATURE)?;
+    builder.claim(at, SECTOR, header, Owner::WHOLE);
+    let count = raw.entry_count.get().min(MOST_ENTRIES);
+    let size = u64::from(raw.entry_size.get()).clamp(u64::from(ENTRY_SIZE), SECTOR);
+    let start = raw.entries_sector.get().saturating_mul(SECTOR);
+    builder.claim(start, u64::from(count) * size, entries, Owner::WHOLE);
+    let mut partitions = Vec::new();
+    for number in 0..count {
+        let Some(entry) = read::<RawEntry>(source, start.saturating_add(u64::from(number) * size)) else {
+            break;
+        };
+        let sectors = entry.last.get().checked_sub(entry.first.get()).and_then(|less| less.checked_add(1));
+        if let Some(sectors) = sectors.filter(|_| entry.kind != [0; 16]) {
+            let start = entry.first.get().saturating_mul(SECTOR);
+            partitions.push(Partition { number: number + 1, start, len: sectors.saturating_mul(SECTOR) });
+        }
+    }
+    Some(partitions)
+}
+
+fn read<T: zerocopy::FromBytes + zerocopy::IntoBytes>(source: &(impl ReadAt + ?Sized), at: u64) -> Option<T> {
+    let mut raw = T::new_zeroed();
+    source.read_exact_at(raw.as_mut_bytes(), at).ok()?;
+    Some(raw)
+}
+
+fn mbr(bytes: &[u8]) -> Vec<Field> {
+    let mut all = fields_of!(bytes, 0, RawMbr { code, disk_id, reserved, partitions, signature });
+    let Some(at) = all.iter().position(|field| field.name == "partitions") else { return all };
+    let table = all.remove(at);
+    for (number, entry) in (0_u64..4).zip(bytes[446..510].chunks_exact(16)) {
+        let fields = fields_of!(
+            entry,
+            table.at + number * 16,
+            RawMbrPartition { status, first_chs Place, kind, last_chs Place, first Place, sectors Place }
+        );
+        all.extend(fields.into_iter().map(|field| prefixed(field, &format!("entry {}", number + 1))));
+    }
+    all
+}
+
+fn header(bytes: &[u8]) -> Vec<Field> {
+    let mut all = fields_of!(
+        bytes,
+        0,
+        RawHeader {
+            signature,
+            revision,
+            header_size,
+            header_crc Checksum,
+            reserved,
+            this_sector Place,
+            other_sector Place,
+            first_usable,
+            last_usable Place,
+            disk,
+            entries_sector Place,
+            entry_count,
+            entry_size,
+            entries_crc Checksum,
+        }
+    );
+    guids(&mut all, bytes, &["disk"]);
+    let used = size_of::<RawHeader>();
+    all.push(crate::extent::show(bytes, used, bytes.len().saturating_sub(used), "rest of the sector"));
+    all
+}
+
+fn entries(bytes: &[u8]) -> Vec<Field> {
+    let mut all = Vec::new();
+    for (number, entry) in (0_u64..).zip(bytes.chunks_exact(128)) {
+        let at = number * 128;
+        let mut fields =
+            fields_of!(entry, 0, RawEntry { kind, id, first Place, last Place, attributes, name });
+        guids(&mut fields, entry, &["kind", "id"]);
+        for mut field in fields {
+            if field.name == "name" {
+                let units = entry[56..].chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
+                let name: Vec<u16> = units.collect();
+                field.value = format!("{:?}", String::from_utf16_lossy(&name).trim_end_matches('\0'));
+            }
+            field.at += at;
+            all.push(prefixed(field, &format!("partition {}", number + 1)));
+        }
+    }
+    all
+}
+
+fn guids(fields: &mut [Field], bytes: &[u8], names: &[&str]) {
+    for field in fields.iter_mut().filter(|field| names.contains(&&*field.name)) {
+        let at = usize::try_from(field.at).unwrap_or(usize::MAX);
+        if let Some(raw) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
+            field.value = Guid::from_disk(*raw).to_string();
+        }
+    }
+}
+
+fn prefixed(mut field: Field, prefix: &str) -> Field {
+    field.name = format!("{prefix}: {}", field.name).into();
+    field
+}
+
+const _: () = assert!(size_of::<RawHeader>() < 512);

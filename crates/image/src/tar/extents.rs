@@ -1,0 +1,107 @@
+//! Which byte of an archive is whose.
+
+use std::sync::Arc;
+
+use super::{BLOCK, Dialect, Kind, Reader};
+use crate::extent::{
+    Builder, Field, InRanges, Owner, Parsed, Paths, Ranges, Role, Source, Structure, Unreadable, show,
+};
+use crate::io::{Cursor, ReadAt};
+
+const FORMAT: &str = "tar";
+
+static HEAD: Structure = Structure { name: "tar header", fields: header };
+static EXTENSION: Structure = Structure::plain("extension header");
+static DATA: Structure = Structure::plain("data");
+static PADDING: Structure = Structure::plain("padding");
+static END: Structure = Structure::plain("end of archive");
+
+/// The structure of an archive.
+///
+/// # Errors
+/// If its first entry cannot be read.
+pub fn extents(source: &Source) -> Result<Parsed, Unreadable> {
+    let size = source.size().map_err(|error| Unreadable::new(FORMAT, &error))?;
+    let (mut builder, mut paths) = (Builder::new(size), Paths::default());
+    let (mut files, mut faults, mut at) = (Vec::new(), Vec::new(), 0);
+    let mut reader = Reader::new(Cursor::new(Arc::clone(source), 0), Dialect::Any);
+    loop {
+        match reader.next() {
+            Ok(Some(entry)) => {
+                let owner = paths.add(if entry.path.is_empty() { b"." } else { &entry.path });
+                builder.claim(at, entry.at - at, &EXTENSION, owner);
+                builder.claim(entry.at, BLOCK, &HEAD, owner);
+                let start = entry.at + BLOCK;
+                at = start;
+                if let Kind::File { size } = entry.kind
+                    && size > 0
+                {
+                    let number = [u32::try_from(files.len()).unwrap_or(u32::MAX)];
+                    builder.claim_encoded(start, size, &DATA, owner, &number);
+                    files.push(InRanges::file(owner, start, size));
+                    at = start.saturating_add(size.next_multiple_of(BLOCK)).min(builder.size());
+                    builder.claim(start + size, at - start.saturating_add(size).min(at), &PADDING, owner);
+                }
+            }
+            Ok(None) => {
+                builder.claim(at, size - at, &END, Owner::WHOLE);
+                break;
+            }
+            Err(error) => {
+                let fault = Unreadable::new(FORMAT, &error);
+                if at == 0 {
+                    return Err(fault);
+                }
+                faults.push(fault);
+                break;
+            }
+        }
+    }
+    let paths = Arc::new(paths);
+    let map = builder.finish(Arc::clone(&paths));
+    let members = Ranges { format: FORMAT, source: Arc::clone(source), paths, files };
+    Ok(Parsed { format: FORMAT, map, members: Box::new(members), faults })
+}
+
+/// The fields of a header block (POSIX.1-2001, ustar).
+fn header(bytes: &[u8]) -> Vec<Field> {
+    let places = [
+        (0, 100, "name"),
+        (100, 8, "mode"),
+        (108, 8, "uid"),
+        (116, 8, "gid"),
+        (124, 12, "size"),
+        (136, 12, "mtime"),
+        (148, 8, "checksum"),
+        (156, 1, "type"),
+        (157, 100, "link"),
+        (257, 8, "magic"),
+        (265, 32, "user"),
+        (297, 32, "group"),
+        (329, 8, "device, major"),
+        (337, 8, "device, minor"),
+        (345, 155, "prefix"),
+        (500, 12, "rest"),
+    ];
+    let mut all: Vec<Field> = places.map(|(at, len, name)| show(bytes, at, len, name)).into();
+    for ((at, len, name), field) in places.into_iter().zip(&mut all) {
+        let Some(raw) = bytes.get(at..at + len) else { continue };
+        let end = raw.iter().position(|byte| *byte == 0).unwrap_or(raw.len());
+        // Only what ends in zeros can be shown without them.
+        if end > 0 && raw[end..].iter().all(|byte| *byte == 0) {
+            field.value = crate::raw::show_bytes(&raw[..end]);
+        }
+        match name {
+            "checksum" => field.role = Role::Checksum,
+            "size" => field.role = Role::Place,
+            "mtime" => {
+                let seconds = super::number::parse(raw).and_then(|value| u32::try_from(value).ok());
+                if let Some(seconds) = seconds {
+                    field.value = format!("{} ({})", crate::epoch::civil(seconds), field.value);
+                }
+            }
+            _ => {}
+        }
+    }
+    all
+}

@@ -1,0 +1,313 @@
+//! Comparing: every differing byte has an owner, whatever else differs.
+
+use std::collections::BTreeMap;
+use std::io::Cursor;
+use std::num::NonZero;
+use std::sync::Arc;
+
+use selfsame_image::codec::Codec;
+use selfsame_image::compare::{Change, Comparison, Leaf, Name, Options, Report, compare};
+use selfsame_image::extent::{self, Role, Source};
+use selfsame_image::squashfs;
+use selfsame_image::tree::{Kind, Leaf as Inode, Memory, Meta, Tree};
+use selfsame_image::{Epoch, initramfs, tar};
+
+use crate::{fat, gpt, iso};
+
+const MOTD: &str = "Welcome.\nHave fun.\n";
+
+fn source(bytes: &[u8]) -> Source {
+    Arc::new(bytes.to_vec())
+}
+
+fn compared(a: &[u8], b: &[u8]) -> Report {
+    let options = Options { jobs: NonZero::new(2).unwrap() };
+    let report = compare(&source(a), &source(b), options).unwrap();
+    let shared = a.iter().zip(b).filter(|(a, b)| a != b).count() + a.len().abs_diff(b.len());
+    assert_eq!(report.differing, u64::try_from(shared).unwrap());
+    assert_eq!(report.root.is_none(), a == b);
+    report
+}
+
+/// A tree as a live system has them, small.
+fn tree(change: impl FnOnce(&mut Tree, &mut Memory)) -> (Tree, Memory) {
+    let (mut tree, mut memory) = (Tree::new(Meta::root(0o755, 1_600_000_000)), Memory::new());
+    let text: String = (0..3_000).map(|line| format!("line {line} of a longer text\n")).collect();
+    tree.insert_dir(b"etc", Meta::root(0o755, 1_600_000_001)).unwrap();
+    for (path, bytes) in [("etc/motd", MOTD), ("etc/hostname", "amnesia\n"), ("etc/long", text.as_str())] {
+        tree.insert(path.as_bytes(), file(&mut memory, bytes)).unwrap();
+    }
+    tree.insert(b"link", inode(Kind::Symlink((*b"etc/motd").into()))).unwrap();
+    tree.insert(b"null", inode(Kind::Char { major: 1, minor: 3 })).unwrap();
+    change(&mut tree, &mut memory);
+    (tree, memory)
+}
+
+fn inode(kind: Kind) -> Inode {
+    Inode { meta: Meta::root(0o644, 1_600_000_000), kind }
+}
+
+fn file(memory: &mut Memory, bytes: &str) -> Inode {
+    inode(Kind::File(memory.add(bytes)))
+}
+
+fn squash(codec: &str, change: impl FnOnce(&mut Tree, &mut Memory)) -> Vec<u8> {
+    let (tree, memory) = tree(change);
+    let options = squashfs::Options {
+        block_size: 4096,
+        codec: squashfs::codec_for(codec, 4096).unwrap(),
+        epoch: Epoch(1_700_000_000),
+        export_table: true,
+        sort: None,
+        cache: None,
+        progress: None,
+    };
+    let mut out = Cursor::new(Vec::new());
+    squashfs::write(&tree, &memory, &options, NonZero::new(2).unwrap(), &mut out).unwrap();
+    out.into_inner()
+}
+
+fn iso(change: impl FnOnce(&mut Tree, &mut Memory)) -> Vec<u8> {
+    let (mut tree, mut memory) = iso::fixture();
+    change(&mut tree, &mut memory);
+    iso::hybrid(&tree, &mut memory).0
+}
+
+fn same(_: &mut Tree, _: &mut Memory) {}
+
+/// One of each format, by name.
+fn fixtures() -> Vec<(String, Vec<u8>)> {
+    let mut all: Vec<(String, Vec<u8>)> = ["zstd:15", "xz:6:x86", "gzip:9", "lz4:12"]
+        .map(|codec| (codec.to_owned(), squash(codec, same)))
+        .into();
+    all.push(("iso".to_owned(), iso(same)));
+    all.push(("disk".to_owned(), gpt::disk(&gpt::table())));
+    let (files, memory) = fat::fixture();
+    all.extend(fat::SIZES.map(|(size, width)| (format!("{width:?}"), fat::image(&files, &memory, size).0)));
+    let (tree, memory) = tree(same);
+    let parts = [None, Some(Codec::Zstd { level: 3 })].map(|codec| initramfs::Part {
+        tree: &tree,
+        contents: &memory,
+        codec,
+    });
+    let mut early = Vec::new();
+    initramfs::write(&parts, Epoch(1_700_000_000), &mut early).unwrap();
+    all.push(("initramfs".to_owned(), early));
+    let mut archive = Vec::new();
+    tar::write(&tree, &memory, Epoch(1_700_000_000), &mut archive).unwrap();
+    for codec in [
+        Codec::Gzip { level: 6 },
+        Codec::Xz { preset: 6, x86: false, dict_size: 1 << 20 },
+        Codec::Zstd { level: 3 },
+    ] {
+        let mut writer = codec.stream_writer(Vec::new(), None).unwrap();
+        std::io::Write::write_all(&mut writer, &archive).unwrap();
+        all.push((format!("tar in {codec}"), writer.finish().unwrap()));
+    }
+    all.push(("tar".to_owned(), archive));
+    all.push((
+        "deb".to_owned(),
+        selfsame_testkit::archive::Deb::new("nano", "1").file("usr/bin/nano", 0o755, b"#!/bin/sh\n").bytes(),
+    ));
+    all
+}
+
+/// All changes, also those of files inside, with the names on the way to them.
+fn changes(found: &Comparison) -> Vec<(String, Change)> {
+    let name = |name: &Name| match name {
+        Name::Whole => String::new(),
+        Name::Part(part) => format!("[{part}]"),
+        Name::Path(path) => String::from_utf8_lossy(path).into_owned(),
+    };
+    let own = name(&found.name);
+    let mut all: Vec<_> = found.changes.iter().map(|change| (own.clone(), change.clone())).collect();
+    for member in &found.members {
+        all.extend(changes(member).into_iter().map(|(path, change)| (format!("{own}{path}"), change)));
+    }
+    all
+}
+
+/// Fields that differ of themselves, as `structure of path: field: before -> after`.
+fn fields(report: &Report) -> Vec<String> {
+    let mut all = Vec::new();
+    for (_, change) in changes(report.root.as_ref().unwrap()) {
+        let path = String::from_utf8_lossy(&change.path).into_owned();
+        for field in change.fields.iter().filter(|field| field.role == Role::Value) {
+            let [a, b] = field.values.each_ref().map(|value| value.clone().unwrap_or_default());
+            all.push(format!("{} of {path}: {}: {a} -> {b}", change.structure, field.name));
+        }
+    }
+    all
+}
+
+#[test]
+fn each_byte_is_named() {
+    let mut text = String::new();
+    for (name, bytes) in fixtures() {
+        let parsed = extent::parse(&source(&bytes)).unwrap().unwrap();
+        assert_eq!(parsed.faults, [], "{name}");
+        let mut sums: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+        let mut at = 0;
+        for extent in parsed.map.extents() {
+            assert_eq!(extent.start, at, "{name}");
+            at = extent.end();
+            let sum = sums.entry(extent.structure.name).or_default();
+            *sum = (sum.0 + 1, sum.1 + extent.len);
+        }
+        assert_eq!(at, u64::try_from(bytes.len()).unwrap(), "{name}");
+        text += &format!("{name}: {}\n", parsed.format);
+        sums.iter().for_each(|(name, (count, bytes))| text += &format!("  {count} {name}: {bytes}\n"));
+    }
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn one_bit_anywhere_is_named_with_its_structure() {
+    let mut random = 7_u64;
+    let mut below = |limit: usize| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(random >> 33).unwrap() % limit
+    };
+    for (name, good) in fixtures() {
+        for _ in 0..100 {
+            let mut bad = good.clone();
+            let (at, bit) = (below(bad.len()), below(8));
+            bad[at] ^= 1 << bit;
+            let report = compared(&good, &bad);
+            assert_eq!(
+                (report.differing, report.explained, report.unexplained()),
+                (1, 1, 0),
+                "{name} at {at}"
+            );
+            let root = report.root.unwrap();
+            let at = u64::try_from(at).unwrap();
+            let has = |change: &&Change| {
+                change.places.iter().flatten().any(|(start, len)| (*start..start + len).contains(&at))
+            };
+            // Nothing is unused but what is empty.
+            let owner = root.changes.iter().find(has).unwrap_or_else(|| panic!("{name} at {at}: {root:?}"));
+            assert!(
+                owner.structure != "unused" || good[usize::try_from(at).unwrap()] == 0,
+                "{name}: {owner:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_diffoscope_misses_in_squashfs_is_named() {
+    let first = squash("zstd:15", same);
+    // T1: ten seconds.
+    let late = squash("zstd:15", |tree, memory| {
+        let mut motd = file(memory, MOTD);
+        motd.meta.mtime += 10;
+        tree.set_file(b"etc/motd", motd).unwrap();
+    });
+    assert_eq!(
+        fields(&compared(&first, &late)),
+        ["inode of etc/motd: mtime: 2020-09-13T12:26:40Z (1600000000) -> 2020-09-13T12:26:50Z (1600000010)"]
+    );
+    // T3: an extended attribute, and its value.
+    let with = |value: &'static [u8]| {
+        squash("zstd:15", move |tree, memory| {
+            let mut motd = file(memory, MOTD);
+            motd.meta.xattrs.insert((*b"user.note").into(), value.into());
+            tree.set_file(b"etc/motd", motd).unwrap();
+        })
+    };
+    let added = compared(&first, &with(b"1"));
+    let all = changes(added.root.as_ref().unwrap());
+    let has = |structure: &str| all.iter().any(|(_, change)| change.structure == structure);
+    assert!(has("xattr values") && has("table of xattr sets"), "{all:?}");
+    assert!(
+        fields(&added).iter().any(|field| field.starts_with("inode of etc/motd: kind:")),
+        "{:?}",
+        fields(&added)
+    );
+    let changed = compared(&with(b"1"), &with(b"2"));
+    let all = changes(changed.root.as_ref().unwrap());
+    assert!(all.iter().any(|(path, change)| path == "[xattr values]" && change.bytes.is_some()), "{all:?}");
+    // T8: a hard link and a copy.
+    let linked = squash("zstd:15", |tree, memory| {
+        let id = tree.insert(b"etc/other", file(memory, MOTD)).unwrap();
+        tree.remove(b"etc/motd").unwrap();
+        tree.link(b"etc/motd", id).unwrap();
+    });
+    let copied =
+        squash("zstd:15", |tree, memory| drop(tree.insert(b"etc/other", file(memory, MOTD)).unwrap()));
+    let report = compared(&linked, &copied);
+    assert_eq!(report.unexplained(), 0);
+    let all = changes(report.root.as_ref().unwrap());
+    let only = |(_, change): &&(String, Change)| change.path == b"etc/other" && change.places[0].is_none();
+    assert!(all.iter().any(|one| only(&one)), "{all:?}");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_told_with_what_its_neighbour_knows() {
+    for (name, good) in fixtures() {
+        let mut bad = good.clone();
+        // Signatures, mostly.
+        for at in [0, 510, 1024, 32_769] {
+            if let Some(byte) = bad.get_mut(at) {
+                *byte ^= 0x55;
+            }
+        }
+        for (a, b) in [(&good, &bad), (&bad, &good)] {
+            let report = compared(a, b);
+            assert_eq!(report.unexplained(), 0, "{name}");
+            assert!(
+                report.root.is_some_and(|root| !root.changes.is_empty() || root.leaf.is_some()),
+                "{name}"
+            );
+        }
+        for cut in [1, 100, good.len() / 2, good.len() - 1] {
+            for (a, b) in [(&good[..], &good[..cut]), (&good[..cut], &good[..])] {
+                assert_eq!(compared(a, b).unexplained(), 0, "{name} cut to {cut}");
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_hides_something_else() {
+    // T5: a text and the boot code.
+    let first = iso(same);
+    let mut second = iso(same);
+    second[10] ^= 0xff;
+    let end = second.len() - 5;
+    second[end] ^= 1;
+    let report = compared(&first, &second);
+    assert_eq!((report.differing, report.unexplained()), (2, 0));
+    let names: Vec<_> = report.root.unwrap().changes.iter().map(|change| change.structure).collect();
+    assert_eq!(names, ["master boot record", "backup GPT header"]);
+    // The same in a file system: a file, and what no file has.
+    let (files, memory) = fat::fixture();
+    let first = fat::image(&files, &memory, fat::SIZES[0].0).0;
+    let mut second = first.clone();
+    second[100] ^= 1;
+    let at = first.windows(7).position(|bytes| bytes == b"fixture").unwrap();
+    second[at..at + 7].copy_from_slice(b"Fixture");
+    let end = second.len() - 1;
+    second[end] ^= 1;
+    let report = compared(&first, &second);
+    assert_eq!((report.differing, report.unexplained()), (3, 0));
+    let root = report.root.unwrap();
+    let names: Vec<_> = root.changes.iter().map(|change| change.structure).collect();
+    assert_eq!(names, ["boot sector", "data", "free clusters"]);
+    assert_eq!(root.members[0].name, Name::Path(b".disk/info".to_vec()));
+}
+
+#[test]
+fn text_in_a_file_in_an_image_is_compared_by_lines() {
+    let first = squash("zstd:15", same);
+    let second = squash("zstd:15", |tree, memory| {
+        tree.set_file(b"etc/motd", file(memory, "Welcome!\nHave fun.\n")).unwrap();
+    });
+    let report = compared(&first, &second);
+    assert_eq!(report.unexplained(), 0);
+    let root = report.root.unwrap();
+    let motd = root.members.iter().find(|member| member.name == Name::Path(b"etc/motd".to_vec())).unwrap();
+    let Some(Leaf::Text(lines)) = &motd.leaf else { panic!("{motd:?}") };
+    let lines: Vec<_> = lines.lines.iter().map(|line| (line.side, line.text.as_str())).collect();
+    assert_eq!(lines, [(0, "Welcome.\n"), (1, "Welcome!\n")]);
+}
