@@ -12,9 +12,11 @@ fn a_text_in_a_file_system_in_an_image_is_shown_with_the_way_to_it() {
     world.write("a.iso", &first);
     world.write("b.iso", &second);
     assert!(world.run(["diff", "a.iso", "a.iso"]).success().starts_with("differing bytes: 0,"));
-    let differing = first.iter().zip(&second).filter(|(a, b)| a != b).count() + first.len().abs_diff(second.len());
+    let differing =
+        first.iter().zip(&second).filter(|(a, b)| a != b).count() + first.len().abs_diff(second.len());
     let text = world.run(["diff", "a.iso", "b.iso"]).answer(1);
-    let way = ["/live/filesystem.squashfs (squashfs, ", "etc/hostname (file, ", "-1: selfsame\n", "+1: amnesia\n"];
+    let way =
+        ["/live/filesystem.squashfs (squashfs, ", "etc/hostname (file, ", "-1: selfsame\n", "+1: amnesia\n"];
     let mut rest = text.as_str();
     for part in way {
         let at = rest.find(part).unwrap_or_else(|| panic!("{part:?} is not in {text}"));
@@ -33,7 +35,8 @@ fn the_answer_is_data_too() {
     world.write("a", "one\ntwo\n");
     world.write("b", "one\nTwo\nthree\n");
     insta::assert_snapshot!(world.run(["diff", "a", "b", "--json"]).answer(1));
-    let same: serde_json::Value = serde_json::from_str(&world.run(["diff", "a", "a", "--json"]).success()).unwrap();
+    let same: serde_json::Value =
+        serde_json::from_str(&world.run(["diff", "a", "a", "--json"]).success()).unwrap();
     assert_eq!(same["verdict"], "identical");
     assert_eq!(same.get("root"), None);
 }

@@ -1,6 +1,5 @@
 //! Where two files differ, byte by byte at the same place: what structures are measured against.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::num::NonZero;
 
@@ -31,6 +30,8 @@ impl Blocks {
         let shared = sizes[0].min(sizes[1]);
         let mut blocks = Self { sizes, differing: sizes[0].max(sizes[1]) - shared, ranges: Vec::new() };
         let pieces = (0..shared.div_ceil(PIECE)).map(|piece| piece * PIECE);
+        // Most files are smaller than it takes to start a thread.
+        let jobs = if shared <= PIECE { NonZero::<usize>::MIN } else { jobs };
         par::map_ordered(
             jobs,
             pieces,
@@ -85,13 +86,13 @@ impl Blocks {
         &self,
         sources: [&Source; 2],
         maps: [&Map; 2],
-        told: &[BTreeSet<usize>; 2],
+        told: &[Vec<bool>; 2],
     ) -> io::Result<u64> {
         let mut explained = 0;
         let is_told = |side: usize, at: u64| {
             maps[side]
                 .index_at(at)
-                .filter(|index| told[side].contains(index))
+                .filter(|index| told[side][*index])
                 .map(|index| maps[side].extents()[index].end())
         };
         for (from, to) in self.ranges() {
@@ -125,7 +126,7 @@ impl Blocks {
             match maps[longer].index_at(at) {
                 Some(index) => {
                     let end = maps[longer].extents()[index].end().min(self.sizes[longer]);
-                    if told[longer].contains(&index) {
+                    if told[longer][index] {
                         explained += end - at;
                     }
                     at = end;

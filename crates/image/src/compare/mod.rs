@@ -17,6 +17,7 @@ pub use self::leaf::{Bytes, Leaf, Line, Lines};
 use self::pair::{Pairing, Side};
 use crate::extent::{self, Label, Map, Member, Parsed, Role, Source, Unreadable};
 use crate::io::ReadAt;
+use crate::par;
 
 /// Files in files that are followed; a quine would have no end.
 const DEEPEST: usize = 24;
@@ -215,13 +216,22 @@ fn structures(
     let mut differing = BTreeSet::new();
     // If one of them cannot be read, nothing can be taken out of it.
     let pairs = if guided(parsed) { Vec::new() } else { touched(parsed, &pairing) };
-    for ((a, b), name) in pairs {
-        let opened = [parsed[0].members.open(a), parsed[1].members.open(b)];
-        if let Some(found) = inside(name.clone(), opened, options, depth)? {
-            differing.insert(name);
-            comparison.members.push(found);
-        }
-    }
+    // Many files are compared beside each other, few of them in pieces.
+    let one = Options { jobs: NonZero::<usize>::MIN, ..options };
+    let (each, outer) = if pairs.len() > 1 { (one, options.jobs) } else { (options, one.jobs) };
+    par::map_ordered(
+        outer,
+        pairs.into_iter(),
+        |((a, b), name)| inside(name, [parsed[0].members.open(a), parsed[1].members.open(b)], each, depth),
+        |found: io::Result<Option<Comparison>>| {
+            if let Some(found) = found? {
+                differing.insert(found.name.clone());
+                comparison.members.push(found);
+            }
+            Ok::<(), io::Error>(())
+        },
+    )?;
+    comparison.members.sort_by(|a, b| a.name.cmp(&b.name));
     for pair in &pairing.pairs {
         comparison.changes.push(change(&sides, parsed, pair, &differing)?);
     }
@@ -280,15 +290,16 @@ fn behind(comparison: &mut Comparison, sides: &[Side<'_>; 2]) -> u64 {
     all
 }
 
-/// The members that are encoded in structures that differ, with their numbers on both sides.
+/// The members that are encoded in structures that differ, with their numbers on both sides, in the order of those structures:
+/// what is encoded together is then read together.
 fn touched(parsed: [&Parsed; 2], pairing: &Pairing) -> Vec<((u32, u32), Name)> {
-    let mut found: [BTreeMap<Name, u32>; 2] = Default::default();
-    for pair in &pairing.pairs {
+    let mut found: [BTreeMap<Name, (usize, u32)>; 2] = Default::default();
+    for (order, pair) in pairing.pairs.iter().enumerate() {
         for side in [0, 1] {
             let map = &parsed[side].map;
             let Some(index) = pair.extents[side] else { continue };
             for member in map.members(&map.extents()[index]) {
-                found[side].entry(parsed[side].members.label(*member).into()).or_insert(*member);
+                found[side].entry(parsed[side].members.label(*member).into()).or_insert((order, *member));
             }
         }
     }
@@ -306,11 +317,14 @@ fn touched(parsed: [&Parsed; 2], pairing: &Pairing) -> Vec<((u32, u32), Name)> {
             .filter(|(name, _)| missing.contains(name))
             .collect();
         for (name, member) in also {
-            found[side].entry(name).or_insert(member);
+            found[side].entry(name).or_insert((usize::MAX, member));
         }
     }
     let [first, mut second] = found;
-    first.into_iter().filter_map(|(name, a)| second.remove(&name).map(|b| ((a, b), name))).collect()
+    let both = |(name, (order, a))| second.remove(&name).map(|(_, b)| (order, (a, b), name));
+    let mut pairs: Vec<_> = first.into_iter().filter_map(both).collect();
+    pairs.sort_by_key(|(order, ..)| *order);
+    pairs.into_iter().map(|(_, numbers, name)| (numbers, name)).collect()
 }
 
 /// What is to be told of a pair of extents that differ.

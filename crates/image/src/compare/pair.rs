@@ -38,13 +38,14 @@ pub(super) struct Pairing {
     pub(super) pairs: Vec<Pair>,
     /// How many are the same at another place, and their bytes.
     pub(super) moved: (u64, u64),
-    /// Extents that differ or lie elsewhere.
-    pub(super) told: [BTreeSet<usize>; 2],
+    /// Which extents of each file differ or lie elsewhere.
+    pub(super) told: [Vec<bool>; 2],
 }
 
 impl Pairing {
     pub(super) fn of(sides: &[Side<'_>; 2], blocks: &Blocks) -> io::Result<Self> {
-        let mut pairing = Self::default();
+        let told = sides.each_ref().map(|side| vec![false; side.map.extents().len()]);
+        let mut pairing = Self { told, ..Self::default() };
         let order = [sorted(sides[0].map), sorted(sides[1].map)];
         let [mut left, mut right] = [0, 0];
         let mut single: [Vec<usize>; 2] = Default::default();
@@ -88,8 +89,8 @@ impl Pairing {
         if same && first.start == second.start {
             return Ok(());
         }
-        self.told[0].insert(a);
-        self.told[1].insert(b);
+        self.told[0][a] = true;
+        self.told[1][b] = true;
         if same {
             self.moved.0 += 1;
             self.moved.1 += len;
@@ -109,7 +110,7 @@ impl Pairing {
             .collect();
         for index in single[1].iter().rev() {
             let extent = sides[1].map.extents()[*index];
-            self.told[1].insert(*index);
+            self.told[1][*index] = true;
             let name = extent.structure.name;
             if lengths.contains(&(name, extent.len)) {
                 let digest = digest(&sides[1], &extent)?;
@@ -121,7 +122,7 @@ impl Pairing {
         let others: BTreeSet<(&str, u64)> = by_content.keys().map(|(name, len, _)| (*name, *len)).collect();
         for index in &single[0] {
             let extent = sides[0].map.extents()[*index];
-            self.told[0].insert(*index);
+            self.told[0][*index] = true;
             let mut other = None;
             if others.contains(&(extent.structure.name, extent.len)) {
                 let key = (extent.structure.name, extent.len, digest(&sides[0], &extent)?);
