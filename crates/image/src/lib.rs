@@ -12,6 +12,7 @@ pub mod deb;
 pub mod detect;
 pub mod digest;
 pub mod epoch;
+pub mod ext4;
 pub mod extent;
 pub mod fat;
 pub mod gpt;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 pub use field::{Field, Role};
 pub(crate) use field::{fields_of, show};
 pub use map::{Builder, Extent, Map, Owner, Paths, Structure};
-pub(crate) use ranges::{InRanges, Ranges};
+pub(crate) use ranges::{HOLE, InRanges, Ranges};
 
 use crate::detect::Format;
 use crate::io::ReadAt;
@@ -111,6 +111,7 @@ pub fn parse(source: &Source) -> Result<Option<Parsed>, Unreadable> {
         Some(Format::Tar) => crate::tar::extents(source).map(Some),
         Some(Format::Deb | Format::Ar) => crate::ar::extents(source).map(Some),
         Some(Format::Gzip | Format::Xz | Format::Zstd) => crate::codec::extents(source).map(Some),
-        Some(Format::Ext4) | None => Ok(None),
+        Some(Format::Ext4) => crate::ext4::extents(source).map(Some),
+        None => Ok(None),
     }
 }

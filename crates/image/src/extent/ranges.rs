@@ -19,9 +19,12 @@ pub(crate) struct InRanges {
     pub(crate) owner: Owner,
     /// Whether its path is the name of a part of the container.
     pub(crate) part: bool,
-    /// First byte and length of each range.
+    /// First byte and length of each range; [`HOLE`] for one that is not there, and all zeros.
     pub(crate) ranges: Vec<(u64, u64)>,
 }
+
+/// Where a range begins that no byte of the container is in.
+pub(crate) const HOLE: u64 = u64::MAX;
 
 impl InRanges {
     /// A file in one range.
@@ -42,7 +45,7 @@ impl Members for Ranges {
             return Err(Unreadable { format: self.format, message: format!("there is no member {member}") });
         };
         let source: Source = match &found.ranges[..] {
-            [(start, len)] => Arc::new(Window::new(Arc::clone(&self.source), *start, *len)),
+            [(start, len)] if *start != HOLE => Arc::new(Window::new(Arc::clone(&self.source), *start, *len)),
             several => Arc::new(Pieces { source: Arc::clone(&self.source), ranges: several.to_vec() }),
         };
         Ok(source.into())
@@ -81,7 +84,10 @@ impl ReadAt for Pieces {
             }
             let step = usize::try_from(len - at).unwrap_or(usize::MAX).min(buf.len());
             let (now, later) = std::mem::take(&mut buf).split_at_mut(step);
-            self.source.read_exact_at(now, start + at)?;
+            match *start {
+                HOLE => now.fill(0),
+                start => self.source.read_exact_at(now, start + at)?,
+            }
             (buf, at) = (later, 0);
         }
         if buf.is_empty() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
@@ -95,17 +101,17 @@ mod tests {
     #[test]
     fn pieces_are_read_as_one() {
         let source: Source = Arc::new(b"0123456789abcdef".to_vec());
-        let pieces = Pieces { source, ranges: vec![(10, 3), (0, 0), (2, 4)] };
+        let pieces = Pieces { source, ranges: vec![(10, 3), (0, 0), (HOLE, 2), (2, 4)] };
         let size = pieces.size().unwrap();
-        assert_eq!(size, 7);
+        assert_eq!(size, 9);
         for from in 0..=size {
             for to in from..=size {
                 let mut buf = vec![0; usize::try_from(to - from).unwrap()];
                 pieces.read_exact_at(&mut buf, from).unwrap();
                 let range = usize::try_from(from).unwrap()..usize::try_from(to).unwrap();
-                assert_eq!(buf, b"abc2345"[range]);
+                assert_eq!(buf, b"abc\0\x002345"[range]);
             }
         }
-        assert!(pieces.read_exact_at(&mut [0; 3], 5).is_err());
+        assert!(pieces.read_exact_at(&mut [0; 3], 7).is_err());
     }
 }

@@ -1,6 +1,7 @@
 //! Partition tables, boot file systems and hybrid images, held against the reference programs for each.
 
 mod compare;
+mod ext4;
 mod fat;
 mod gpt;
 mod iso;

@@ -1,0 +1,563 @@
+//! Which byte of a file system is whose.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::layout::{
+    EXTENT_MAGIC, EXTENTS, RESERVED, ROOT, RawDirEntry, RawExtent, RawExtra, RawGroup, RawGroupHigh,
+    RawIndex, RawInode, RawNode, RawSuper, SUPERBLOCK,
+};
+use super::read::{Corruption, Ext4Error, Inode, Mapped, Volume, extra, fill};
+use crate::epoch::civil;
+use crate::extent::{
+    Builder, Field, HOLE, InRanges, Owner, Parsed, Paths, Ranges, Role, Source, Structure, Unreadable,
+    fields_of, show,
+};
+use crate::io::{ReadError, wide};
+use crate::raw::show_bytes;
+
+const FORMAT: &str = "ext4";
+/// Errors that are told; more of them say nothing new.
+const MOST_FAULTS: usize = 16;
+/// Longest path.
+const LONGEST: usize = 4096;
+
+static BOOT: Structure = Structure::plain("boot area");
+static SUPER: Structure = Structure { name: "superblock", fields: superblock };
+static SUPER_COPY: Structure = Structure { name: "backup superblock", fields: superblock };
+static GROUPS: Structure = Structure { name: "group descriptors", fields: groups_32 };
+static GROUPS_WIDE: Structure = Structure { name: "group descriptors", fields: groups_64 };
+static GROUPS_COPY: Structure = Structure { name: "backup group descriptors", fields: groups_32 };
+static GROUPS_COPY_WIDE: Structure = Structure { name: "backup group descriptors", fields: groups_64 };
+static RESERVED_GROUPS: Structure = Structure::plain("reserved group descriptors");
+static BLOCK_BITMAP: Structure = Structure::plain("block bitmap");
+static INODE_BITMAP: Structure = Structure::plain("inode bitmap");
+static INODE: Structure = Structure { name: "inode", fields: inode };
+static FREE_INODES: Structure = Structure::plain("free inodes");
+static DIRECTORY: Structure = Structure { name: "directory block", fields: directory };
+static NODE: Structure = Structure { name: "extent tree block", fields: node };
+static INDIRECT: Structure = Structure::plain("indirect block");
+static XATTRS: Structure = Structure::plain("extended attributes");
+static TARGET: Structure = Structure::plain("target");
+static DATA: Structure = Structure::plain("data");
+static SLACK: Structure = Structure::plain("slack of the last block");
+static JOURNAL: Structure = Structure::plain("journal");
+static FREE: Structure = Structure::plain("free blocks");
+static BEHIND: Structure = Structure::plain("data behind the file system");
+
+/// The structure of a file system.
+///
+/// # Errors
+/// If the superblock cannot be believed. Everything else that is wrong is among [`Parsed::faults`].
+pub fn extents(source: &Source) -> Result<Parsed, Unreadable> {
+    let size = crate::io::ReadAt::size(source).map_err(|error| Unreadable::new(FORMAT, &error))?;
+    let volume = Volume::open(source).map_err(|error| Unreadable::new(FORMAT, &error))?;
+    let mut claims = Claims {
+        source,
+        volume: &volume,
+        builder: Builder::new(size),
+        paths: Paths::default(),
+        files: Vec::new(),
+        faults: Vec::new(),
+        inodes: BTreeSet::new(),
+        nodes: BTreeSet::new(),
+        left: size.saturating_mul(2),
+    };
+    claims.all(size);
+    let Claims { builder, paths, files, faults, .. } = claims;
+    let paths = Arc::new(paths);
+    let map = builder.finish(Arc::clone(&paths));
+    let members = Ranges { format: FORMAT, source: Arc::clone(source), paths, files };
+    Ok(Parsed { format: FORMAT, map, members: Box::new(members), faults })
+}
+
+struct Claims<'a> {
+    source: &'a Source,
+    volume: &'a Volume,
+    builder: Builder,
+    paths: Paths,
+    files: Vec<InRanges>,
+    faults: Vec<Unreadable>,
+    /// Inodes that were reached.
+    inodes: BTreeSet<u32>,
+    /// Blocks that lead to others.
+    nodes: BTreeSet<u64>,
+    /// Bytes of directories that may still be read: an honest image has fewer than its size.
+    left: u64,
+}
+
+/// An entry of a directory that is still to be looked at.
+struct Waiting {
+    inode: u32,
+    path: Vec<u8>,
+}
+
+impl Claims<'_> {
+    fn note(&mut self, error: &Ext4Error) {
+        if self.faults.len() < MOST_FAULTS {
+            self.faults.push(Unreadable::new(FORMAT, error));
+        }
+    }
+
+    fn all(&mut self, size: u64) {
+        self.groups();
+        let mut waiting = vec![Waiting { inode: ROOT, path: b"/".to_vec() }];
+        waiting.extend(
+            RESERVED
+                .iter()
+                .map(|(inode, name)| Waiting { inode: *inode, path: format!("<{name}>").into_bytes() }),
+        );
+        while let Some(next) = waiting.pop() {
+            if self.inodes.insert(next.inode)
+                && let Err(error) = self.inode(&next, &mut waiting)
+            {
+                self.note(&error);
+            }
+        }
+        let volume = self.volume;
+        for group in &volume.groups {
+            let at = group.inode_table.saturating_mul(volume.block);
+            self.builder.claim(at, volume.table_bytes(), &FREE_INODES, Owner::WHOLE);
+        }
+        let end = volume.blocks * volume.block;
+        self.builder.claim(0, SUPERBLOCK, &BOOT, Owner::WHOLE);
+        self.builder.claim(0, end, &FREE, Owner::WHOLE);
+        self.builder.claim(end, size - end, &BEHIND, Owner::WHOLE);
+    }
+
+    /// Superblocks, descriptors and bitmaps.
+    fn groups(&mut self) {
+        let Volume { block, descriptor_size, .. } = *self.volume;
+        let wide_descriptors = descriptor_size >= 64;
+        for (number, group) in (0..).zip(&self.volume.groups) {
+            let base = self.volume.group_at(number);
+            if self.volume.has_copy(number) {
+                // The first one is at the same byte, whatever the size of a block.
+                let (at, superblock) = if number == 0 { (SUPERBLOCK, &SUPER) } else { (base, &SUPER_COPY) };
+                self.builder.claim(at, 1024, superblock, Owner::WHOLE);
+                let descriptors = match (number, wide_descriptors) {
+                    (0, false) => &GROUPS,
+                    (0, true) => &GROUPS_WIDE,
+                    (_, false) => &GROUPS_COPY,
+                    (_, true) => &GROUPS_COPY_WIDE,
+                };
+                let (at, len) = (base + block, self.volume.descriptor_bytes());
+                self.builder.claim(at, len, descriptors, Owner::WHOLE);
+                let reserved = u64::from(self.volume.raw.reserved_descriptor_blocks.get()) * block;
+                self.builder.claim(at + len, reserved, &RESERVED_GROUPS, Owner::WHOLE);
+            }
+            for (at, structure) in [(group.block_bitmap, &BLOCK_BITMAP), (group.inode_bitmap, &INODE_BITMAP)]
+            {
+                self.builder.claim(at.saturating_mul(block), block, structure, Owner::WHOLE);
+            }
+        }
+    }
+
+    /// Claims an inode and everything that belongs to it.
+    fn inode(&mut self, entry: &Waiting, waiting: &mut Vec<Waiting>) -> Result<(), Ext4Error> {
+        let volume = self.volume;
+        let inode = Inode::read(self.source, volume, entry.inode)?;
+        let owner = self.paths.add(&entry.path);
+        self.builder.claim(inode.at, volume.inode_size, &INODE, owner);
+        if let Some(block) = inode.xattr_block() {
+            let at = volume.offset(inode.at, block)?;
+            self.builder.claim(at, volume.block, &XATTRS, owner);
+        }
+        let mapped = inode.map(self.source, volume, &mut self.nodes)?;
+        let node = if inode.raw.flags.get() & EXTENTS != 0 { &NODE } else { &INDIRECT };
+        for block in &mapped.nodes {
+            self.builder.claim(block * volume.block, volume.block, node, owner);
+        }
+        match (inode.kind(), entry.inode) {
+            (0o040_000, _) => self.directory(&inode, &mapped, entry, owner, waiting),
+            (_, 8) => {
+                self.claim_runs(&mapped, &JOURNAL, owner);
+                Ok(())
+            }
+            (0o120_000, _) => {
+                self.claim_runs(&mapped, &TARGET, owner);
+                Ok(())
+            }
+            (0o100_000, _) => {
+                self.file(&inode, &mapped, owner);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn claim_runs(&mut self, mapped: &Mapped, structure: &'static Structure, owner: Owner) {
+        let block = self.volume.block;
+        for (_, start, count) in &mapped.runs {
+            self.builder.claim(start * block, count * block, structure, owner);
+        }
+    }
+
+    /// Claims the bytes of a file; holes are members of it only.
+    fn file(&mut self, inode: &Inode, mapped: &Mapped, owner: Owner) {
+        let (block, size) = (self.volume.block, inode.size());
+        if size == 0 || inode.is_inline() {
+            return;
+        }
+        let member = [u32::try_from(self.files.len()).unwrap_or(u32::MAX)];
+        let (mut ranges, mut done) = (Vec::new(), 0);
+        for (logical, start, count) in &mapped.runs {
+            let (from, start, len) = (logical * block, start * block, count * block);
+            let used = len.min(size.saturating_sub(from));
+            self.builder.claim_encoded(start, used, &DATA, owner, &member);
+            self.builder.claim(start + used, len - used, &SLACK, owner);
+            // Runs that overlap in the file are damage; the first one counts.
+            if from < done || used == 0 {
+                continue;
+            }
+            if from > done {
+                ranges.push((HOLE, from - done));
+            }
+            ranges.push((start, used));
+            done = from + used;
+        }
+        if done < size {
+            ranges.push((HOLE, size - done));
+        }
+        self.files.push(InRanges { owner, part: false, ranges });
+    }
+
+    fn directory(
+        &mut self,
+        inode: &Inode,
+        mapped: &Mapped,
+        entry: &Waiting,
+        owner: Owner,
+        waiting: &mut Vec<Waiting>,
+    ) -> Result<(), Ext4Error> {
+        let block = self.volume.block;
+        let below = waiting.len();
+        for (_, start, count) in &mapped.runs {
+            for number in *start..start + count {
+                let at = number * block;
+                self.builder.claim(at, block, &DIRECTORY, owner);
+                let left = self.left.checked_sub(block);
+                self.left = left.ok_or(ReadError::Corrupt { at, kind: Corruption::Flood })?;
+                let mut bytes = vec![0; usize::try_from(block).expect("at most 64 KiB")];
+                fill(self.source, &mut bytes, at)?;
+                for (_, raw, name) in entries(&bytes) {
+                    let known = raw.inode.get() == 0 || matches!(name, b"." | b".." | b"");
+                    if known || self.inodes.contains(&raw.inode.get()) {
+                        continue;
+                    }
+                    let slash = if entry.path.ends_with(b"/") { &b""[..] } else { b"/" };
+                    let path = [&entry.path, slash, name].concat();
+                    if path.len() > LONGEST {
+                        return Err(ReadError::Corrupt { at, kind: Corruption::Loop(inode.number) });
+                    }
+                    waiting.push(Waiting { inode: raw.inode.get(), path });
+                }
+            }
+        }
+        waiting[below..].reverse();
+        Ok(())
+    }
+}
+
+/// The entries of a directory block: offset, fixed part and name. It ends where an entry cannot be one.
+fn entries(bytes: &[u8]) -> impl Iterator<Item = (usize, RawDirEntry, &[u8])> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let rest = bytes.get(at..)?;
+        let (raw, tail) = <RawDirEntry as zerocopy::FromBytes>::read_from_prefix(rest).ok()?;
+        let length = usize::from(raw.length.get());
+        // A block of 64 KiB has no other way to say so.
+        let length = if length == 0 || length == 0xffff { rest.len() } else { length };
+        let name = tail.get(..usize::from(raw.name_length))?;
+        if length < 8 + name.len() || length > rest.len() {
+            return None;
+        }
+        let start = at;
+        at += length;
+        Some((start, raw, name))
+    })
+}
+
+fn superblock(bytes: &[u8]) -> Vec<Field> {
+    let mut all = fields_of!(
+        bytes,
+        0,
+        RawSuper {
+            inodes,
+            blocks,
+            reserved_blocks,
+            free_blocks Place,
+            free_inodes Place,
+            first_data_block,
+            log_block_size,
+            log_cluster_size,
+            blocks_per_group,
+            clusters_per_group,
+            inodes_per_group,
+            mount_time,
+            write_time,
+            mount_count,
+            max_mount_count,
+            magic,
+            state,
+            errors,
+            minor_revision,
+            last_check,
+            check_interval,
+            creator_os,
+            revision,
+            reserved_uid,
+            reserved_gid,
+            first_inode,
+            inode_size,
+            group,
+            compat,
+            incompat,
+            ro_compat,
+            uuid,
+            label,
+            last_mounted,
+            algorithms,
+            preallocate_blocks,
+            preallocate_directories,
+            reserved_descriptor_blocks,
+            journal_uuid,
+            journal_inode,
+            journal_device,
+            last_orphan,
+            hash_seed,
+            hash_version,
+            journal_backup_type,
+            descriptor_size,
+            mount_options,
+            first_meta_group,
+            made,
+            journal_blocks Place,
+            blocks_high,
+            reserved_blocks_high,
+            free_blocks_high Place,
+            min_extra_size,
+            want_extra_size,
+            flags,
+            raid_stride,
+            mmp_interval,
+            mmp_block,
+            raid_stripe_width,
+            log_groups_per_flex,
+            checksum_type,
+            encryption_level,
+            reserved_pad,
+            kilobytes_written,
+            snapshots,
+            error_log,
+            mount_options_text,
+            quota_inodes,
+            overhead_blocks Place,
+            backup_group_1,
+            backup_group_2,
+            encryption,
+            lost_and_found,
+            project_quota_inode,
+            checksum_seed,
+            times_high,
+            rest,
+            checksum Checksum,
+        }
+    );
+    for field in &mut all {
+        match &*field.name {
+            "mount_time" | "write_time" | "last_check" | "made" => dated(field),
+            "uuid" | "journal_uuid" | "hash_seed" => {
+                let at = usize::try_from(field.at).unwrap_or(usize::MAX);
+                if let Some(raw) = bytes.get(at..).and_then(|rest| rest.first_chunk::<16>()) {
+                    field.value = uuid(raw);
+                }
+            }
+            _ => {}
+        }
+    }
+    all
+}
+
+/// Adds the date to a field of seconds.
+fn dated(field: &mut Field) {
+    if let Ok(seconds) = field.value.parse() {
+        field.value = format!("{} ({seconds})", civil(seconds));
+    }
+}
+
+fn uuid(raw: &[u8; 16]) -> String {
+    let hex: String = raw.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+}
+
+fn groups(bytes: &[u8], size: usize) -> Vec<Field> {
+    let mut all = Vec::new();
+    for (number, raw) in bytes.chunks_exact(size).enumerate() {
+        let at = wide(number * size);
+        let mut fields = fields_of!(
+            raw,
+            at,
+            RawGroup {
+                block_bitmap Place,
+                inode_bitmap Place,
+                inode_table Place,
+                free_blocks Place,
+                free_inodes Place,
+                directories Place,
+                flags,
+                exclude_bitmap Place,
+                block_bitmap_checksum Checksum,
+                inode_bitmap_checksum Checksum,
+                unused_inodes Place,
+                checksum Checksum,
+            }
+        );
+        if size >= 64 {
+            fields.extend(fields_of!(
+                &raw[32..],
+                at + 32,
+                RawGroupHigh {
+                    block_bitmap_high Place,
+                    inode_bitmap_high Place,
+                    inode_table_high Place,
+                    free_blocks_high Place,
+                    free_inodes_high Place,
+                    directories_high Place,
+                    unused_inodes_high Place,
+                    exclude_bitmap_high Place,
+                    block_bitmap_checksum_high Checksum,
+                    inode_bitmap_checksum_high Checksum,
+                    reserved,
+                }
+            ));
+        }
+        all.extend(fields.into_iter().map(|field| named(field, &format!("group {number}"))));
+    }
+    all
+}
+
+fn named(mut field: Field, prefix: &str) -> Field {
+    field.name = format!("{prefix}: {}", field.name).into();
+    field
+}
+
+fn groups_32(bytes: &[u8]) -> Vec<Field> {
+    groups(bytes, 32)
+}
+
+fn groups_64(bytes: &[u8]) -> Vec<Field> {
+    groups(bytes, 64)
+}
+
+fn inode(bytes: &[u8]) -> Vec<Field> {
+    let mut all = fields_of!(
+        bytes,
+        0,
+        RawInode {
+            mode,
+            uid,
+            size Place,
+            atime,
+            ctime,
+            mtime,
+            dtime,
+            gid,
+            links,
+            sectors Place,
+            flags,
+            version,
+            block Place,
+            generation,
+            xattr_block Place,
+            size_high Place,
+            fragment,
+            sectors_high Place,
+            xattr_block_high Place,
+            uid_high,
+            gid_high,
+            checksum Checksum,
+            reserved,
+        }
+    );
+    let Ok((raw, _)) = <RawInode as zerocopy::FromBytes>::read_from_prefix(bytes) else { return all };
+    let more = extra(bytes);
+    if let Some(more) = &more {
+        all.extend(fields_of!(
+            &bytes[128..],
+            128,
+            RawExtra {
+                extra_size,
+                checksum_high Checksum,
+                ctime_extra,
+                mtime_extra,
+                atime_extra,
+                crtime,
+                crtime_extra,
+                version_high,
+                project,
+            }
+        ));
+        let end = 128 + usize::from(more.extra_size.get());
+        all.push(show(bytes, end, bytes.len().saturating_sub(end), "attributes in the inode"));
+    }
+    let link = raw.mode.get() & 0o170_000 == 0o120_000 && raw.size.get() < 60;
+    for field in &mut all {
+        match &*field.name {
+            "mode" => field.value = format!("{:#o}", raw.mode.get()),
+            "atime" | "ctime" | "mtime" | "dtime" | "crtime" => dated(field),
+            // The lower two bits are those that the seconds lack, the others nanoseconds.
+            "ctime_extra" | "mtime_extra" | "atime_extra" | "crtime_extra" => {
+                if let Ok(number) = field.value.parse::<u32>() {
+                    field.value = format!("{} ns, epoch {}", number >> 2, number & 3);
+                }
+            }
+            "block" if link => {
+                let len = usize::try_from(raw.size.get()).unwrap_or(0);
+                field.value = show_bytes(&raw.block[..len]);
+                field.role = Role::Value;
+            }
+            "block" if raw.flags.get() & EXTENTS != 0 => {
+                let parts: Vec<_> =
+                    node(&raw.block).iter().map(|part| format!("{} {}", part.name, part.value)).collect();
+                field.value = parts.join(", ");
+            }
+            _ => {}
+        }
+    }
+    all
+}
+
+fn node(bytes: &[u8]) -> Vec<Field> {
+    let mut all = fields_of!(bytes, 0, RawNode { magic, entries Place, most Place, depth Place, generation });
+    let Ok((head, rest)) = <RawNode as zerocopy::FromBytes>::read_from_prefix(bytes) else { return all };
+    if head.magic.get() != EXTENT_MAGIC {
+        return all;
+    }
+    for (number, entry) in rest.chunks_exact(12).take(usize::from(head.entries.get())).enumerate() {
+        let at = wide(12 + 12 * number);
+        let fields = match head.depth.get() {
+            0 => {
+                fields_of!(entry, at, RawExtent { logical Place, length Place, start_high Place, start Place })
+            }
+            _ => fields_of!(entry, at, RawIndex { logical Place, node Place, node_high Place, unused }),
+        };
+        all.extend(fields.into_iter().map(|field| named(field, &format!("entry {number}"))));
+    }
+    all
+}
+
+fn directory(bytes: &[u8]) -> Vec<Field> {
+    let mut all = Vec::new();
+    for (at, raw, name) in entries(bytes) {
+        let len = 8 + name.len();
+        all.push(Field {
+            at: wide(at),
+            len: wide(len),
+            name: show_bytes(name).into(),
+            value: format!("inode {}, type {}, {} bytes", raw.inode, raw.kind, raw.length),
+            role: Role::Place,
+        });
+    }
+    all
+}

@@ -1,0 +1,183 @@
+//! ext2, ext3 and ext4 as mke2fs makes them: whose each byte is, and what differs.
+
+use std::collections::BTreeMap;
+use std::num::NonZero;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use selfsame_image::compare::{Leaf, Name, Options, compare};
+use selfsame_image::extent::{self, Label, Source};
+use selfsame_image::gpt::{self, Gpt, Guid, Mbr, Partition, guid_from};
+use selfsame_testkit::oracle_text;
+
+use crate::support::{load, noise, scratch};
+
+/// Kinds of file system, with the size of a block and of the image in KiB.
+const KINDS: [(&str, u32, u32); 5] = [
+    ("ext2", 1024, 8192),
+    ("ext2", 4096, 8192),
+    ("ext3", 1024, 16384),
+    ("ext4", 1024, 12288),
+    ("ext4", 4096, 20480),
+];
+
+/// Files and what they hold.
+fn files(motd: &str) -> BTreeMap<String, Vec<u8>> {
+    let mut files = BTreeMap::from([
+        ("etc/motd".to_owned(), motd.as_bytes().to_vec()),
+        ("etc/large".to_owned(), noise(300_000)),
+        ("etc/hole".to_owned(), [noise(5_000), vec![0; 200_000], noise(4_097)].concat()),
+        ("one".to_owned(), vec![1]),
+    ]);
+    for number in 0..400 {
+        files.insert(format!("many/a file with quite a long name, number {number}"), vec![b'x'; number]);
+    }
+    files
+}
+
+#[allow(clippy::disallowed_methods)] // A test hands files to other programs; the crate itself never does.
+fn image(dir: &Path, (kind, block, size): (&str, u32, u32), motd: &str) -> Option<Vec<u8>> {
+    let (root, image) = (dir.join("root"), dir.join("image"));
+    let _ = std::fs::remove_dir_all(&root);
+    for (path, bytes) in files(motd) {
+        let path = root.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+    // Holes are found by mke2fs where the source has them.
+    let hole = std::fs::File::options().write(true).open(root.join("etc/hole")).unwrap();
+    let bytes = &files(motd)["etc/hole"];
+    hole.set_len(0).unwrap();
+    for at in [0..5_000, 205_000..209_097] {
+        std::os::unix::fs::FileExt::write_all_at(&hole, &bytes[at.clone()], at.start as u64).unwrap();
+    }
+    std::fs::hard_link(root.join("one"), root.join("etc/also")).unwrap();
+    std::os::unix::fs::symlink("etc/motd", root.join("short")).unwrap();
+    std::os::unix::fs::symlink("x/".repeat(100), root.join("long")).unwrap();
+    // Times of the host must not differ between two images.
+    for path in walk(&root) {
+        oracle_text(Command::new("touch").args(["-h", "-d", "@1600000000"]).arg(path))?;
+    }
+    let _ = std::fs::remove_file(&image);
+    let mut make = Command::new("mke2fs");
+    make.env("E2FSPROGS_FAKE_TIME", "1600000000").args(["-q", "-F", "-t", kind, "-b", &block.to_string()]);
+    make.args(["-U", "6f4a3c0e-5d2b-4e1a-9b8c-7d6e5f4a3b2c", "-E"]);
+    make.arg("hash_seed=6f4a3c0e-5d2b-4e1a-9b8c-7d6e5f4a3b2c,root_owner=0:0").arg("-d").arg(&root);
+    oracle_text(make.arg(&image).arg(format!("{size}k")))?;
+    Some(load(&image))
+}
+
+#[allow(clippy::disallowed_methods)] // As above.
+fn walk(root: &Path) -> Vec<std::path::PathBuf> {
+    let mut all = vec![root.to_owned()];
+    let mut index = 0;
+    while index < all.len() {
+        if all[index].is_dir() && !all[index].is_symlink() {
+            let below: Vec<_> =
+                std::fs::read_dir(&all[index]).unwrap().map(|entry| entry.unwrap().path()).collect();
+            all.extend(below);
+        }
+        index += 1;
+    }
+    all.reverse();
+    all
+}
+
+fn bytes_of(source: &Source) -> Vec<u8> {
+    let mut bytes = vec![0; usize::try_from(source.size().unwrap()).unwrap()];
+    source.read_exact_at(&mut bytes, 0).unwrap();
+    bytes
+}
+
+#[test]
+fn files_are_found_with_their_bytes_and_every_byte_has_an_owner() {
+    let dir = scratch();
+    let mut text = String::new();
+    for kind in KINDS {
+        let Some(image) = image(dir.path(), kind, "Welcome.\n") else { return };
+        let source: Source = Arc::new(image);
+        let parsed = extent::parse(&source).unwrap().unwrap();
+        assert_eq!(parsed.faults, [], "{kind:?}");
+        let (mut found, mut sums) = (BTreeMap::new(), BTreeMap::<&str, (u64, u64)>::new());
+        let mut at = 0;
+        for extent in parsed.map.extents() {
+            assert_eq!(extent.start, at);
+            at = extent.end();
+            let sum = sums.entry(extent.structure.name).or_default();
+            *sum = (sum.0 + 1, sum.1 + extent.len);
+            for member in parsed.map.members(extent) {
+                let Label::Path(path) = parsed.members.label(*member) else { panic!() };
+                let path = String::from_utf8(path[1..].to_vec()).unwrap();
+                found.entry(path).or_insert_with(|| bytes_of(&parsed.members.open(*member).unwrap().source));
+            }
+        }
+        assert_eq!(at, source.size().unwrap());
+        let mut expected = files("Welcome.\n");
+        expected.retain(|_, bytes| !bytes.is_empty());
+        // Of two names of one file the first one that is met counts.
+        if let Some(bytes) = found.remove("etc/also") {
+            found.insert("one".into(), bytes);
+        }
+        assert!(found == expected, "{kind:?}: {:?}", found.keys());
+        let (name, block, _) = kind;
+        text += &format!("{name}, blocks of {block}\n");
+        // Where the directories' blocks lie depends on the version of mke2fs.
+        for (name, (count, bytes)) in sums {
+            text += &format!("  {count} {name}: {bytes}\n");
+        }
+    }
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn one_bit_anywhere_is_named_with_its_structure() {
+    let dir = scratch();
+    let Some(good) = image(dir.path(), KINDS[3], "Welcome.\n") else { return };
+    let options = Options { jobs: NonZero::new(2).unwrap() };
+    let mut random = 3_u64;
+    for _ in 0..60 {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let at = usize::try_from(random >> 33).unwrap() % good.len();
+        let mut bad = good.clone();
+        bad[at] ^= 4;
+        let report =
+            compare(&(Arc::new(good.clone()) as Source), &(Arc::new(bad) as Source), options).unwrap();
+        assert_eq!((report.differing, report.explained, report.unexplained()), (1, 1, 0), "at {at}");
+        let place = u64::try_from(at).unwrap();
+        let has = |(start, len): &(u64, u64)| (*start..start + len).contains(&place);
+        let owner = report.root.unwrap();
+        assert!(
+            owner.changes.iter().any(|change| change.places.iter().flatten().any(has)),
+            "at {at}: {owner:?}"
+        );
+    }
+}
+
+/// T10 and T13: a file in an ext4 in a partition of a disk.
+#[test]
+fn a_file_in_a_partition_is_named() {
+    let dir = scratch();
+    let mut disks = Vec::new();
+    for motd in ["Welcome.\n", "Welcome!\n"] {
+        let Some(image) = image(dir.path(), KINDS[4], motd) else { return };
+        let mut table = Gpt::new(guid_from("test disk", b""), 49_152);
+        let id = guid_from("test partition", b"");
+        let last = 2048 + u64::from(KINDS[4].2) * 2 - 1;
+        let name = "root".to_owned();
+        table.partitions =
+            vec![Partition { number: 1, kind: Guid::LINUX, id, first: 2048, last, attributes: 0, name }];
+        let mut disk = Vec::new();
+        gpt::write(&Mbr::protective(table.sectors), &table, &[(1, &image)], &mut disk).unwrap();
+        disks.push(Arc::new(disk) as Source);
+    }
+    let report = compare(&disks[0], &disks[1], Options { jobs: NonZero::new(2).unwrap() }).unwrap();
+    assert_eq!(report.unexplained(), 0);
+    let root = report.root.unwrap();
+    assert_eq!(root.members[0].name, Name::Part("partition 1".into()));
+    let inside = &root.members[0];
+    assert_eq!(inside.formats, [Some("ext4"); 2]);
+    assert_eq!(inside.members.len(), 1, "{inside:?}");
+    assert_eq!(inside.members[0].name, Name::Path(b"/etc/motd".to_vec()));
+    assert!(matches!(&inside.members[0].leaf, Some(Leaf::Text(lines)) if lines.lines.len() == 2));
+}
