@@ -8,8 +8,6 @@ use crate::extent::{
 };
 use crate::io::{ReadAt, skip_zeros, wide};
 
-/// Plain bytes of a stream that are held in memory.
-const MOST: u64 = 96 << 20;
 /// What a member of such a file is called.
 const CONTENT: &str = "content";
 
@@ -28,13 +26,13 @@ static BEHIND: Structure = Structure::plain("data behind the stream");
 /// holds the content.
 ///
 /// # Errors
-/// If the first stream cannot be decompressed, or all of them are longer than 96 MiB.
-pub fn extents(source: &Source) -> Result<Parsed, Unreadable> {
+/// If the first stream cannot be decompressed, or holds more than `room` bytes: they are kept in memory.
+pub fn extents(source: &Source, room: u64) -> Result<Parsed, Unreadable> {
     let size = source.size().map_err(|error| Unreadable::new("compressed stream", &error))?;
     let mut builder = Builder::new(size);
     let (mut plain, mut faults, mut format, mut at) = (Vec::new(), Vec::new(), None, 0);
     while at < size {
-        match stream(source, at, MOST - wide(plain.len()), &mut builder) {
+        match stream(source, at, room - wide(plain.len()), &mut builder) {
             Ok((name, content, end)) => {
                 format.get_or_insert(name);
                 plain.extend_from_slice(&content);
@@ -51,9 +49,10 @@ pub fn extents(source: &Source) -> Result<Parsed, Unreadable> {
             }
         }
     }
+    let held = wide(plain.len());
     let members = Content { plain: Arc::new(plain) };
     let map = builder.finish(Arc::default());
-    Ok(Parsed { format: format.unwrap_or("empty"), map, members: Box::new(members), faults })
+    Ok(Parsed { format: format.unwrap_or("empty"), map, members: Box::new(members), faults, held })
 }
 
 /// Claims the stream that starts at `at`; its name, what it holds and where it ends.

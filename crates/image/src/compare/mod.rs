@@ -21,6 +21,8 @@ use crate::par;
 
 /// Files in files that are followed; a quine would have no end.
 const DEEPEST: usize = 24;
+/// A file inside that is longer than this is large, in bytes.
+const LARGE: u64 = 4 << 20;
 /// Fields of one structure whose change is told.
 const MOST_FIELDS: usize = 64;
 /// Longest structure that is cut into fields, in bytes.
@@ -132,6 +134,15 @@ pub struct FieldChange {
 pub struct Options {
     /// How many threads work at a time.
     pub jobs: NonZero<usize>,
+    /// Bytes of compressed streams that are held in memory, plain. A stream that needs more is not looked into.
+    pub room: u64,
+}
+
+impl Options {
+    /// So many threads, and 192 MiB for what is in compressed streams.
+    pub fn new(jobs: NonZero<usize>) -> Self {
+        Self { jobs, room: 192 << 20 }
+    }
 }
 
 /// Compares two files.
@@ -164,7 +175,7 @@ fn files(
             None if depth > DEEPEST => {
                 Err(Unreadable { format: "file", message: format!("it lies in more than {DEEPEST} files") })
             }
-            None => extent::parse(&source),
+            None => extent::parse(&source, options.room / 2),
         };
         (source, parsed)
     });
@@ -181,6 +192,9 @@ fn files(
         comparison.faults.extend(one.faults.iter().map(|fault| (side, fault.clone())));
     }
     let sources = [&first, &second];
+    // What lies inside has the room that is left.
+    let held = parsed.iter().flatten().map(|one| one.held).sum();
+    let options = Options { room: options.room.saturating_sub(held), ..options };
     let explained = match &parsed {
         [Some(a), Some(b)] if a.format == b.format => {
             structures(&mut comparison, sources, [a, b], blocks, options, depth)?
@@ -216,20 +230,29 @@ fn structures(
     let mut differing = BTreeSet::new();
     // If one of them cannot be read, nothing can be taken out of it.
     let pairs = if guided(parsed) { Vec::new() } else { touched(parsed, &pairing) };
-    // Many files are compared beside each other, few of them in pieces.
-    let one = Options { jobs: NonZero::<usize>::MIN, ..options };
-    let (each, outer) = if pairs.len() > 1 { (one, options.jobs) } else { (options, one.jobs) };
+    let mut take = |found: io::Result<Option<Comparison>>| {
+        if let Some(found) = found? {
+            differing.insert(found.name.clone());
+            comparison.members.push(found);
+        }
+        Ok::<(), io::Error>(())
+    };
+    let open = |(a, b): (u32, u32)| [parsed[0].members.open(a), parsed[1].members.open(b)];
+    // Large files are compared one after the other, and have all threads and all room; small ones beside each other.
+    let size =
+        |one: &Result<Member, Unreadable>| one.as_ref().map_or(0, |one| one.source.size().unwrap_or(0));
+    let (large, small): (Vec<_>, Vec<_>) =
+        pairs.into_iter().partition(|(numbers, _)| open(*numbers).iter().any(|one| size(one) > LARGE));
+    for (numbers, name) in large {
+        take(inside(name, open(numbers), options, depth))?;
+    }
+    let jobs = u64::try_from(options.jobs.get()).unwrap_or(u64::MAX);
+    let each = Options { jobs: NonZero::<usize>::MIN, room: options.room / jobs };
     par::map_ordered(
-        outer,
-        pairs.into_iter(),
-        |((a, b), name)| inside(name, [parsed[0].members.open(a), parsed[1].members.open(b)], each, depth),
-        |found: io::Result<Option<Comparison>>| {
-            if let Some(found) = found? {
-                differing.insert(found.name.clone());
-                comparison.members.push(found);
-            }
-            Ok::<(), io::Error>(())
-        },
+        options.jobs,
+        small.into_iter(),
+        |(numbers, name)| inside(name, open(numbers), each, depth),
+        take,
     )?;
     comparison.members.sort_by(|a, b| a.name.cmp(&b.name));
     for pair in &pairing.pairs {

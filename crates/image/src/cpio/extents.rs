@@ -57,7 +57,7 @@ pub fn extents(source: &Source) -> Result<Parsed, Unreadable> {
     let paths = Arc::new(walk.paths);
     let map = walk.builder.finish(Arc::clone(&paths));
     let members = Ranges { format: FORMAT, source: Arc::clone(source), paths, files: walk.files };
-    Ok(Parsed { format: FORMAT, map, members: Box::new(members), faults })
+    Ok(Parsed { format: FORMAT, map, members: Box::new(members), faults, held: 0 })
 }
 
 struct Walk<'a> {

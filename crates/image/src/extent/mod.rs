@@ -29,6 +29,8 @@ pub struct Parsed {
     pub members: Box<dyn Members>,
     /// What could not be read, if anything: the bytes it is about are owned all the same.
     pub faults: Vec<Unreadable>,
+    /// Bytes that are held in memory because they cannot be read in place.
+    pub held: u64,
 }
 
 /// The files inside a file, by the numbers that its map has for them.
@@ -99,8 +101,9 @@ impl Unreadable {
     }
 }
 
-/// The structure of `source`; `None` if its format is none that is understood.
-pub fn parse(source: &Source) -> Result<Option<Parsed>, Unreadable> {
+/// The structure of `source`; `None` if its format is none that is understood. At most `room` bytes are held in memory because
+/// they cannot be read in place.
+pub fn parse(source: &Source, room: u64) -> Result<Option<Parsed>, Unreadable> {
     let format = crate::detect::format(source).map_err(|error| Unreadable::new("file", &error))?;
     match format {
         Some(Format::Squashfs) => crate::squashfs::extents(source).map(Some),
@@ -110,7 +113,7 @@ pub fn parse(source: &Source) -> Result<Option<Parsed>, Unreadable> {
         Some(Format::Cpio) => crate::cpio::extents(source).map(Some),
         Some(Format::Tar) => crate::tar::extents(source).map(Some),
         Some(Format::Deb | Format::Ar) => crate::ar::extents(source).map(Some),
-        Some(Format::Gzip | Format::Xz | Format::Zstd) => crate::codec::extents(source).map(Some),
+        Some(Format::Gzip | Format::Xz | Format::Zstd) => crate::codec::extents(source, room).map(Some),
         Some(Format::Ext4) => crate::ext4::extents(source).map(Some),
         None => Ok(None),
     }

@@ -18,6 +18,8 @@ use crate::extent::{
 use crate::io::{ReadError, wide};
 
 const FORMAT: &str = "fat";
+/// Longest path; Linux has none above 4096 bytes.
+const LONGEST: usize = 4096;
 /// Errors that are told; more of them say nothing new.
 const MOST_FAULTS: usize = 16;
 /// Bytes of a directory entry.
@@ -62,7 +64,7 @@ pub fn extents(source: &Source) -> Result<Parsed, Unreadable> {
     let paths = Arc::new(paths);
     let map = builder.finish(Arc::clone(&paths));
     let members = Ranges { format: FORMAT, source: Arc::clone(source), paths, files };
-    Ok(Parsed { format: FORMAT, map, members: Box::new(members), faults })
+    Ok(Parsed { format: FORMAT, map, members: Box::new(members), faults, held: 0 })
 }
 
 struct Claims<'a> {
@@ -229,7 +231,10 @@ impl Claims<'_> {
         }
         let ranges = self.chain(cluster, at);
         if is_dir {
-            waiting.push(Waiting { ranges, path });
+            match path.len() {
+                0..=LONGEST => waiting.push(Waiting { ranges, path }),
+                _ => self.note(at, Corruption::Deep),
+            }
             return;
         }
         let (mut left, mut data) = (u64::from(raw.size.get()), Vec::new());

@@ -45,7 +45,7 @@ pub fn extents(source: &Source) -> Result<Parsed, Unreadable> {
     let paths = Arc::new(paths);
     let map = builder.finish(Arc::clone(&paths));
     let members = Ranges { format: FORMAT, source: Arc::clone(source), paths, files };
-    Ok(Parsed { format: FORMAT, map, members: Box::new(members), faults: Vec::new() })
+    Ok(Parsed { format: FORMAT, map, members: Box::new(members), faults: Vec::new(), held: 0 })
 }
 
 /// Claims the tables of a disk, as far as they can be read; the partitions they name.

@@ -19,6 +19,8 @@ use crate::raw::{Show, show_bytes};
 const FORMAT: &str = "iso9660";
 /// Sectors 0 to 15 of 2048 bytes: not ISO 9660's (ECMA-119, 6.2.1).
 const SYSTEM_AREA: u64 = 16 * BLOCK;
+/// Longest path; Linux has none above 4096 bytes.
+const LONGEST: usize = 4096;
 /// Errors that are told; more of them say nothing new.
 const MOST_FAULTS: usize = 16;
 
@@ -63,7 +65,7 @@ pub fn extents(source: &Source) -> Result<Parsed, Unreadable> {
     let paths = Arc::new(paths);
     let map = builder.finish(Arc::clone(&paths));
     let members = Ranges { format: FORMAT, source: Arc::clone(source), paths, files };
-    Ok(Parsed { format: FORMAT, map, members: Box::new(members), faults })
+    Ok(Parsed { format: FORMAT, map, members: Box::new(members), faults, held: 0 })
 }
 
 struct Claims<'a> {
@@ -137,8 +139,8 @@ impl Claims<'_> {
     fn tree(&mut self, root: RootAt, names: Names, structure: &'static Structure) {
         let (mut seen, mut waiting) = (BTreeSet::new(), vec![(root, b"/".to_vec())]);
         while let Some((dir, path)) = waiting.pop() {
-            if !seen.insert(dir.block) {
-                let kind = Corruption::Loop(dir.block);
+            if path.len() > LONGEST || !seen.insert(dir.block) {
+                let kind = if path.len() > LONGEST { Corruption::Deep } else { Corruption::Loop(dir.block) };
                 self.note(&ReadError::Corrupt { at: u64::from(dir.block) * BLOCK, kind });
                 continue;
             }

@@ -42,6 +42,11 @@ static ID: Structure = Structure { name: "owner", fields: fields::<Id> };
 static XATTR_SET: Structure = Structure { name: "xattr set", fields: fields::<XattrSet> };
 static XATTRS: Structure = Structure::plain("extended attributes");
 
+/// Plain bytes of a table that are held in memory: three million inodes.
+const MOST_TABLE: u64 = 128 << 20;
+/// Bytes that paths may take in memory, as in a [tree](Image::tree).
+const MOST_PATHS: usize = 512 << 20;
+
 /// A table of metadata blocks, which is a member of its own.
 #[derive(Clone, Copy, Debug)]
 struct Table {
@@ -93,7 +98,7 @@ pub fn extents(source: &Source) -> Result<Parsed, Unreadable> {
     let paths = Arc::new(paths);
     let map = builder.finish(Arc::clone(&paths));
     let members = Inside { image, paths, inodes, listings, files, tables };
-    Ok(Parsed { format: FORMAT, map, members: Box::new(members), faults })
+    Ok(Parsed { format: FORMAT, map, members: Box::new(members), faults, held: 0 })
 }
 
 /// What the names of an image lead to.
@@ -115,10 +120,13 @@ struct Survey {
 
 impl Survey {
     fn names<R: ReadAt>(&mut self, inner: &Inner<R>) {
-        let mut faults = Vec::new();
+        let (mut faults, mut left) = (Vec::new(), MOST_PATHS);
         let result = scan(
             inner,
             |found| {
+                let (at, feature) = (found.inode.at, "trees of more than 512 MiB in memory");
+                let room = left.checked_sub(100 + found.path.len());
+                left = room.ok_or(Error::Unsupported { at, feature })?;
                 if self.inodes.contains_key(&found.reference) {
                     return Ok(());
                 }
@@ -345,15 +353,19 @@ impl Inside {
     fn table(&self, table: usize) -> Result<Member, Error> {
         let (region, mut plain, mut places) = (self.region(table), Vec::new(), BTreeMap::new());
         for at in &self.tables[table] {
+            if wide(plain.len()) > MOST_TABLE {
+                return Err(Error::Unsupported { at: *at, feature: "tables of more than 128 MiB" });
+            }
             places.insert(*at, wide(plain.len()));
             plain.extend_from_slice(&self.image.inner.meta_block(*at, region)?.plain);
         }
-        let map = self.map(table, &plain, &places);
+        let (map, size) = (self.map(table, &plain, &places), wide(plain.len()));
         let parsed = Parsed {
             format: TABLES[table].blocks.name,
             map,
             members: Box::new(NoMembers),
             faults: Vec::new(),
+            held: size,
         };
         let source: Source = Arc::new(plain);
         Ok(Member { source, parsed: Some(parsed) })

@@ -60,7 +60,7 @@ pub fn extents(source: &Source) -> Result<Parsed, Unreadable> {
     let paths = Arc::new(paths);
     let map = builder.finish(Arc::clone(&paths));
     let members = Ranges { format: FORMAT, source: Arc::clone(source), paths, files };
-    Ok(Parsed { format: FORMAT, map, members: Box::new(members), faults })
+    Ok(Parsed { format: FORMAT, map, members: Box::new(members), faults, held: 0 })
 }
 
 /// The fields of a header block (POSIX.1-2001, ustar).

@@ -22,7 +22,7 @@ fn source(bytes: &[u8]) -> Source {
 }
 
 fn compared(a: &[u8], b: &[u8]) -> Report {
-    let options = Options { jobs: NonZero::new(2).unwrap() };
+    let options = Options::new(NonZero::new(2).unwrap());
     let report = compare(&source(a), &source(b), options).unwrap();
     let shared = a.iter().zip(b).filter(|(a, b)| a != b).count() + a.len().abs_diff(b.len());
     assert_eq!(report.differing, u64::try_from(shared).unwrap());
@@ -162,7 +162,7 @@ fn fields(report: &Report) -> Vec<String> {
 fn each_byte_is_named() {
     let mut text = String::new();
     for (name, bytes) in fixtures() {
-        let parsed = extent::parse(&source(&bytes)).unwrap().unwrap();
+        let parsed = extent::parse(&source(&bytes), 1 << 20).unwrap().unwrap();
         assert_eq!(parsed.faults, [], "{name}");
         let mut sums: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
         let mut at = 0;

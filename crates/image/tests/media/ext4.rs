@@ -1,6 +1,6 @@
 //! ext2, ext3 and ext4 as mke2fs makes them: whose each byte is, and what differs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZero;
 use std::path::Path;
 use std::process::Command;
@@ -97,15 +97,14 @@ fn files_are_found_with_their_bytes_and_every_byte_has_an_owner() {
     for kind in KINDS {
         let Some(image) = image(dir.path(), kind, "Welcome.\n") else { return };
         let source: Source = Arc::new(image);
-        let parsed = extent::parse(&source).unwrap().unwrap();
+        let parsed = extent::parse(&source, 0).unwrap().unwrap();
         assert_eq!(parsed.faults, [], "{kind:?}");
-        let (mut found, mut sums) = (BTreeMap::new(), BTreeMap::<&str, (u64, u64)>::new());
+        let (mut found, mut names) = (BTreeMap::new(), BTreeSet::new());
         let mut at = 0;
         for extent in parsed.map.extents() {
             assert_eq!(extent.start, at);
             at = extent.end();
-            let sum = sums.entry(extent.structure.name).or_default();
-            *sum = (sum.0 + 1, sum.1 + extent.len);
+            names.insert(extent.structure.name);
             for member in parsed.map.members(extent) {
                 let Label::Path(path) = parsed.members.label(*member) else { panic!() };
                 let path = String::from_utf8(path[1..].to_vec()).unwrap();
@@ -120,12 +119,9 @@ fn files_are_found_with_their_bytes_and_every_byte_has_an_owner() {
             found.insert("one".into(), bytes);
         }
         assert!(found == expected, "{kind:?}: {:?}", found.keys());
+        // How many of them there are depends on the version of mke2fs, and on the order of the directory it read.
         let (name, block, _) = kind;
-        text += &format!("{name}, blocks of {block}\n");
-        // Where the directories' blocks lie depends on the version of mke2fs.
-        for (name, (count, bytes)) in sums {
-            text += &format!("  {count} {name}: {bytes}\n");
-        }
+        text += &format!("{name}, blocks of {block}: {}\n", names.into_iter().collect::<Vec<_>>().join(", "));
     }
     insta::assert_snapshot!(text);
 }
@@ -134,7 +130,7 @@ fn files_are_found_with_their_bytes_and_every_byte_has_an_owner() {
 fn one_bit_anywhere_is_named_with_its_structure() {
     let dir = scratch();
     let Some(good) = image(dir.path(), KINDS[3], "Welcome.\n") else { return };
-    let options = Options { jobs: NonZero::new(2).unwrap() };
+    let options = Options::new(NonZero::new(2).unwrap());
     let mut random = 3_u64;
     for _ in 0..60 {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -171,7 +167,7 @@ fn a_file_in_a_partition_is_named() {
         gpt::write(&Mbr::protective(table.sectors), &table, &[(1, &image)], &mut disk).unwrap();
         disks.push(Arc::new(disk) as Source);
     }
-    let report = compare(&disks[0], &disks[1], Options { jobs: NonZero::new(2).unwrap() }).unwrap();
+    let report = compare(&disks[0], &disks[1], Options::new(NonZero::new(2).unwrap())).unwrap();
     assert_eq!(report.unexplained(), 0);
     let root = report.root.unwrap();
     assert_eq!(root.members[0].name, Name::Part("partition 1".into()));

@@ -38,14 +38,21 @@ pub(super) fn comparison(found: &Comparison, depth: usize, show: Show, to: &mut 
     for change in shown.clone().take(show.limit) {
         structure(change, depth + 1, to)?;
     }
-    rest(shown.count().saturating_sub(show.limit), "structures differ", &pad, to)?;
-    let follow = found.changes.iter().filter(|change| follows(change)).count();
-    rest(follow, "structures say where others lie, or what they sum up to", &pad, to)?;
+    rest(shown.count().saturating_sub(show.limit), "structures", &pad, to)?;
     let same = found.changes.iter().filter(|change| change.same_content).count();
-    rest(same, "structures hold the same, encoded in another way", &pad, to)?;
-    if found.moved.0 > 0 {
-        let (count, bytes) = found.moved;
-        line(to, &format!("{pad}  {count} structures are the same at another place ({bytes} bytes)"))?;
+    let follow = found.changes.iter().filter(|change| follows(change)).count() - same;
+    let (moved, bytes) = found.moved;
+    for (count, what) in [
+        (follow, "say otherwise where others lie or what they sum up to".to_owned()),
+        (same, "hold the same, encoded in another way".to_owned()),
+        (
+            usize::try_from(moved).unwrap_or(usize::MAX),
+            format!("are the same at another place ({bytes} bytes)"),
+        ),
+    ] {
+        if count > 0 {
+            line(to, &format!("{pad}  structures that {what}: {count}"))?;
+        }
     }
     if let Some(lines) = &found.lines {
         for one in &lines.lines {
@@ -53,7 +60,7 @@ pub(super) fn comparison(found: &Comparison, depth: usize, show: Show, to: &mut 
             line(to, &format!("{pad}  {sign}{}: {}", one.number, one.text.trim_end_matches('\n')))?;
         }
         let all = usize::try_from(lines.removed + lines.added).unwrap_or(usize::MAX);
-        rest(all - lines.lines.len(), "lines differ", &pad, to)?;
+        rest(all - lines.lines.len(), "lines", &pad, to)?;
     }
     for one in &found.bytes {
         bytes(one, &pad, to)?;
@@ -64,7 +71,7 @@ pub(super) fn comparison(found: &Comparison, depth: usize, show: Show, to: &mut 
     for member in found.members.iter().take(show.limit) {
         comparison(member, depth + 1, show, to)?;
     }
-    rest(found.members.len().saturating_sub(show.limit), "files differ", &pad, to)
+    rest(found.members.len().saturating_sub(show.limit), "files", &pad, to)
 }
 
 /// Writes the paths of files that differ, those inside files behind the path of that file.
@@ -113,7 +120,7 @@ fn structure(change: &Structure, depth: usize, to: &mut dyn Write) -> io::Result
         let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "(none)".to_owned());
         line(to, &format!("{pad}  {name}: {} -> {}", value(a), value(b)))?;
     }
-    rest(change.more_fields, "fields differ", &pad, to)?;
+    rest(change.more_fields, "fields", &pad, to)?;
     match &change.bytes {
         Some(one) => bytes(one, &pad, to),
         None => Ok(()),
@@ -128,7 +135,7 @@ fn bytes(one: &Bytes, pad: &str, to: &mut dyn Write) -> io::Result<()> {
 }
 
 fn rest(count: usize, what: &str, pad: &str, to: &mut dyn Write) -> io::Result<()> {
-    if count == 0 { Ok(()) } else { line(to, &format!("{pad}  {count} more {what}")) }
+    if count == 0 { Ok(()) } else { line(to, &format!("{pad}  and {count} more {what}")) }
 }
 
 /// One line; no name in an image can drive the terminal.
