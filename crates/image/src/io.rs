@@ -11,6 +11,11 @@ pub trait ReadAt: Sync {
 
     /// Fills the whole of `buf` from byte `at` on; `UnexpectedEof` if the source ends before.
     fn read_exact_at(&self, buf: &mut [u8], at: u64) -> io::Result<()>;
+
+    /// Whether reading from front to back is much cheaper than in any other order.
+    fn in_order(&self) -> bool {
+        false
+    }
 }
 
 /// A length in memory as a length in a source. Lossless: no supported target has pointers above 64 bits.
@@ -59,6 +64,10 @@ impl<R: ReadAt + ?Sized + Send> ReadAt for std::sync::Arc<R> {
     fn read_exact_at(&self, buf: &mut [u8], at: u64) -> io::Result<()> {
         (**self).read_exact_at(buf, at)
     }
+
+    fn in_order(&self) -> bool {
+        (**self).in_order()
+    }
 }
 
 impl<R: ReadAt + ?Sized> ReadAt for &R {
@@ -68,6 +77,10 @@ impl<R: ReadAt + ?Sized> ReadAt for &R {
 
     fn read_exact_at(&self, buf: &mut [u8], at: u64) -> io::Result<()> {
         (**self).read_exact_at(buf, at)
+    }
+
+    fn in_order(&self) -> bool {
+        (**self).in_order()
     }
 }
 
@@ -111,6 +124,10 @@ impl<R: ReadAt> ReadAt for Window<R> {
         let fits = at.checked_add(buf.len() as u64).is_some_and(|end| end <= self.len);
         let from = self.start.checked_add(at).filter(|_| fits).ok_or(io::ErrorKind::UnexpectedEof)?;
         self.inner.read_exact_at(buf, from)
+    }
+
+    fn in_order(&self) -> bool {
+        self.inner.in_order()
     }
 }
 

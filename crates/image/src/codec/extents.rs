@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Wrapping;
+use super::rewind::{Rewind, Stream};
 use crate::extent::{
     Builder, Field, Label, Member, Members, Owner, Parsed, Role, Source, Structure, Unreadable, show,
 };
@@ -26,16 +27,19 @@ static BEHIND: Structure = Structure::plain("data behind the stream");
 /// holds the content.
 ///
 /// # Errors
-/// If the first stream cannot be decompressed, or holds more than `room` bytes: they are kept in memory.
+/// If the first stream cannot be decompressed, or holds more than `room` bytes.
 pub fn extents(source: &Source, room: u64) -> Result<Parsed, Unreadable> {
     let size = source.size().map_err(|error| Unreadable::new("compressed stream", &error))?;
     let mut builder = Builder::new(size);
-    let (mut plain, mut faults, mut format, mut at) = (Vec::new(), Vec::new(), None, 0);
+    let (mut streams, mut held): (Vec<Stream>, u64) = (Vec::new(), 0);
+    let (mut faults, mut format, mut at) = (Vec::new(), None, 0);
     while at < size {
-        match stream(source, at, room - wide(plain.len()), &mut builder) {
-            Ok((name, content, end)) => {
+        match stream(source, at, room - held, &mut builder) {
+            Ok((name, found)) => {
+                let end = found.end;
                 format.get_or_insert(name);
-                plain.extend_from_slice(&content);
+                held += found.plain;
+                streams.push(found);
                 // Zeros may fill up a block (gzip(1), xz(1)).
                 let next = skip_zeros(source, end).map_err(|error| Unreadable::new(name, &error))?;
                 at = next.unwrap_or(size);
@@ -49,19 +53,18 @@ pub fn extents(source: &Source, room: u64) -> Result<Parsed, Unreadable> {
             }
         }
     }
-    let held = wide(plain.len());
-    let members = Content { plain: Arc::new(plain) };
+    let members = Content { plain: Arc::new(Rewind::new(Arc::clone(source), streams)) };
     let map = builder.finish(Arc::default());
     Ok(Parsed { format: format.unwrap_or("empty"), map, members: Box::new(members), faults, held })
 }
 
-/// Claims the stream that starts at `at`; its name, what it holds and where it ends.
+/// Claims the stream that starts at `at`; its name, and where it is.
 fn stream(
     source: &Source,
     at: u64,
     limit: u64,
     builder: &mut Builder,
-) -> Result<(&'static str, Vec<u8>, u64), Unreadable> {
+) -> Result<(&'static str, Stream), Unreadable> {
     let failed = |error: std::io::Error| Unreadable::new("compressed stream", &error);
     let left = source.size().map_err(failed)?.saturating_sub(at);
     let mut start = vec![0; usize::try_from(left.min(4096)).expect("at most 4096")];
@@ -76,8 +79,9 @@ fn stream(
             return Err(Unreadable { format: "compressed stream", message });
         }
     };
-    let unpacked = wrapping.unpack_one(source, at, limit);
-    let (plain, end) = unpacked.map_err(|error| Unreadable::new(format, &error))?;
+    let mut plain = Count(0);
+    let end = wrapping.copy_one(source, at, limit, &mut plain);
+    let end = end.map_err(|error| Unreadable::new(format, &error))?;
     let tail = |len: u64| end.saturating_sub(len).max(at);
     match wrapping {
         Wrapping::Gzip => {
@@ -91,11 +95,25 @@ fn stream(
         _ => builder.claim(at, wide(zstd_length(&start)), &ZSTD_HEADER, Owner::WHOLE),
     }
     builder.claim_encoded(at, end - at, data, Owner::WHOLE, &[0]);
-    Ok((format, plain, end))
+    Ok((format, Stream { wrapping, start: at, end, plain: plain.0 }))
+}
+
+/// Counts what is written, and keeps nothing.
+struct Count(u64);
+
+impl std::io::Write for Count {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += wide(bytes.len());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 struct Content {
-    plain: Arc<Vec<u8>>,
+    plain: Arc<Rewind>,
 }
 
 impl Members for Content {

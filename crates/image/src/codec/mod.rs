@@ -6,6 +6,7 @@
 mod extents;
 pub mod patch;
 pub mod remake;
+mod rewind;
 pub mod stream;
 
 use std::cell::RefCell;

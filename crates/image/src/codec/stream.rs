@@ -74,34 +74,46 @@ impl Wrapping {
     ///
     /// [`Wrapping::None`] has no end of its own: it takes everything to the end of the source.
     pub fn unpack_one(self, source: &impl ReadAt, at: u64, limit: u64) -> io::Result<(Vec<u8>, u64)> {
-        let packed = Tail::new(source, at);
         let mut plain = Vec::new();
+        let end = self.copy_one(source, at, limit, &mut plain)?;
+        Ok((plain, end))
+    }
+
+    /// As [`Wrapping::unpack_one`], with the plain bytes written to `out`; the offset of the first byte after the stream.
+    pub(crate) fn copy_one(
+        self,
+        source: &impl ReadAt,
+        at: u64,
+        limit: u64,
+        out: &mut impl Write,
+    ) -> io::Result<u64> {
+        let packed = Tail::new(source, at);
         let rest = match self {
             Self::Gzip => {
                 let mut reader = Bounded::new(flate2::bufread::GzDecoder::new(packed), limit);
-                reader.read_to_end(&mut plain)?;
+                io::copy(&mut reader, out)?;
                 reader.inner.into_inner()
             }
             Self::Xz => {
                 let stream = liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, 0)?;
                 let decoder = liblzma::bufread::XzDecoder::new_stream(packed, stream);
                 let mut reader = Bounded::new(decoder, limit);
-                reader.read_to_end(&mut plain)?;
+                io::copy(&mut reader, out)?;
                 reader.inner.into_inner()
             }
             Self::Zstd => {
                 let decoder = zstd::stream::read::Decoder::with_buffer(packed)?.single_frame();
                 let mut reader = Bounded::new(decoder, limit);
-                reader.read_to_end(&mut plain)?;
+                io::copy(&mut reader, out)?;
                 reader.inner.finish()
             }
             Self::None => {
                 let mut reader = Bounded::new(packed, limit);
-                reader.read_to_end(&mut plain)?;
+                io::copy(&mut reader, out)?;
                 reader.inner
             }
         };
-        Ok((plain, rest.at))
+        Ok(rest.at)
     }
 }
 

@@ -31,7 +31,8 @@ impl Blocks {
         let mut blocks = Self { sizes, differing: sizes[0].max(sizes[1]) - shared, ranges: Vec::new() };
         let pieces = (0..shared.div_ceil(PIECE)).map(|piece| piece * PIECE);
         // Most files are smaller than it takes to start a thread.
-        let jobs = if shared <= PIECE { NonZero::<usize>::MIN } else { jobs };
+        let alone = shared <= PIECE || sources.iter().any(|source| source.in_order());
+        let jobs = if alone { NonZero::<usize>::MIN } else { jobs };
         par::map_ordered(
             jobs,
             pieces,

@@ -134,14 +134,14 @@ pub struct FieldChange {
 pub struct Options {
     /// How many threads work at a time.
     pub jobs: NonZero<usize>,
-    /// Bytes of compressed streams that are held in memory, plain. A stream that needs more is not looked into.
+    /// Plain bytes of compressed streams in each other. A stream that needs more is not looked into.
     pub room: u64,
 }
 
 impl Options {
-    /// So many threads, and 192 MiB for what is in compressed streams.
+    /// So many threads, and 16 GiB for what is in compressed streams.
     pub fn new(jobs: NonZero<usize>) -> Self {
-        Self { jobs, room: 192 << 20 }
+        Self { jobs, room: 16 << 30 }
     }
 }
 
@@ -238,7 +238,7 @@ fn structures(
         Ok::<(), io::Error>(())
     };
     let open = |(a, b): (u32, u32)| [parsed[0].members.open(a), parsed[1].members.open(b)];
-    // Large files are compared one after the other, and have all threads and all room; small ones beside each other.
+    // Large files are compared one after the other, and have all threads; small ones beside each other.
     let size =
         |one: &Result<Member, Unreadable>| one.as_ref().map_or(0, |one| one.source.size().unwrap_or(0));
     let (large, small): (Vec<_>, Vec<_>) =
@@ -246,10 +246,11 @@ fn structures(
     for (numbers, name) in large {
         take(inside(name, open(numbers), options, depth))?;
     }
-    let jobs = u64::try_from(options.jobs.get()).unwrap_or(u64::MAX);
-    let each = Options { jobs: NonZero::<usize>::MIN, room: options.room / jobs };
+    let one = NonZero::<usize>::MIN;
+    let each = Options { jobs: one, ..options };
+    let jobs = if sources.iter().any(|source| source.in_order()) { one } else { options.jobs };
     par::map_ordered(
-        options.jobs,
+        jobs,
         small.into_iter(),
         |(numbers, name)| inside(name, open(numbers), each, depth),
         take,

@@ -48,7 +48,7 @@ impl Pairing {
         let mut pairing = Self { told, ..Self::default() };
         let order = [sorted(sides[0].map), sorted(sides[1].map)];
         let [mut left, mut right] = [0, 0];
-        let mut single: [Vec<usize>; 2] = Default::default();
+        let (mut single, mut both): ([Vec<usize>; 2], Vec<(usize, usize)>) = Default::default();
         loop {
             let next = [order[0].get(left).copied(), order[1].get(right).copied()];
             let which = match next {
@@ -59,7 +59,7 @@ impl Pairing {
             };
             match (which, next) {
                 (std::cmp::Ordering::Equal, [Some(a), Some(b)]) => {
-                    pairing.both(sides, blocks, a, b)?;
+                    both.push((a, b));
                     (left, right) = (left + 1, right + 1);
                 }
                 (std::cmp::Ordering::Greater, [_, Some(b)]) => {
@@ -72,6 +72,12 @@ impl Pairing {
                 }
             }
         }
+        // In the order of the file: going back may be dear.
+        both.sort_unstable();
+        for (a, b) in both {
+            pairing.both(sides, blocks, a, b)?;
+        }
+        single.iter_mut().for_each(|single| single.sort_unstable());
         pairing.renamed(sides, single)?;
         let place = |pair: &Pair| (pair.extents[0].is_none(), pair.extents[0].or(pair.extents[1]));
         pairing.pairs.sort_by_key(place);
@@ -108,7 +114,7 @@ impl Pairing {
             .map(|index| sides[0].map.extents()[*index])
             .map(|extent| (extent.structure.name, extent.len))
             .collect();
-        for index in single[1].iter().rev() {
+        for index in &single[1] {
             let extent = sides[1].map.extents()[*index];
             self.told[1][*index] = true;
             let name = extent.structure.name;
@@ -126,7 +132,7 @@ impl Pairing {
             let mut other = None;
             if others.contains(&(extent.structure.name, extent.len)) {
                 let key = (extent.structure.name, extent.len, digest(&sides[0], &extent)?);
-                other = by_content.get_mut(&key).and_then(Vec::pop);
+                other = by_content.get_mut(&key).filter(|all| !all.is_empty()).map(|all| all.remove(0));
             }
             self.pairs.push(Pair { extents: [Some(*index), other] });
         }

@@ -29,7 +29,7 @@ pub struct Parsed {
     pub members: Box<dyn Members>,
     /// What could not be read, if anything: the bytes it is about are owned all the same.
     pub faults: Vec<Unreadable>,
-    /// Bytes that are held in memory because they cannot be read in place.
+    /// Bytes that have to be decompressed to be read.
     pub held: u64,
 }
 
@@ -101,8 +101,8 @@ impl Unreadable {
     }
 }
 
-/// The structure of `source`; `None` if its format is none that is understood. At most `room` bytes are held in memory because
-/// they cannot be read in place.
+/// The structure of `source`; `None` if its format is none that is understood. At most `room` bytes are decompressed
+/// for it.
 pub fn parse(source: &Source, room: u64) -> Result<Option<Parsed>, Unreadable> {
     let format = crate::detect::format(source).map_err(|error| Unreadable::new("file", &error))?;
     match format {

@@ -92,6 +92,10 @@ impl ReadAt for Pieces {
         }
         if buf.is_empty() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
+
+    fn in_order(&self) -> bool {
+        self.source.in_order()
+    }
 }
 
 #[cfg(test)]

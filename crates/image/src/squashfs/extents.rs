@@ -31,12 +31,12 @@ static OPTIONS: Structure = Structure::plain("codec options");
 static DATA: Structure = Structure::plain("data");
 static FRAGMENT: Structure = Structure::plain("fragment block");
 static PADDING: Structure = Structure::plain("padding");
-static POSITIONS: Structure = Structure { name: "table positions", fields: fields::<Position> };
+static POSITIONS: Structure = Structure { name: "table positions", fields: positions };
 static XATTR_HEADER: Structure = Structure { name: "xattr table header", fields: fields::<XattrHeader> };
 
 static INODE: Structure = Structure { name: "inode", fields: inode };
 static LISTING: Structure = Structure { name: "directory listing", fields: listing };
-static FRAGMENT_ENTRY: Structure = Structure { name: "fragment entry", fields: fields::<Fragment> };
+static FRAGMENT_ENTRY: Structure = Structure { name: "fragment entry", fields: fragment };
 static EXPORT_ENTRY: Structure = Structure { name: "export entry", fields: fields::<Position> };
 static ID: Structure = Structure { name: "owner", fields: fields::<Id> };
 static XATTR_SET: Structure = Structure { name: "xattr set", fields: fields::<XattrSet> };
@@ -427,6 +427,27 @@ fn fields<T: OnDisk>(bytes: &[u8]) -> Vec<Field> {
     let mut all = Vec::new();
     take::<T>(&mut all, bytes, 0);
     all
+}
+
+/// Positions, by their numbers.
+fn positions(bytes: &[u8]) -> Vec<Field> {
+    let mut all = Vec::new();
+    for (index, position) in bytes.chunks_exact(8).enumerate() {
+        let mut one = Vec::new();
+        take::<Position>(&mut one, position, 0);
+        let at = wide(8 * index);
+        all.extend(one.into_iter().map(|field| Field { at, name: format!("block {index}").into(), ..field }));
+    }
+    all
+}
+
+/// Where a fragment lies and how long it is follows from what is in it.
+fn fragment(bytes: &[u8]) -> Vec<Field> {
+    let place = |field: Field| match &*field.name {
+        "size" => Field { role: Role::Place, ..field },
+        _ => field,
+    };
+    fields::<Fragment>(bytes).into_iter().map(place).collect()
 }
 
 /// Adds the fields of a structure that lies `at` bytes from the start of `bytes`, and gives the structure and where it ends.

@@ -34,20 +34,22 @@ pub(super) fn comparison(found: &Comparison, depth: usize, show: Show, to: &mut 
         let which = if fault.file == 1 { "first" } else { "second" };
         line(to, &format!("{pad}  ! the {which} cannot be read as {}: {}", fault.format, fault.message))?;
     }
-    let shown = found.changes.iter().filter(|change| !follows(change));
+    let shown = found.changes.iter().filter(|change| !follows(change) && !holds(change));
     for change in shown.clone().take(show.limit) {
         structure(change, depth + 1, to)?;
     }
     rest(shown.count().saturating_sub(show.limit), "structures", &pad, to)?;
     let same = found.changes.iter().filter(|change| change.same_content).count();
     let follow = found.changes.iter().filter(|change| follows(change)).count() - same;
-    let (moved, bytes) = found.moved;
+    let hold = found.changes.iter().filter(|change| holds(change)).count();
+    let (moved, length) = found.moved;
     for (count, what) in [
+        (hold, "hold what differs below".to_owned()),
         (follow, "say otherwise where others lie or what they sum up to".to_owned()),
         (same, "hold the same, encoded in another way".to_owned()),
         (
             usize::try_from(moved).unwrap_or(usize::MAX),
-            format!("are the same at another place ({bytes} bytes)"),
+            format!("are the same at another place ({length} bytes)"),
         ),
     ] {
         if count > 0 {
@@ -93,6 +95,12 @@ fn follows(change: &Structure) -> bool {
     !change.fields.is_empty()
         && change.bytes.is_none()
         && change.fields.iter().all(|field| field.role != "value")
+}
+
+/// Whether what differs in it is told as that of the files inside.
+fn holds(change: &Structure) -> bool {
+    let there = change.places.iter().all(Option::is_some) && change.renamed.is_none();
+    there && !change.same_content && change.fields.is_empty() && change.bytes.is_none()
 }
 
 fn structure(change: &Structure, depth: usize, to: &mut dyn Write) -> io::Result<()> {
