@@ -279,100 +279,18 @@ fn entries(bytes: &[u8]) -> impl Iterator<Item = (usize, RawDirEntry, &[u8])> {
 }
 
 fn superblock(bytes: &[u8]) -> Vec<Field> {
-    let mut all = fields_of!(
-        bytes,
-        0,
-        RawSuper {
-            inodes,
-            blocks,
-            reserved_blocks,
-            free_blocks Place,
-            free_inodes Place,
-            first_data_block,
-            log_block_size,
-            log_cluster_size,
-            blocks_per_group,
-            clusters_per_group,
-            inodes_per_group,
-            mount_time,
-            write_time,
-            mount_count,
-            max_mount_count,
-            magic,
-            state,
-            errors,
-            minor_revision,
-            last_check,
-            check_interval,
-            creator_os,
-            revision,
-            reserved_uid,
-            reserved_gid,
-            first_inode,
-            inode_size,
-            group,
-            compat,
-            incompat,
-            ro_compat,
-            uuid,
-            label,
-            last_mounted,
-            algorithms,
-            preallocate_blocks,
-            preallocate_directories,
-            reserved_descriptor_blocks,
-            journal_uuid,
-            journal_inode,
-            journal_device,
-            last_orphan,
-            hash_seed,
-            hash_version,
-            journal_backup_type,
-            descriptor_size,
-            mount_options,
-            first_meta_group,
-            made,
-            journal_blocks Place,
-            blocks_high,
-            reserved_blocks_high,
-            free_blocks_high Place,
-            min_extra_size,
-            want_extra_size,
-            flags,
-            raid_stride,
-            mmp_interval,
-            mmp_block,
-            raid_stripe_width,
-            log_groups_per_flex,
-            checksum_type,
-            encryption_level,
-            reserved_pad,
-            kilobytes_written,
-            snapshots,
-            error_log,
-            mount_options_text,
-            quota_inodes,
-            overhead_blocks Place,
-            backup_group_1,
-            backup_group_2,
-            encryption,
-            lost_and_found,
-            project_quota_inode,
-            checksum_seed,
-            times_high,
-            rest,
-            checksum Checksum,
-        }
-    );
+    let Ok((raw, _)) = <RawSuper as zerocopy::FromBytes>::read_from_prefix(bytes) else { return Vec::new() };
+    let mut all = raw.fields();
     for field in &mut all {
         match &*field.name {
             "mount_time" | "write_time" | "last_check" | "made" => dated(field),
-            "uuid" | "journal_uuid" | "hash_seed" => {
-                let at = usize::try_from(field.at).unwrap_or(usize::MAX);
-                if let Some(raw) = bytes.get(at..).and_then(|rest| rest.first_chunk::<16>()) {
-                    field.value = uuid(raw);
-                }
+            "uuid" => field.value = uuid(&raw.uuid),
+            "journal_uuid" => field.value = uuid(&raw.journal_uuid),
+            "hash_seed" => field.value = uuid(&raw.hash_seed),
+            "free_blocks" | "free_blocks_high" | "free_inodes" | "journal_blocks" | "overhead_blocks" => {
+                field.role = Role::Place;
             }
+            "checksum" => field.role = Role::Checksum,
             _ => {}
         }
     }
@@ -451,36 +369,8 @@ fn groups_64(bytes: &[u8]) -> Vec<Field> {
 }
 
 fn inode(bytes: &[u8]) -> Vec<Field> {
-    let mut all = fields_of!(
-        bytes,
-        0,
-        RawInode {
-            mode,
-            uid,
-            size Place,
-            atime,
-            ctime,
-            mtime,
-            dtime,
-            gid,
-            links,
-            sectors Place,
-            flags,
-            version,
-            block Place,
-            generation,
-            xattr_block Place,
-            size_high Place,
-            fragment,
-            sectors_high Place,
-            xattr_block_high Place,
-            uid_high,
-            gid_high,
-            checksum Checksum,
-            reserved,
-        }
-    );
-    let Ok((raw, _)) = <RawInode as zerocopy::FromBytes>::read_from_prefix(bytes) else { return all };
+    let Ok((raw, _)) = <RawInode as zerocopy::FromBytes>::read_from_prefix(bytes) else { return Vec::new() };
+    let mut all = raw.fields();
     let more = extra(bytes);
     if let Some(more) = &more {
         all.extend(fields_of!(
@@ -505,6 +395,10 @@ fn inode(bytes: &[u8]) -> Vec<Field> {
     for field in &mut all {
         match &*field.name {
             "mode" => field.value = format!("{:#o}", raw.mode.get()),
+            "size" | "size_high" | "sectors" | "sectors_high" | "xattr_block" | "xattr_block_high" => {
+                field.role = Role::Place;
+            }
+            "checksum" => field.role = Role::Checksum,
             "atime" | "ctime" | "mtime" | "dtime" | "crtime" => dated(field),
             // The lower two bits are those that the seconds lack, the others nanoseconds.
             "ctime_extra" | "mtime_extra" | "atime_extra" | "crtime_extra" => {
@@ -515,13 +409,14 @@ fn inode(bytes: &[u8]) -> Vec<Field> {
             "block" if link => {
                 let len = usize::try_from(raw.size.get()).unwrap_or(0);
                 field.value = show_bytes(&raw.block[..len]);
-                field.role = Role::Value;
             }
             "block" if raw.flags.get() & EXTENTS != 0 => {
                 let parts: Vec<_> =
                     node(&raw.block).iter().map(|part| format!("{} {}", part.name, part.value)).collect();
                 field.value = parts.join(", ");
+                field.role = Role::Place;
             }
+            "block" => field.role = Role::Place,
             _ => {}
         }
     }

@@ -3,6 +3,10 @@
 use zerocopy::byteorder::{LE, U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use crate::extent::{Field, Role};
+use crate::io::wide;
+use crate::raw::Show;
+
 /// Byte offset of the superblock, whatever the size of a block.
 pub(super) const SUPERBLOCK: u64 = 1024;
 /// `magic` of the superblock.
@@ -51,89 +55,111 @@ pub(super) const EXTENT_MAGIC: u16 = 0xf30a;
 /// An extent with more blocks than that has so many less, which were never written.
 pub(super) const MOST_WRITTEN: u16 = 0x8000;
 
-/// Superblock.
-#[derive(Clone, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
-#[repr(C)]
-pub(super) struct RawSuper {
-    pub(super) inodes: U32<LE>,
-    pub(super) blocks: U32<LE>,
-    pub(super) reserved_blocks: U32<LE>,
-    pub(super) free_blocks: U32<LE>,
-    pub(super) free_inodes: U32<LE>,
-    pub(super) first_data_block: U32<LE>,
-    pub(super) log_block_size: U32<LE>,
-    pub(super) log_cluster_size: U32<LE>,
-    pub(super) blocks_per_group: U32<LE>,
-    pub(super) clusters_per_group: U32<LE>,
-    pub(super) inodes_per_group: U32<LE>,
-    pub(super) mount_time: U32<LE>,
-    pub(super) write_time: U32<LE>,
-    pub(super) mount_count: U16<LE>,
-    pub(super) max_mount_count: U16<LE>,
-    pub(super) magic: U16<LE>,
-    pub(super) state: U16<LE>,
-    pub(super) errors: U16<LE>,
-    pub(super) minor_revision: U16<LE>,
-    pub(super) last_check: U32<LE>,
-    pub(super) check_interval: U32<LE>,
-    pub(super) creator_os: U32<LE>,
-    pub(super) revision: U32<LE>,
-    pub(super) reserved_uid: U16<LE>,
-    pub(super) reserved_gid: U16<LE>,
-    pub(super) first_inode: U32<LE>,
-    pub(super) inode_size: U16<LE>,
-    pub(super) group: U16<LE>,
-    pub(super) compat: U32<LE>,
-    pub(super) incompat: U32<LE>,
-    pub(super) ro_compat: U32<LE>,
-    pub(super) uuid: [u8; 16],
-    pub(super) label: [u8; 16],
-    pub(super) last_mounted: [u8; 64],
-    pub(super) algorithms: U32<LE>,
-    pub(super) preallocate_blocks: u8,
-    pub(super) preallocate_directories: u8,
-    pub(super) reserved_descriptor_blocks: U16<LE>,
-    pub(super) journal_uuid: [u8; 16],
-    pub(super) journal_inode: U32<LE>,
-    pub(super) journal_device: U32<LE>,
-    pub(super) last_orphan: U32<LE>,
-    pub(super) hash_seed: [u8; 16],
-    pub(super) hash_version: u8,
-    pub(super) journal_backup_type: u8,
-    pub(super) descriptor_size: U16<LE>,
-    pub(super) mount_options: U32<LE>,
-    pub(super) first_meta_group: U32<LE>,
-    pub(super) made: U32<LE>,
-    pub(super) journal_blocks: [u8; 68],
-    pub(super) blocks_high: U32<LE>,
-    pub(super) reserved_blocks_high: U32<LE>,
-    pub(super) free_blocks_high: U32<LE>,
-    pub(super) min_extra_size: U16<LE>,
-    pub(super) want_extra_size: U16<LE>,
-    pub(super) flags: U32<LE>,
-    pub(super) raid_stride: U16<LE>,
-    pub(super) mmp_interval: U16<LE>,
-    pub(super) mmp_block: U64<LE>,
-    pub(super) raid_stripe_width: U32<LE>,
-    pub(super) log_groups_per_flex: u8,
-    pub(super) checksum_type: u8,
-    pub(super) encryption_level: u8,
-    pub(super) reserved_pad: u8,
-    pub(super) kilobytes_written: U64<LE>,
-    pub(super) snapshots: [u8; 20],
-    pub(super) error_log: [u8; 108],
-    pub(super) mount_options_text: [u8; 64],
-    pub(super) quota_inodes: [u8; 8],
-    pub(super) overhead_blocks: U32<LE>,
-    pub(super) backup_group_1: U32<LE>,
-    pub(super) backup_group_2: U32<LE>,
-    pub(super) encryption: [u8; 20],
-    pub(super) lost_and_found: U32<LE>,
-    pub(super) project_quota_inode: U32<LE>,
-    pub(super) checksum_seed: U32<LE>,
-    pub(super) times_high: [u8; 12],
-    pub(super) rest: [u8; 380],
-    pub(super) checksum: U32<LE>,
+/// A structure that can say what it holds: all its fields, as values of their own.
+macro_rules! with_fields {
+    ($(#[$meta:meta])* struct $name:ident { $($field:ident: $ty:ty,)* }) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+        #[repr(C)]
+        pub(super) struct $name { $(pub(super) $field: $ty,)* }
+
+        impl $name {
+            pub(super) fn fields(&self) -> Vec<Field> {
+                vec![$(Field {
+                    at: wide(std::mem::offset_of!($name, $field)),
+                    len: wide(size_of::<$ty>()),
+                    name: stringify!($field).into(),
+                    value: self.$field.show(),
+                    role: Role::Value,
+                },)*]
+            }
+        }
+    };
+}
+
+with_fields! {
+    /// Superblock.
+    struct RawSuper {
+        inodes: U32<LE>,
+        blocks: U32<LE>,
+        reserved_blocks: U32<LE>,
+        free_blocks: U32<LE>,
+        free_inodes: U32<LE>,
+        first_data_block: U32<LE>,
+        log_block_size: U32<LE>,
+        log_cluster_size: U32<LE>,
+        blocks_per_group: U32<LE>,
+        clusters_per_group: U32<LE>,
+        inodes_per_group: U32<LE>,
+        mount_time: U32<LE>,
+        write_time: U32<LE>,
+        mount_count: U16<LE>,
+        max_mount_count: U16<LE>,
+        magic: U16<LE>,
+        state: U16<LE>,
+        errors: U16<LE>,
+        minor_revision: U16<LE>,
+        last_check: U32<LE>,
+        check_interval: U32<LE>,
+        creator_os: U32<LE>,
+        revision: U32<LE>,
+        reserved_uid: U16<LE>,
+        reserved_gid: U16<LE>,
+        first_inode: U32<LE>,
+        inode_size: U16<LE>,
+        group: U16<LE>,
+        compat: U32<LE>,
+        incompat: U32<LE>,
+        ro_compat: U32<LE>,
+        uuid: [u8; 16],
+        label: [u8; 16],
+        last_mounted: [u8; 64],
+        algorithms: U32<LE>,
+        preallocate_blocks: u8,
+        preallocate_directories: u8,
+        reserved_descriptor_blocks: U16<LE>,
+        journal_uuid: [u8; 16],
+        journal_inode: U32<LE>,
+        journal_device: U32<LE>,
+        last_orphan: U32<LE>,
+        hash_seed: [u8; 16],
+        hash_version: u8,
+        journal_backup_type: u8,
+        descriptor_size: U16<LE>,
+        mount_options: U32<LE>,
+        first_meta_group: U32<LE>,
+        made: U32<LE>,
+        journal_blocks: [u8; 68],
+        blocks_high: U32<LE>,
+        reserved_blocks_high: U32<LE>,
+        free_blocks_high: U32<LE>,
+        min_extra_size: U16<LE>,
+        want_extra_size: U16<LE>,
+        flags: U32<LE>,
+        raid_stride: U16<LE>,
+        mmp_interval: U16<LE>,
+        mmp_block: U64<LE>,
+        raid_stripe_width: U32<LE>,
+        log_groups_per_flex: u8,
+        checksum_type: u8,
+        encryption_level: u8,
+        reserved_pad: u8,
+        kilobytes_written: U64<LE>,
+        snapshots: [u8; 20],
+        error_log: [u8; 108],
+        mount_options_text: [u8; 64],
+        quota_inodes: [u8; 8],
+        overhead_blocks: U32<LE>,
+        backup_group_1: U32<LE>,
+        backup_group_2: U32<LE>,
+        encryption: [u8; 20],
+        lost_and_found: U32<LE>,
+        project_quota_inode: U32<LE>,
+        checksum_seed: U32<LE>,
+        times_high: [u8; 12],
+        rest: [u8; 380],
+        checksum: U32<LE>,
+    }
 }
 
 /// Group descriptor, the first half; 64-bit file systems have a second one.
@@ -171,33 +197,33 @@ pub(super) struct RawGroupHigh {
     pub(super) reserved: U32<LE>,
 }
 
-/// The first 128 bytes of an inode.
-#[derive(Clone, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
-#[repr(C)]
-pub(super) struct RawInode {
-    pub(super) mode: U16<LE>,
-    pub(super) uid: U16<LE>,
-    pub(super) size: U32<LE>,
-    pub(super) atime: U32<LE>,
-    pub(super) ctime: U32<LE>,
-    pub(super) mtime: U32<LE>,
-    pub(super) dtime: U32<LE>,
-    pub(super) gid: U16<LE>,
-    pub(super) links: U16<LE>,
-    pub(super) sectors: U32<LE>,
-    pub(super) flags: U32<LE>,
-    pub(super) version: U32<LE>,
-    pub(super) block: [u8; 60],
-    pub(super) generation: U32<LE>,
-    pub(super) xattr_block: U32<LE>,
-    pub(super) size_high: U32<LE>,
-    pub(super) fragment: U32<LE>,
-    pub(super) sectors_high: U16<LE>,
-    pub(super) xattr_block_high: U16<LE>,
-    pub(super) uid_high: U16<LE>,
-    pub(super) gid_high: U16<LE>,
-    pub(super) checksum: U16<LE>,
-    pub(super) reserved: U16<LE>,
+with_fields! {
+    /// The first 128 bytes of an inode.
+    struct RawInode {
+        mode: U16<LE>,
+        uid: U16<LE>,
+        size: U32<LE>,
+        atime: U32<LE>,
+        ctime: U32<LE>,
+        mtime: U32<LE>,
+        dtime: U32<LE>,
+        gid: U16<LE>,
+        links: U16<LE>,
+        sectors: U32<LE>,
+        flags: U32<LE>,
+        version: U32<LE>,
+        block: [u8; 60],
+        generation: U32<LE>,
+        xattr_block: U32<LE>,
+        size_high: U32<LE>,
+        fragment: U32<LE>,
+        sectors_high: U16<LE>,
+        xattr_block_high: U16<LE>,
+        uid_high: U16<LE>,
+        gid_high: U16<LE>,
+        checksum: U16<LE>,
+        reserved: U16<LE>,
+    }
 }
 
 /// What follows in larger inodes; `extra_size` says how much of it there is.
