@@ -7,7 +7,7 @@ use selfsame_testkit::readme::workspace;
 use crate::world;
 
 /// Every command, in the order of the page.
-const COMMANDS: [&[&str]; 25] = [
+const COMMANDS: [&[&str]; 26] = [
     &[],
     &["init"],
     &["lock"],

@@ -12,6 +12,11 @@ const PIECE: u64 = 1 << 20;
 /// Bytes of a block, of which is known whether it differs.
 const BLOCK: usize = 4096;
 
+/// What came of reading a piece: an error is of the file 0 or 1.
+type Read<T> = Result<T, (usize, io::Error)>;
+/// Where a piece begins, its blocks that differ, and in how many bytes each does.
+type Counted = (u64, Vec<(u64, u64)>);
+
 /// Which blocks of two files differ.
 #[derive(Debug)]
 pub(super) struct Blocks {
@@ -24,7 +29,7 @@ pub(super) struct Blocks {
 
 impl Blocks {
     /// Reads both files once. An error is of the file 0 or 1.
-    pub(super) fn of(sources: [&Source; 2], jobs: NonZero<usize>) -> Result<Self, (usize, io::Error)> {
+    pub(super) fn of(sources: [&Source; 2], jobs: NonZero<usize>) -> Read<Self> {
         let size = |side: usize| sources[side].size().map_err(|error| (side, error));
         let sizes = [size(0)?, size(1)?];
         let shared = sizes[0].min(sizes[1]);
@@ -45,7 +50,7 @@ impl Blocks {
                 };
                 Ok((at, count(&read(0)?, &read(1)?)))
             },
-            |result: Result<(u64, Vec<(u64, u64)>), (usize, io::Error)>| {
+            |result: Read<Counted>| {
                 let (at, found) = result?;
                 for (block, bytes) in found {
                     blocks.differing += bytes;
