@@ -30,7 +30,7 @@ use crate::ui::Output;
   selfsame diff first/live.iso second/live.iso --json
 
 Exit status: 0 the same bytes, 1 they differ and every differing byte is in a structure that is named, 5 they differ and
-something could not be read.")]
+something could not be found out, because both are damaged there.")]
 pub struct Args {
     /// The one
     first: PathBuf,
@@ -54,7 +54,7 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
     let one = NonZero::<usize>::MIN;
     let jobs = args.jobs.unwrap_or_else(|| std::thread::available_parallelism().unwrap_or(one));
     let [first, second] = [open(&args.first)?, open(&args.second)?];
-    let report = compare::compare(&first, &second, Options::new(jobs)).map_err(|error| {
+    let report = compare::compare(&first, &second, &Options::new(jobs)).map_err(|error| {
         let paths = format!("{} and {}", args.first.display(), args.second.display());
         Failure::input(error).context(format!("cannot read all of {paths}"))
     })?;

@@ -26,7 +26,7 @@ pub(crate) struct Stream {
 /// The plain bytes of streams, one behind the other.
 pub(crate) struct Rewind {
     source: Source,
-    streams: Vec<Stream>,
+    streams: Arc<[Stream]>,
     size: u64,
     state: Mutex<State>,
 }
@@ -34,7 +34,7 @@ pub(crate) struct Rewind {
 #[derive(Default)]
 struct State {
     /// What comes next, and the number of the piece that it begins with.
-    reader: Option<(Box<dyn Read + Send>, u64)>,
+    reader: Option<(Streams, u64)>,
     /// Pieces that were read last, ascending.
     kept: VecDeque<(u64, Arc<Vec<u8>>)>,
 }
@@ -42,17 +42,7 @@ struct State {
 impl Rewind {
     pub(crate) fn new(source: Source, streams: Vec<Stream>) -> Self {
         let size = streams.iter().map(|stream| stream.plain).sum();
-        Self { source, streams, size, state: Mutex::default() }
-    }
-
-    /// A reader of everything, from the start.
-    fn start(&self) -> io::Result<Box<dyn Read + Send>> {
-        let mut all: Box<dyn Read + Send> = Box::new(io::empty());
-        for Stream { wrapping, start, end, plain } in &self.streams {
-            let packed = Cursor::new(Window::new(Arc::clone(&self.source), *start, end - start), 0);
-            all = Box::new(all.chain(wrapping.plain(packed, *plain)?));
-        }
-        Ok(all)
+        Self { source, streams: streams.into(), size, state: Mutex::default() }
     }
 
     fn piece(&self, number: u64) -> io::Result<Arc<Vec<u8>>> {
@@ -64,7 +54,15 @@ impl Rewind {
             Some(reader) => reader,
             None => {
                 state.kept.clear();
-                (self.start()?, 0)
+                (
+                    Streams {
+                        source: Arc::clone(&self.source),
+                        streams: Arc::clone(&self.streams),
+                        next: 0,
+                        open: None,
+                    },
+                    0,
+                )
             }
         };
         loop {
@@ -81,6 +79,34 @@ impl Rewind {
                 state.reader = Some((reader, next));
                 return Ok(piece);
             }
+        }
+    }
+}
+
+/// Reads streams one after the other; one of them is open at a time.
+struct Streams {
+    source: Source,
+    streams: Arc<[Stream]>,
+    next: usize,
+    open: Option<Box<dyn Read + Send>>,
+}
+
+impl Read for Streams {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if let Some(open) = &mut self.open {
+                let count = open.read(buf)?;
+                if count > 0 || buf.is_empty() {
+                    return Ok(count);
+                }
+                self.open = None;
+            }
+            let Some(Stream { wrapping, start, end, plain }) = self.streams.get(self.next).copied() else {
+                return Ok(0);
+            };
+            self.next += 1;
+            let packed = Cursor::new(Window::new(Arc::clone(&self.source), start, end - start), 0);
+            self.open = Some(Box::new(wrapping.plain(packed, plain)?));
         }
     }
 }

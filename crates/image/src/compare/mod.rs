@@ -11,6 +11,8 @@ mod pair;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::num::NonZero;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use self::blocks::Blocks;
 pub use self::leaf::{Bytes, Leaf, Line, Lines};
@@ -23,6 +25,8 @@ use crate::par;
 const DEEPEST: usize = 24;
 /// A file inside that is longer than this is large, in bytes.
 const LARGE: u64 = 4 << 20;
+/// Bytes of files inside that are compared, however small the files are that hold them.
+const LEAST_WORK: u64 = 256 << 20;
 /// Fields of one structure whose change is told.
 const MOST_FIELDS: usize = 64;
 /// Longest structure that is cut into fields, in bytes.
@@ -130,18 +134,20 @@ pub struct FieldChange {
 }
 
 /// How files are compared.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// How many threads work at a time.
     pub jobs: NonZero<usize>,
     /// Plain bytes of compressed streams in each other. A stream that needs more is not looked into.
     pub room: u64,
+    /// Bytes of files inside that may still be compared, those of all of them together.
+    work: Arc<AtomicU64>,
 }
 
 impl Options {
     /// So many threads, and 16 GiB for what is in compressed streams.
     pub fn new(jobs: NonZero<usize>) -> Self {
-        Self { jobs, room: 16 << 30 }
+        Self { jobs, room: 16 << 30, work: Arc::default() }
     }
 }
 
@@ -149,13 +155,16 @@ impl Options {
 ///
 /// # Errors
 /// If one of them cannot be read. A format that cannot be understood is none: that is among [`Comparison::faults`].
-pub fn compare(first: &Source, second: &Source, options: Options) -> io::Result<Report> {
+pub fn compare(first: &Source, second: &Source, options: &Options) -> io::Result<Report> {
     let blocks = Blocks::of([first, second], options.jobs).map_err(|(_, error)| error)?;
     if blocks.differing == 0 {
         return Ok(Report { differing: 0, explained: 0, root: None });
     }
+    // Files inside may overlap and hold almost nothing but holes; honest ones are a few times as long as what they are in.
+    let work = blocks.sizes[0].saturating_add(blocks.sizes[1]).saturating_mul(256).saturating_add(LEAST_WORK);
+    let options = Options { work: Arc::new(AtomicU64::new(work)), ..options.clone() };
     let sides = [Member::from(first.clone()), Member::from(second.clone())];
-    let (root, explained) = files(Name::Whole, sides, &blocks, options, 0)?;
+    let (root, explained) = files(Name::Whole, sides, &blocks, &options, 0)?;
     Ok(Report { differing: blocks.differing, explained, root: Some(root) })
 }
 
@@ -164,7 +173,7 @@ fn files(
     name: Name,
     sides: [Member; 2],
     blocks: &Blocks,
-    options: Options,
+    options: &Options,
     depth: usize,
 ) -> io::Result<(Comparison, u64)> {
     let sizes = [sides[0].source.size()?, sides[1].source.size()?];
@@ -194,7 +203,7 @@ fn files(
     let sources = [&first, &second];
     // What lies inside has the room that is left.
     let held = parsed.iter().flatten().map(|one| one.held).sum();
-    let options = Options { room: options.room.saturating_sub(held), ..options };
+    let options = &Options { room: options.room.saturating_sub(held), ..options.clone() };
     let explained = match &parsed {
         [Some(a), Some(b)] if a.format == b.format => {
             structures(&mut comparison, sources, [a, b], blocks, options, depth)?
@@ -205,13 +214,19 @@ fn files(
         }
         _ => {
             comparison.leaf = Some(leaf::compare(sources, blocks)?);
-            if comparison.faults.len() == 2 {
-                comparison.unread = blocks.differing;
-            }
-            blocks.differing
+            if both_faulty(&comparison) { 0 } else { blocks.differing }
         }
     };
+    // What neither says of itself cannot be told.
+    if both_faulty(&comparison) && explained == blocks.differing {
+        comparison.unread += 1;
+    }
     Ok((comparison, explained))
+}
+
+/// Whether something could not be read on both sides.
+fn both_faulty(comparison: &Comparison) -> bool {
+    [0, 1].iter().all(|side| comparison.faults.iter().any(|(faulty, _)| faulty == side))
 }
 
 /// Compares the structures of two files of one format.
@@ -220,7 +235,7 @@ fn structures(
     sources: [&Source; 2],
     parsed: [&Parsed; 2],
     blocks: &Blocks,
-    options: Options,
+    options: &Options,
     depth: usize,
 ) -> io::Result<u64> {
     let sides =
@@ -237,6 +252,7 @@ fn structures(
         }
         Ok::<(), io::Error>(())
     };
+    let compared: BTreeSet<Name> = pairs.iter().map(|(_, name)| name.clone()).collect();
     let open = |(a, b): (u32, u32)| [parsed[0].members.open(a), parsed[1].members.open(b)];
     // Large files are compared one after the other, and have all threads; small ones beside each other.
     let size =
@@ -247,17 +263,17 @@ fn structures(
         take(inside(name, open(numbers), options, depth))?;
     }
     let one = NonZero::<usize>::MIN;
-    let each = Options { jobs: one, ..options };
+    let each = Options { jobs: one, ..options.clone() };
     let jobs = if sources.iter().any(|source| source.in_order()) { one } else { options.jobs };
     par::map_ordered(
         jobs,
         small.into_iter(),
-        |(numbers, name)| inside(name, open(numbers), each, depth),
+        |(numbers, name)| inside(name, open(numbers), &each, depth),
         take,
     )?;
     comparison.members.sort_by(|a, b| a.name.cmp(&b.name));
     for pair in &pairing.pairs {
-        comparison.changes.push(change(&sides, parsed, pair, &differing)?);
+        comparison.changes.push(change(&sides, parsed, pair, [&compared, &differing])?);
     }
     let explained = blocks.explained(sources, [sides[0].map, sides[1].map], &pairing.told)?;
     Ok(explained + behind(comparison, &sides))
@@ -272,7 +288,7 @@ fn guided(parsed: [&Parsed; 2]) -> bool {
 fn inside(
     name: Name,
     opened: [Result<Member, Unreadable>; 2],
-    options: Options,
+    options: &Options,
     depth: usize,
 ) -> io::Result<Option<Comparison>> {
     let faulty = |name, faults: Vec<(usize, Unreadable)>| {
@@ -287,14 +303,36 @@ fn inside(
             return faulty(name, faults.filter_map(|(side, result)| Some((side, result.err()?))).collect());
         }
     };
+    let size = |side: usize| members[side].source.size().unwrap_or(0);
+    let cost = size(0).max(size(1)).max(4096);
+    let take = |left: u64| left.checked_sub(cost);
+    if options.work.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_err() {
+        let message = "there is more inside than an honest file has".to_owned();
+        let fault = Unreadable { format: "file", message };
+        return faulty(name, vec![(0, fault.clone()), (1, fault)]);
+    }
     let blocks = match Blocks::of([&members[0].source, &members[1].source], options.jobs) {
         Ok(blocks) => blocks,
-        Err((side, error)) => return faulty(name, vec![(side, Unreadable::new("file", &error))]),
+        Err((side, error)) => {
+            let mut faults = vec![(side, Unreadable::new("file", &error))];
+            let other = &members[1 - side].source;
+            if let Err((_, error)) = Blocks::of([other, other], options.jobs) {
+                faults.push((1 - side, Unreadable::new("file", &error)));
+            }
+            return faulty(name, faults);
+        }
     };
     if blocks.differing == 0 {
         return Ok(None);
     }
-    let (found, explained) = files(name, members, &blocks, options, depth + 1)?;
+    let (found, explained) = match files(name.clone(), members, &blocks, options, depth + 1) {
+        Ok(found) => found,
+        // What one of them is longer can be damaged.
+        Err(error) => {
+            let faults = vec![(0, Unreadable::new("file", &error)), (1, Unreadable::new("file", &error))];
+            return faulty(name, faults);
+        }
+    };
     let unread = found.unread + (blocks.differing - explained);
     Ok(Some(Comparison { unread, ..found }))
 }
@@ -356,7 +394,7 @@ fn change(
     sides: &[Side<'_>; 2],
     parsed: [&Parsed; 2],
     pair: &pair::Pair,
-    differing: &BTreeSet<Name>,
+    [compared, differing]: [&BTreeSet<Name>; 2],
 ) -> io::Result<Change> {
     let extents = [0, 1].map(|side| pair.extents[side].map(|index| sides[side].map.extents()[index]));
     let paths = [0, 1].map(|side| extents[side].map(|extent| sides[side].map.path(extent.owner).to_vec()));
@@ -369,9 +407,10 @@ fn change(
     let inside: BTreeSet<Name> = inside(0).chain(inside(1)).collect();
     let both = extents[0].is_some() && extents[1].is_some();
     let readable = !guided(parsed);
-    let same_content = both && readable && !inside.is_empty() && inside.is_disjoint(differing);
     let [first, second] = &paths;
     let renamed = second.clone().filter(|second| first.as_ref().is_some_and(|first| first != second));
+    let same = !inside.is_empty() && inside.is_subset(compared) && inside.is_disjoint(differing);
+    let same_content = both && readable && renamed.is_none() && same;
     let mut change = Change {
         structure: structure.name,
         path: first.clone().or_else(|| second.clone()).unwrap_or_default(),
@@ -415,11 +454,13 @@ fn details(
             change.more_fields += 1;
         }
     }
-    let differs = (0..bytes[0].len().max(bytes[1].len())).find(|at| {
-        let place = crate::io::wide(*at);
-        bytes[0].get(*at) != bytes[1].get(*at)
-            && !told.iter().any(|(from, to): &(u64, u64)| (*from..*to).contains(&place))
-    });
+    let len = bytes[0].len().max(bytes[1].len());
+    let mut covered = vec![false; len];
+    for (from, to) in told {
+        let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(len);
+        covered[place(from)..place(to)].fill(true);
+    }
+    let differs = (0..len).find(|at| bytes[0].get(*at) != bytes[1].get(*at) && !covered[*at]);
     if let Some(at) = differs {
         change.bytes = Some(Bytes::new([&bytes[0], &bytes[1]], at, places.map(|(start, _)| start)));
     }

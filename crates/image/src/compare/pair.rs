@@ -1,6 +1,6 @@
 //! Which structure of one file belongs to which of the other.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 
 use super::blocks::Blocks;
@@ -108,7 +108,7 @@ impl Pairing {
 
     /// Extents whose path only one side has: the same bytes under another path are a new name.
     fn renamed(&mut self, sides: &[Side<'_>; 2], single: [Vec<usize>; 2]) -> io::Result<()> {
-        let mut by_content: BTreeMap<(&str, u64, Digest), Vec<usize>> = BTreeMap::new();
+        let mut by_content: BTreeMap<(&str, u64, Digest), VecDeque<usize>> = BTreeMap::new();
         let lengths: BTreeSet<(&str, u64)> = single[0]
             .iter()
             .map(|index| sides[0].map.extents()[*index])
@@ -120,7 +120,7 @@ impl Pairing {
             let name = extent.structure.name;
             if lengths.contains(&(name, extent.len)) {
                 let digest = digest(&sides[1], &extent)?;
-                by_content.entry((name, extent.len, digest)).or_default().push(*index);
+                by_content.entry((name, extent.len, digest)).or_default().push_back(*index);
             } else {
                 self.pairs.push(Pair { extents: [None, Some(*index)] });
             }
@@ -132,7 +132,7 @@ impl Pairing {
             let mut other = None;
             if others.contains(&(extent.structure.name, extent.len)) {
                 let key = (extent.structure.name, extent.len, digest(&sides[0], &extent)?);
-                other = by_content.get_mut(&key).filter(|all| !all.is_empty()).map(|all| all.remove(0));
+                other = by_content.get_mut(&key).and_then(VecDeque::pop_front);
             }
             self.pairs.push(Pair { extents: [Some(*index), other] });
         }

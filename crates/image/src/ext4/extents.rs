@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::layout::{
-    EXTENT_MAGIC, EXTENTS, RESERVED, ROOT, RawDirEntry, RawExtent, RawExtra, RawGroup, RawGroupHigh,
+    EXTENT_MAGIC, EXTENTS, INLINE, RESERVED, ROOT, RawDirEntry, RawExtent, RawExtra, RawGroup, RawGroupHigh,
     RawIndex, RawInode, RawNode, RawSuper, SUPERBLOCK,
 };
 use super::read::{Corruption, Ext4Error, Inode, Mapped, Volume, extra, fill};
@@ -107,10 +107,9 @@ impl Claims<'_> {
                 .iter()
                 .map(|(inode, name)| Waiting { inode: *inode, path: format!("<{name}>").into_bytes() }),
         );
+        self.inodes.extend(waiting.iter().map(|entry| entry.inode));
         while let Some(next) = waiting.pop() {
-            if self.inodes.insert(next.inode)
-                && let Err(error) = self.inode(&next, &mut waiting)
-            {
+            if let Err(error) = self.inode(&next, &mut waiting) {
                 self.note(&error);
             }
         }
@@ -242,7 +241,7 @@ impl Claims<'_> {
                 fill(self.source, &mut bytes, at)?;
                 for (_, raw, name) in entries(&bytes) {
                     let known = raw.inode.get() == 0 || matches!(name, b"." | b".." | b"");
-                    if known || self.inodes.contains(&raw.inode.get()) {
+                    if known || !self.inodes.insert(raw.inode.get()) {
                         continue;
                     }
                     let slash = if entry.path.ends_with(b"/") { &b""[..] } else { b"/" };
@@ -416,7 +415,10 @@ fn inode(bytes: &[u8]) -> Vec<Field> {
                 field.value = parts.join(", ");
                 field.role = Role::Place;
             }
-            "block" => field.role = Role::Place,
+            // A device has its number there, and a small file its content.
+            "block" if matches!(raw.mode.get() >> 12, 4 | 8) && raw.flags.get() & INLINE == 0 => {
+                field.role = Role::Place;
+            }
             _ => {}
         }
     }

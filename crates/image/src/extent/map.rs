@@ -218,21 +218,30 @@ impl Builder {
 
 /// Of each claim what no earlier one has, by ascending place.
 fn without_overlap(claims: &[Extent]) -> Vec<Extent> {
-    let mut taken: BTreeMap<u64, Extent> = BTreeMap::new();
+    // What is taken, without gaps in between: each interval is merged once.
+    let mut taken: BTreeMap<u64, u64> = BTreeMap::new();
+    let mut all = Vec::new();
     for claim in claims {
         let (mut at, end) = (claim.start, claim.end());
-        let before = taken.range(..=at).next_back().map(|(_, extent)| extent.end());
-        at = at.max(before.unwrap_or(0));
-        while at < end {
-            let next = taken.range(at..).next().map(|(start, extent)| (*start, extent.end()));
-            let stop = next.map_or(end, |(start, _)| start.min(end));
-            if stop > at {
-                taken.insert(at, Extent { start: at, len: stop - at, ..*claim });
+        let before = taken.range(..at).next_back().filter(|(_, stop)| **stop >= at);
+        let touched: Vec<(u64, u64)> =
+            before.into_iter().chain(taken.range(at..=end)).map(|(start, stop)| (*start, *stop)).collect();
+        let mut merged = (at, end);
+        for (start, stop) in touched {
+            if start > at {
+                all.push(Extent { start: at, len: start - at, ..*claim });
             }
-            at = next.map_or(end, |(_, behind)| behind.max(stop));
+            at = at.max(stop);
+            merged = (merged.0.min(start), merged.1.max(stop));
+            taken.remove(&start);
         }
+        if at < end {
+            all.push(Extent { start: at, len: end - at, ..*claim });
+        }
+        taken.insert(merged.0, merged.1);
     }
-    taken.into_values().collect()
+    all.sort_by_key(|extent| extent.start);
+    all
 }
 
 #[cfg(test)]

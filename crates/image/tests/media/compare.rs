@@ -23,7 +23,7 @@ fn source(bytes: &[u8]) -> Source {
 
 fn compared(a: &[u8], b: &[u8]) -> Report {
     let options = Options::new(NonZero::new(2).unwrap());
-    let report = compare(&source(a), &source(b), options).unwrap();
+    let report = compare(&source(a), &source(b), &options).unwrap();
     let shared = a.iter().zip(b).filter(|(a, b)| a != b).count() + a.len().abs_diff(b.len());
     assert_eq!(report.differing, u64::try_from(shared).unwrap());
     assert_eq!(report.root.is_none(), a == b);

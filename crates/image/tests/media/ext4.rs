@@ -138,7 +138,7 @@ fn one_bit_anywhere_is_named_with_its_structure() {
         let mut bad = good.clone();
         bad[at] ^= 4;
         let report =
-            compare(&(Arc::new(good.clone()) as Source), &(Arc::new(bad) as Source), options).unwrap();
+            compare(&(Arc::new(good.clone()) as Source), &(Arc::new(bad) as Source), &options).unwrap();
         assert_eq!((report.differing, report.explained, report.unexplained()), (1, 1, 0), "at {at}");
         let place = u64::try_from(at).unwrap();
         let has = |(start, len): &(u64, u64)| (*start..start + len).contains(&place);
@@ -167,7 +167,7 @@ fn a_file_in_a_partition_is_named() {
         gpt::write(&Mbr::protective(table.sectors), &table, &[(1, &image)], &mut disk).unwrap();
         disks.push(Arc::new(disk) as Source);
     }
-    let report = compare(&disks[0], &disks[1], Options::new(NonZero::new(2).unwrap())).unwrap();
+    let report = compare(&disks[0], &disks[1], &Options::new(NonZero::new(2).unwrap())).unwrap();
     assert_eq!(report.unexplained(), 0);
     let root = report.root.unwrap();
     assert_eq!(root.members[0].name, Name::Part("partition 1".into()));
