@@ -292,8 +292,8 @@ fn inside(
     depth: usize,
 ) -> io::Result<Option<Comparison>> {
     let faulty = |name, faults: Vec<(usize, Unreadable)>| {
-        // If neither can be read, it is not known what is in the bytes that differ.
-        let unread = u64::from(faults.len() > 1);
+        // Unless one of them can be read, it is not known what is in the bytes that differ.
+        let unread = u64::from(faults.len() != 1);
         Ok(Some(Comparison { name, faults, unread, ..Comparison::default() }))
     };
     let members = match opened {
@@ -313,28 +313,26 @@ fn inside(
     }
     let blocks = match Blocks::of([&members[0].source, &members[1].source], options.jobs) {
         Ok(blocks) => blocks,
-        Err((side, error)) => {
-            let mut faults = vec![(side, Unreadable::new("file", &error))];
-            let other = &members[1 - side].source;
-            if let Err((_, error)) = Blocks::of([other, other], options.jobs) {
-                faults.push((1 - side, Unreadable::new("file", &error)));
-            }
-            return faulty(name, faults);
-        }
+        Err(_) => return faulty(name, damaged(&members, options)),
     };
     if blocks.differing == 0 {
         return Ok(None);
     }
+    let sources = members.each_ref().map(|member| Member::from(member.source.clone()));
     let (found, explained) = match files(name.clone(), members, &blocks, options, depth + 1) {
         Ok(found) => found,
-        // What one of them is longer can be damaged.
-        Err(error) => {
-            let faults = vec![(0, Unreadable::new("file", &error)), (1, Unreadable::new("file", &error))];
-            return faulty(name, faults);
-        }
+        // What one of them is longer can be damaged too.
+        Err(_) => return faulty(name, damaged(&sources, options)),
     };
     let unread = found.unread + (blocks.differing - explained);
     Ok(Some(Comparison { unread, ..found }))
+}
+
+/// Which of two files cannot be read to their ends, and why.
+fn damaged(members: &[Member; 2], options: &Options) -> Vec<(usize, Unreadable)> {
+    let read = |member: &Member| Blocks::of([&member.source; 2], options.jobs).err();
+    let faults = members.iter().map(read).enumerate();
+    faults.filter_map(|(side, error)| Some((side, Unreadable::new("file", &error?.1)))).collect()
 }
 
 /// Tells of bytes that no map reaches, because it is that of the other file, which is shorter; how many there are.

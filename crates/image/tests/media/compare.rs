@@ -130,6 +130,60 @@ fn no_damage_makes_a_comparison_panic_or_leave_something_out() {
     }
 }
 
+#[test]
+fn what_is_damaged_on_both_sides_is_not_called_explained() {
+    let good = squash("xz:6:x86", same);
+    // The middle of the only data that is compressed as xz; a check there is of all of it.
+    let parsed = extent::parse(&source(&good), 0).unwrap().unwrap();
+    let data = parsed.map.extents().iter().find(|extent| extent.structure.name == "data").unwrap();
+    let at = usize::try_from(data.start + data.len / 2).unwrap();
+    let damaged = |value: u8| {
+        let mut bad = good.clone();
+        bad[at..at + 40].fill(value);
+        bad
+    };
+    assert_eq!(compared(&good, &damaged(1)).unexplained(), 0);
+    let report = compared(&damaged(1), &damaged(2));
+    assert!(report.unexplained() > 0, "{report:?}");
+}
+
+#[test]
+fn files_that_overlap_without_end_are_given_up() {
+    // Each sector is a table of four partitions that reach to the end, the last one first.
+    let disk = |byte: u8| {
+        let mut disk = vec![0; 512 * 30];
+        for sector in 0..29_u32 {
+            let at = 512 * usize::try_from(sector).unwrap();
+            disk[at + 510..at + 512].copy_from_slice(&[0x55, 0xaa]);
+            for entry in 0..4 {
+                let first = (4 - entry).min(29 - sector);
+                let place = at + 446 + 16 * usize::try_from(entry).unwrap();
+                disk[place + 4] = 0x83;
+                disk[place + 8..place + 12].copy_from_slice(&first.to_le_bytes());
+                disk[place + 12..place + 16].copy_from_slice(&(30 - sector - first).to_le_bytes());
+            }
+            disk[at] = byte;
+        }
+        disk[512 * 29 + 100] = byte;
+        disk
+    };
+    assert!(compared(&disk(1), &disk(2)).unexplained() > 0);
+}
+
+#[test]
+fn many_small_streams_are_one_file() {
+    let one = |bytes: &[u8]| {
+        let mut writer = Codec::Gzip { level: 1 }.stream_writer(Vec::new(), None).unwrap();
+        std::io::Write::write_all(&mut writer, bytes).unwrap();
+        writer.finish().unwrap()
+    };
+    let many = |last: &[u8]| [one(b"").repeat(50_000), one(last)].concat();
+    let report = compared(&many(b"one\n"), &many(b"two\n"));
+    assert_eq!(report.unexplained(), 0);
+    let content = &report.root.unwrap().members[0];
+    assert!(matches!(&content.leaf, Some(Leaf::Text(lines)) if lines.lines.len() == 2), "{content:?}");
+}
+
 /// All changes, also those of files inside, with the names on the way to them.
 fn changes(found: &Comparison) -> Vec<(String, Change)> {
     let name = |name: &Name| match name {
