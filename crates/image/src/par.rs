@@ -53,6 +53,15 @@ pub fn map_ordered<T: Send, U: Send, E>(
     })
 }
 
+/// Does two things at the same time. A panic in one of them is passed on.
+pub fn both<T: Send, U>(first: impl FnOnce() -> T + Send, second: impl FnOnce() -> U) -> (T, U) {
+    std::thread::scope(|scope| {
+        let first = scope.spawn(first);
+        let second = second();
+        (first.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), second)
+    })
+}
+
 struct Gate {
     /// How many results were handed on; `None` when nobody takes results any more.
     done: Mutex<Option<u64>>,

@@ -1,12 +1,8 @@
 //! Which byte of an archive is whose.
 
-use std::sync::Arc;
-
 use super::{HEADER, MAGIC, Members};
-use crate::extent::{
-    Builder, Field, InRanges, Owner, Parsed, Paths, Ranges, Source, Structure, Unreadable, show,
-};
-use crate::io::{ReadAt, wide};
+use crate::extent::{Container, Field, Parsed, Source, Structure, Unreadable, show};
+use crate::io::wide;
 
 const FORMAT: &str = "ar";
 
@@ -20,36 +16,29 @@ static PADDING: Structure = Structure::plain("padding");
 /// # Errors
 /// If not even its first member can be read.
 pub fn extents(source: &Source) -> Result<Parsed, Unreadable> {
-    let size = source.size().map_err(|error| Unreadable::new(FORMAT, &error))?;
+    let mut archive = Container::new(FORMAT, source)?;
     let mut members = Members::new(source).map_err(|error| Unreadable::new(FORMAT, &error))?;
-    let (mut builder, mut paths) = (Builder::new(size), Paths::default());
-    let (mut files, mut faults) = (Vec::new(), Vec::new());
-    builder.claim(0, wide(MAGIC.len()), &SIGNATURE, Owner::WHOLE);
+    let mut any = false;
+    archive.claim_own(0, wide(MAGIC.len()), &SIGNATURE);
     loop {
         match members.next_member() {
             Ok(Some(member)) => {
-                let owner = paths.add(member.name.as_bytes());
-                builder.claim(member.header_at, HEADER, &HEAD, owner);
-                let number = [u32::try_from(files.len()).unwrap_or(u32::MAX)];
-                builder.claim_encoded(member.start, member.size, &DATA, owner, &number);
-                builder.claim(member.start + member.size, member.size % 2, &PADDING, owner);
-                files.push(InRanges::file(owner, member.start, member.size));
+                any = true;
+                let owner = archive.owner(member.name.as_bytes());
+                archive.claim(member.header_at, HEADER, &HEAD, owner);
+                let file = archive.file(owner);
+                archive.data(file, member.start, member.size, &DATA);
+                archive.claim(member.start + member.size, member.size % 2, &PADDING, owner);
             }
             Ok(None) => break,
+            Err(error) if !any => return Err(Unreadable::new(FORMAT, &error)),
             Err(error) => {
-                let fault = Unreadable::new(FORMAT, &error);
-                if files.is_empty() {
-                    return Err(fault);
-                }
-                faults.push(fault);
+                archive.note(&error);
                 break;
             }
         }
     }
-    let paths = Arc::new(paths);
-    let map = builder.finish(Arc::clone(&paths));
-    let members = Ranges { format: FORMAT, source: Arc::clone(source), paths, files };
-    Ok(Parsed { format: FORMAT, map, members: Box::new(members), faults, held: 0 })
+    Ok(archive.finish())
 }
 
 fn header(bytes: &[u8]) -> Vec<Field> {

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use super::Wrapping;
+use super::kept::Keeper;
 use super::rewind::{Rewind, Stream};
 use crate::extent::{
-    Builder, Field, Label, Member, Members, Owner, Parsed, Role, Source, Structure, Unreadable, show,
+    Builder, Field, Label, Member, Members, Owner, Parsed, Piece, Role, Room, Source, Structure, Unreadable,
+    show,
 };
 use crate::io::{ReadAt, skip_zeros, wide};
 
@@ -27,14 +29,14 @@ static BEHIND: Structure = Structure::plain("data behind the stream");
 /// holds the content.
 ///
 /// # Errors
-/// If the first stream cannot be decompressed, or holds more than `room` bytes.
-pub fn extents(source: &Source, room: u64) -> Result<Parsed, Unreadable> {
+/// If the first stream cannot be decompressed, or holds more bytes than there is room for.
+pub fn extents(source: &Source, room: &Room) -> Result<Parsed, Unreadable> {
     let size = source.size().map_err(|error| Unreadable::new("compressed stream", &error))?;
-    let mut builder = Builder::new(size);
+    let (mut builder, mut plain) = (Builder::new(size), Keeper::new(room.memory()));
     let (mut streams, mut held): (Vec<Stream>, u64) = (Vec::new(), 0);
     let (mut faults, mut format, mut at) = (Vec::new(), None, 0);
     while at < size {
-        match stream(source, at, room - held, &mut builder) {
+        match stream(source, at, (room.plain - held, &mut plain), &mut builder) {
             Ok((name, found)) => {
                 let end = found.end;
                 format.get_or_insert(name);
@@ -53,16 +55,17 @@ pub fn extents(source: &Source, room: u64) -> Result<Parsed, Unreadable> {
             }
         }
     }
-    let members = Content { plain: Arc::new(Rewind::new(Arc::clone(source), streams)) };
+    let plain = Rewind::new(Arc::clone(source), streams, plain.finish(held));
+    let members = Content { plain: Arc::new(plain) };
     let map = builder.finish(Arc::default());
     Ok(Parsed { format: format.unwrap_or("empty"), map, members: Box::new(members), faults, held })
 }
 
-/// Claims the stream that starts at `at`; its name, and where it is.
+/// Claims the stream that starts at `at`, and writes its at most `limit` plain bytes; its name, and where it is.
 fn stream(
     source: &Source,
     at: u64,
-    limit: u64,
+    (limit, plain): (u64, &mut Keeper),
     builder: &mut Builder,
 ) -> Result<(&'static str, Stream), Unreadable> {
     let failed = |error: std::io::Error| Unreadable::new("compressed stream", &error);
@@ -79,8 +82,8 @@ fn stream(
             return Err(Unreadable { format: "compressed stream", message });
         }
     };
-    let mut plain = Count(0);
-    let end = wrapping.copy_one(source, at, limit, &mut plain);
+    let before = plain.written;
+    let end = wrapping.copy_one(source, at, limit, plain);
     let end = end.map_err(|error| Unreadable::new(format, &error))?;
     let tail = |len: u64| end.saturating_sub(len).max(at);
     match wrapping {
@@ -95,21 +98,7 @@ fn stream(
         _ => builder.claim(at, wide(zstd_length(&start)), &ZSTD_HEADER, Owner::WHOLE),
     }
     builder.claim_encoded(at, end - at, data, Owner::WHOLE, &[0]);
-    Ok((format, Stream { wrapping, start: at, end, plain: plain.0 }))
-}
-
-/// Counts what is written, and keeps nothing.
-struct Count(u64);
-
-impl std::io::Write for Count {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0 += wide(bytes.len());
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
+    Ok((format, Stream { wrapping, start: at, end, plain: plain.written - before }))
 }
 
 struct Content {
@@ -124,6 +113,19 @@ impl Members for Content {
 
     fn label(&self, _: u32) -> Label<'_> {
         Label::Part(CONTENT)
+    }
+
+    fn count(&self) -> u32 {
+        1
+    }
+
+    fn pieces(&self, _: u32) -> Result<Vec<Piece>, Unreadable> {
+        let piece = |stream: &Stream| Piece {
+            place: Some((stream.start, stream.end - stream.start)),
+            plain: false,
+            part: (0, stream.plain),
+        };
+        Ok(self.plain.streams().iter().map(piece).collect())
     }
 }
 

@@ -4,6 +4,7 @@
 //! themselves, so parallelism is over blocks only ([`crate::par`]).
 
 mod extents;
+mod kept;
 pub mod patch;
 pub mod remake;
 mod rewind;

@@ -1,18 +1,17 @@
-//! The plain bytes of compressed streams as a source that can be read anywhere: from front to back at the speed of the
-//! codec, and backwards at the price of beginning again.
+//! The plain bytes of compressed streams as a source that can be read anywhere: what was kept at once, the rest from front
+//! to back at the speed of the codec, and backwards at the price of beginning again.
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Wrapping;
+use super::kept::{Kept, PIECE};
 use crate::extent::Source;
 use crate::io::{Cursor, ReadAt, Window, wide};
 
-/// Bytes that are decompressed at a time.
-const PIECE: u64 = 256 << 10;
-/// Pieces that are kept: 4 MiB. Streams may lie in streams, and each has its own.
-const KEPT: usize = 16;
+/// Pieces that are held as they are: 4 MiB. Streams may lie in streams, and each has its own.
+const RECENT: usize = 16;
 
 /// One stream: how it is compressed, where it lies and how many bytes it holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +27,7 @@ pub(crate) struct Rewind {
     source: Source,
     streams: Arc<[Stream]>,
     size: u64,
+    kept: Kept,
     state: Mutex<State>,
 }
 
@@ -35,45 +35,58 @@ pub(crate) struct Rewind {
 struct State {
     /// What comes next, and the number of the piece that it begins with.
     reader: Option<(Streams, u64)>,
-    /// Pieces that were read last, ascending.
-    kept: VecDeque<(u64, Arc<Vec<u8>>)>,
+    /// Pieces that were read last.
+    recent: VecDeque<(u64, Arc<Vec<u8>>)>,
+}
+
+impl State {
+    fn remember(&mut self, number: u64, piece: &Arc<Vec<u8>>) {
+        if self.recent.len() == RECENT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back((number, Arc::clone(piece)));
+    }
 }
 
 impl Rewind {
-    pub(crate) fn new(source: Source, streams: Vec<Stream>) -> Self {
+    /// `kept` is of the plain bytes of the same streams.
+    pub(super) fn new(source: Source, streams: Vec<Stream>, kept: Kept) -> Self {
         let size = streams.iter().map(|stream| stream.plain).sum();
-        Self { source, streams: streams.into(), size, state: Mutex::default() }
+        Self { source, streams: streams.into(), size, kept, state: Mutex::default() }
+    }
+
+    /// The streams, in the order of what they hold.
+    pub(crate) fn streams(&self) -> &[Stream] {
+        &self.streams
     }
 
     fn piece(&self, number: u64) -> io::Result<Arc<Vec<u8>>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, piece)) = state.kept.iter().find(|(kept, _)| *kept == number) {
+        if let Some((_, piece)) = state.recent.iter().find(|(recent, _)| *recent == number) {
             return Ok(Arc::clone(piece));
         }
-        let (mut reader, mut next) = match state.reader.take().filter(|(_, next)| *next <= number) {
-            Some(reader) => reader,
-            None => {
-                state.kept.clear();
-                (
-                    Streams {
-                        source: Arc::clone(&self.source),
-                        streams: Arc::clone(&self.streams),
-                        next: 0,
-                        open: None,
-                    },
-                    0,
-                )
-            }
+        let len = |number: u64| {
+            let left = self.size.saturating_sub(number.saturating_mul(wide(PIECE)));
+            usize::try_from(left).unwrap_or(PIECE).min(PIECE)
         };
+        if self.kept.has(number) {
+            // Others need not wait for what this one unpacks.
+            drop(state);
+            let piece = Arc::new(self.kept.get(number, len(number))?);
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.remember(number, &piece);
+            return Ok(piece);
+        }
+        let (mut reader, mut next) =
+            state.reader.take().filter(|(_, next)| *next <= number).unwrap_or_else(|| {
+                let (source, streams) = (Arc::clone(&self.source), Arc::clone(&self.streams));
+                (Streams { source, streams, next: 0, open: None }, 0)
+            });
         loop {
-            let len = PIECE.min(self.size.saturating_sub(next * PIECE));
-            let mut piece = vec![0; usize::try_from(len).expect("at most a piece")];
+            let mut piece = vec![0; len(next)];
             reader.read_exact(&mut piece)?;
             let piece = Arc::new(piece);
-            if state.kept.len() == KEPT {
-                state.kept.pop_front();
-            }
-            state.kept.push_back((next, Arc::clone(&piece)));
+            state.remember(next, &piece);
             next += 1;
             if next > number {
                 state.reader = Some((reader, next));
@@ -121,8 +134,8 @@ impl ReadAt for Rewind {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         while !buf.is_empty() {
-            let piece = self.piece(at / PIECE)?;
-            let from = usize::try_from(at % PIECE).expect("inside a piece");
+            let piece = self.piece(at / wide(PIECE))?;
+            let from = usize::try_from(at % wide(PIECE)).expect("inside a piece");
             let step = buf.len().min(piece.len() - from);
             let (now, later) = buf.split_at_mut(step);
             now.copy_from_slice(&piece[from..from + step]);
@@ -132,14 +145,16 @@ impl ReadAt for Rewind {
     }
 
     fn in_order(&self) -> bool {
-        true
+        !self.kept.has_all(self.size.div_ceil(wide(PIECE)))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+    use std::sync::atomic::AtomicU64;
 
+    use super::super::kept::Keeper;
     use super::*;
     use crate::codec::Codec;
 
@@ -158,14 +173,22 @@ mod tests {
             packed.extend(writer.finish().unwrap());
             streams.push(Stream { wrapping, start, end: wide(packed.len()), plain: wide(part.len()) });
         }
-        let rewind = Rewind::new(Arc::new(packed), streams);
-        assert_eq!(rewind.size().unwrap(), wide(plain.len()));
-        for (from, len) in [(0, 10), (6_999_990, 20), (11_999_999, 1), (0, 12_000_000), (5, 0), (300_000, 4)]
-        {
-            let mut buf = vec![0; len];
-            rewind.read_exact_at(&mut buf, wide(from)).unwrap();
-            assert!(buf == plain[from..from + len], "{len} bytes at {from}");
+        let packed: Source = Arc::new(packed);
+        // Nothing kept, some of it, and all.
+        for (memory, in_order) in [(0, true), (1 << 20, true), (1 << 30, false)] {
+            let mut keeper = Keeper::new(Arc::new(AtomicU64::new(memory)));
+            keeper.write_all(&plain).unwrap();
+            let kept = keeper.finish(wide(plain.len()));
+            let rewind = Rewind::new(Arc::clone(&packed), streams.clone(), kept);
+            assert_eq!((rewind.size().unwrap(), rewind.in_order()), (wide(plain.len()), in_order));
+            for (from, len) in
+                [(0, 10), (6_999_990, 20), (11_999_999, 1), (0, 12_000_000), (5, 0), (300_000, 4)]
+            {
+                let mut buf = vec![0; len];
+                rewind.read_exact_at(&mut buf, wide(from)).unwrap();
+                assert!(buf == plain[from..from + len], "{len} bytes at {from}, {memory}");
+            }
+            assert!(rewind.read_exact_at(&mut [0; 2], 11_999_999).is_err());
         }
-        assert!(rewind.read_exact_at(&mut [0; 2], 11_999_999).is_err());
     }
 }

@@ -35,9 +35,7 @@ impl Blocks {
         let shared = sizes[0].min(sizes[1]);
         let mut blocks = Self { sizes, differing: sizes[0].max(sizes[1]) - shared, ranges: Vec::new() };
         let pieces = (0..shared.div_ceil(PIECE)).map(|piece| piece * PIECE);
-        // Most files are smaller than it takes to start a thread.
-        let alone = shared <= PIECE || sources.iter().any(|source| source.in_order());
-        let jobs = if alone { NonZero::<usize>::MIN } else { jobs };
+        let jobs = blocks.jobs(sources, jobs);
         par::map_ordered(
             jobs,
             pieces,
@@ -60,6 +58,14 @@ impl Blocks {
             },
         )?;
         Ok(blocks)
+    }
+
+    /// How many threads there is work for.
+    fn jobs(&self, sources: [&Source; 2], jobs: NonZero<usize>) -> NonZero<usize> {
+        // Most files are smaller than it takes to start a thread.
+        let small = self.sizes[0].min(self.sizes[1]) <= PIECE;
+        let alone = small || sources.iter().any(|source| source.in_order());
+        if alone { NonZero::<usize>::MIN } else { jobs }
     }
 
     fn add(&mut self, block: u64) {
@@ -93,37 +99,42 @@ impl Blocks {
         sources: [&Source; 2],
         maps: [&Map; 2],
         told: &[Vec<bool>; 2],
+        jobs: NonZero<usize>,
     ) -> io::Result<u64> {
-        let mut explained = 0;
         let is_told = |side: usize, at: u64| {
             maps[side]
                 .index_at(at)
                 .filter(|index| told[side][*index])
                 .map(|index| maps[side].extents()[index].end())
         };
-        for (from, to) in self.ranges() {
-            let mut at = from;
-            while at < to {
-                let end = to.min(at + PIECE);
-                let len = usize::try_from(end - at).expect("at most a MiB");
-                let [mut a, mut b] = [vec![0; len], vec![0; len]];
-                sources[0].read_exact_at(&mut a, at)?;
-                sources[1].read_exact_at(&mut b, at)?;
-                let mut index = 0;
-                while let Some(step) = a[index..].iter().zip(&b[index..]).position(|(a, b)| a != b) {
-                    index += step;
-                    let place = at + wide(index);
-                    let Some(until) = is_told(0, place).or_else(|| is_told(1, place)) else {
-                        index += 1;
-                        continue;
-                    };
-                    let stop = index + usize::try_from(until.min(end) - place).expect("inside the piece");
-                    explained += differing(&a[index..stop], &b[index..stop]);
-                    index = stop;
-                }
-                at = end;
+        let piece = |(at, end): (u64, u64)| {
+            let len = usize::try_from(end - at).expect("at most a MiB");
+            let [mut a, mut b] = [vec![0; len], vec![0; len]];
+            sources[0].read_exact_at(&mut a, at)?;
+            sources[1].read_exact_at(&mut b, at)?;
+            let (mut index, mut explained) = (0, 0);
+            while let Some(step) = a[index..].iter().zip(&b[index..]).position(|(a, b)| a != b) {
+                index += step;
+                let place = at + wide(index);
+                let Some(until) = is_told(0, place).or_else(|| is_told(1, place)) else {
+                    index += 1;
+                    continue;
+                };
+                let stop = index + usize::try_from(until.min(end) - place).expect("inside the piece");
+                explained += differing(&a[index..stop], &b[index..stop]);
+                index = stop;
             }
-        }
+            Ok(explained)
+        };
+        let pieces = self.ranges().flat_map(|(from, to)| {
+            let count = (to - from).div_ceil(PIECE);
+            (0..count).map(move |piece| (from + piece * PIECE, to.min(from + (piece + 1) * PIECE)))
+        });
+        let mut explained = 0;
+        par::map_ordered(self.jobs(sources, jobs), pieces, piece, |found: io::Result<u64>| {
+            explained += found?;
+            Ok::<(), io::Error>(())
+        })?;
         // What one of them is longer.
         let shared = self.sizes[0].min(self.sizes[1]);
         let longer = usize::from(self.sizes[1] > self.sizes[0]);

@@ -6,6 +6,7 @@
 
 mod blocks;
 mod leaf;
+mod members;
 mod pair;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use self::blocks::Blocks;
 pub use self::leaf::{Bytes, Leaf, Line, Lines};
 use self::pair::{Pairing, Side};
-use crate::extent::{self, Label, Map, Member, Parsed, Role, Source, Unreadable};
+use crate::extent::{self, Label, Map, Member, Parsed, Role, Room, Source, Unreadable};
 use crate::io::ReadAt;
 use crate::par;
 
@@ -138,16 +139,16 @@ pub struct FieldChange {
 pub struct Options {
     /// How many threads work at a time.
     pub jobs: NonZero<usize>,
-    /// Plain bytes of compressed streams in each other. A stream that needs more is not looked into.
-    pub room: u64,
+    /// For what is in compressed streams.
+    pub room: Room,
     /// Bytes of files inside that may still be compared, those of all of them together.
     work: Arc<AtomicU64>,
 }
 
 impl Options {
-    /// So many threads, and 16 GiB for what is in compressed streams.
+    /// So many threads, and 16 GiB for what is in compressed streams, of which 160 MiB of memory keep what they can.
     pub fn new(jobs: NonZero<usize>) -> Self {
-        Self { jobs, room: 16 << 30, work: Arc::default() }
+        Self { jobs, room: Room::new(16 << 30, 160 << 20), work: Arc::default() }
     }
 }
 
@@ -178,16 +179,7 @@ fn files(
 ) -> io::Result<(Comparison, u64)> {
     let sizes = [sides[0].source.size()?, sides[1].source.size()?];
     let mut comparison = Comparison { name, sizes, ..Comparison::default() };
-    let [(first, a), (second, b)] = sides.map(|Member { source, parsed }| {
-        let parsed = match parsed {
-            Some(parsed) => Ok(Some(parsed)),
-            None if depth > DEEPEST => {
-                Err(Unreadable { format: "file", message: format!("it lies in more than {DEEPEST} files") })
-            }
-            None => extent::parse(&source, options.room / 2),
-        };
-        (source, parsed)
-    });
+    let [(first, a), (second, b)] = looked_into(sides, options, depth);
     let mut parsed = [a, b].into_iter().enumerate().map(|(side, parsed)| {
         parsed.unwrap_or_else(|fault| {
             comparison.faults.push((side, fault));
@@ -203,7 +195,8 @@ fn files(
     let sources = [&first, &second];
     // What lies inside has the room that is left.
     let held = parsed.iter().flatten().map(|one| one.held).sum();
-    let options = &Options { room: options.room.saturating_sub(held), ..options.clone() };
+    let room = options.room.with_plain(options.room.plain.saturating_sub(held));
+    let options = &Options { room, ..options.clone() };
     let explained = match &parsed {
         [Some(a), Some(b)] if a.format == b.format => {
             structures(&mut comparison, sources, [a, b], blocks, options, depth)?
@@ -222,6 +215,28 @@ fn files(
         comparison.unread += 1;
     }
     Ok((comparison, explained))
+}
+
+type LookedInto = (Source, Result<Option<Parsed>, Unreadable>);
+
+/// The structure of both files.
+fn looked_into(sides: [Member; 2], options: &Options, depth: usize) -> [LookedInto; 2] {
+    let room = options.room.with_plain(options.room.plain / 2);
+    let look = |Member { source, parsed }: Member| {
+        let parsed = match parsed {
+            Some(parsed) => Ok(Some(parsed)),
+            None if depth > DEEPEST => {
+                Err(Unreadable { format: "file", message: format!("it lies in more than {DEEPEST} files") })
+            }
+            None => extent::parse(&source, &room),
+        };
+        (source, parsed)
+    };
+    let [first, second] = sides;
+    if options.jobs.get() == 1 {
+        return [look(first), look(second)];
+    }
+    par::both(|| look(first), || look(second)).into()
 }
 
 /// Whether something could not be read on both sides.
@@ -244,7 +259,7 @@ fn structures(
     comparison.moved = pairing.moved;
     let mut differing = BTreeSet::new();
     // If one of them cannot be read, nothing can be taken out of it.
-    let pairs = if guided(parsed) { Vec::new() } else { touched(parsed, &pairing) };
+    let pairs = if guided(parsed) { Vec::new() } else { members::touched(parsed, &pairing) };
     let mut take = |found: io::Result<Option<Comparison>>| {
         if let Some(found) = found? {
             differing.insert(found.name.clone());
@@ -252,30 +267,26 @@ fn structures(
         }
         Ok::<(), io::Error>(())
     };
-    let compared: BTreeSet<Name> = pairs.iter().map(|(_, name)| name.clone()).collect();
+    let name = |(a, _): (u32, u32)| Name::from(parsed[0].members.label(a));
+    let compared: BTreeSet<Name> = pairs.iter().map(|pair| name(*pair)).collect();
     let open = |(a, b): (u32, u32)| [parsed[0].members.open(a), parsed[1].members.open(b)];
     // Large files are compared one after the other, and have all threads; small ones beside each other.
     let size =
         |one: &Result<Member, Unreadable>| one.as_ref().map_or(0, |one| one.source.size().unwrap_or(0));
     let (large, small): (Vec<_>, Vec<_>) =
-        pairs.into_iter().partition(|(numbers, _)| open(*numbers).iter().any(|one| size(one) > LARGE));
-    for (numbers, name) in large {
-        take(inside(name, open(numbers), options, depth))?;
+        pairs.into_iter().partition(|pair| open(*pair).iter().any(|one| size(one) > LARGE));
+    for pair in large {
+        take(inside(name(pair), open(pair), options, depth))?;
     }
     let one = NonZero::<usize>::MIN;
     let each = Options { jobs: one, ..options.clone() };
     let jobs = if sources.iter().any(|source| source.in_order()) { one } else { options.jobs };
-    par::map_ordered(
-        jobs,
-        small.into_iter(),
-        |(numbers, name)| inside(name, open(numbers), &each, depth),
-        take,
-    )?;
+    par::map_ordered(jobs, small.into_iter(), |pair| inside(name(pair), open(pair), &each, depth), take)?;
     comparison.members.sort_by(|a, b| a.name.cmp(&b.name));
     for pair in &pairing.pairs {
         comparison.changes.push(change(&sides, parsed, pair, [&compared, &differing])?);
     }
-    let explained = blocks.explained(sources, [sides[0].map, sides[1].map], &pairing.told)?;
+    let explained = blocks.explained(sources, [sides[0].map, sides[1].map], &pairing.told, options.jobs)?;
     Ok(explained + behind(comparison, &sides))
 }
 
@@ -348,43 +359,6 @@ fn behind(comparison: &mut Comparison, sides: &[Side<'_>; 2]) -> u64 {
         }
     }
     all
-}
-
-/// The members that are encoded in structures that differ, with their numbers on both sides, in the order of those structures:
-/// what is encoded together is then read together.
-fn touched(parsed: [&Parsed; 2], pairing: &Pairing) -> Vec<((u32, u32), Name)> {
-    let mut found: [BTreeMap<Name, (usize, u32)>; 2] = Default::default();
-    for (order, pair) in pairing.pairs.iter().enumerate() {
-        for side in [0, 1] {
-            let map = &parsed[side].map;
-            let Some(index) = pair.extents[side] else { continue };
-            for member in map.members(&map.extents()[index]) {
-                found[side].entry(parsed[side].members.label(*member).into()).or_insert((order, *member));
-            }
-        }
-    }
-    // A member may have moved out of a structure that differs into one that does not.
-    for side in [0, 1] {
-        let missing: BTreeSet<&Name> =
-            found[1 - side].keys().filter(|name| !found[side].contains_key(name)).collect();
-        if missing.is_empty() {
-            continue;
-        }
-        let (map, members) = (&parsed[side].map, &parsed[side].members);
-        let all = map.extents().iter().flat_map(|extent| map.members(extent));
-        let also: Vec<(Name, u32)> = all
-            .map(|member| (Name::from(members.label(*member)), *member))
-            .filter(|(name, _)| missing.contains(name))
-            .collect();
-        for (name, member) in also {
-            found[side].entry(name).or_insert((usize::MAX, member));
-        }
-    }
-    let [first, mut second] = found;
-    let both = |(name, (order, a))| second.remove(&name).map(|(_, b)| (order, (a, b), name));
-    let mut pairs: Vec<_> = first.into_iter().filter_map(both).collect();
-    pairs.sort_by_key(|(order, ..)| *order);
-    pairs.into_iter().map(|(_, numbers, name)| (numbers, name)).collect()
 }
 
 /// What is to be told of a pair of extents that differ.

@@ -40,12 +40,15 @@ pub(super) struct Pairing {
     pub(super) moved: (u64, u64),
     /// Which extents of each file differ or lie elsewhere.
     pub(super) told: [Vec<bool>; 2],
+    /// The extent of the second file that is the same, for each one of the first that has such a one.
+    pub(super) same: Vec<Option<u32>>,
 }
 
 impl Pairing {
     pub(super) fn of(sides: &[Side<'_>; 2], blocks: &Blocks) -> io::Result<Self> {
         let told = sides.each_ref().map(|side| vec![false; side.map.extents().len()]);
-        let mut pairing = Self { told, ..Self::default() };
+        let same = vec![None; told[0].len()];
+        let mut pairing = Self { told, same, ..Self::default() };
         let order = [sorted(sides[0].map), sorted(sides[1].map)];
         let [mut left, mut right] = [0, 0];
         let (mut single, mut both): ([Vec<usize>; 2], Vec<(usize, usize)>) = Default::default();
@@ -88,11 +91,13 @@ impl Pairing {
         let [first, second] = [sides[0].map.extents()[a], sides[1].map.extents()[b]];
         let len = sides[0].len(&first);
         let same_len = len == sides[1].len(&second);
-        if same_len && first.start == second.start && !blocks.touch(first.start, len) {
-            return Ok(());
+        let there = same_len && first.start == second.start;
+        let same = same_len
+            && (there && !blocks.touch(first.start, len) || equal(sides, [first.start, second.start], len)?);
+        if same {
+            self.same[a] = u32::try_from(b).ok();
         }
-        let same = same_len && equal(sides, [first.start, second.start], len)?;
-        if same && first.start == second.start {
+        if same && there {
             return Ok(());
         }
         self.told[0][a] = true;
@@ -133,6 +138,7 @@ impl Pairing {
             if others.contains(&(extent.structure.name, extent.len)) {
                 let key = (extent.structure.name, extent.len, digest(&sides[0], &extent)?);
                 other = by_content.get_mut(&key).and_then(VecDeque::pop_front);
+                self.same[*index] = other.and_then(|other| u32::try_from(other).ok());
             }
             self.pairs.push(Pair { extents: [Some(*index), other] });
         }

@@ -1,12 +1,8 @@
 //! Which byte of an archive, or of several behind each other, is whose.
 
-use std::sync::Arc;
-
 use super::read::{Entry, Reader};
 use super::{CpioError, HEADER, TRAILER};
-use crate::extent::{
-    Builder, Field, InRanges, Owner, Parsed, Paths, Ranges, Role, Source, Structure, Unreadable,
-};
+use crate::extent::{Container, Field, Owner, Parsed, Role, Source, Structure, Unreadable};
 use crate::io::{ReadAt, wide};
 
 const FORMAT: &str = "cpio";
@@ -24,47 +20,35 @@ static SEGMENT: Structure = Structure::plain("segment behind the archive");
 /// # Errors
 /// If the first entry cannot be read.
 pub fn extents(source: &Source) -> Result<Parsed, Unreadable> {
-    let size = source.size().map_err(|error| Unreadable::new(FORMAT, &error))?;
-    let mut walk = Walk {
-        reader: Reader::new(source, size),
-        builder: Builder::new(size),
-        paths: Paths::default(),
-        files: Vec::new(),
-    };
-    let (mut at, mut number, mut faults) = (0, 1, Vec::new());
+    let found = Container::new(FORMAT, source)?;
+    let size = found.size();
+    let mut walk = Walk { reader: Reader::new(source, size), found };
+    let (mut at, mut number) = (0, 1);
     while at < size && walk.starts(source, at) {
-        let (end, result) = walk.archive(at, number);
-        if let Err(error) = result {
-            let fault = Unreadable::new(FORMAT, &error);
-            if end == 0 {
-                return Err(fault);
+        match walk.archive(at, number) {
+            (0, Err(error)) => return Err(Unreadable::new(FORMAT, &error)),
+            (end, Err(error)) => {
+                walk.found.note(&error);
+                at = end;
+                break;
             }
-            faults.push(fault);
-            at = end;
-            break;
+            (end, Ok(())) => {
+                let next = crate::io::skip_zeros(source, end);
+                at = next.map_err(|error| Unreadable::new(FORMAT, &error))?.unwrap_or(size);
+                walk.found.claim_own(end, at - end, &PADDING);
+                number += 1;
+            }
         }
-        let next = crate::io::skip_zeros(source, end).map_err(|error| Unreadable::new(FORMAT, &error))?;
-        at = next.unwrap_or(size);
-        walk.builder.claim(end, at - end, &PADDING, Owner::WHOLE);
-        number += 1;
     }
     if at < size {
-        let owner = walk.paths.add(b"segment behind the archive");
-        let member = [walk.number()];
-        walk.files.push(InRanges { part: true, ..InRanges::file(owner, at, size - at) });
-        walk.builder.claim_encoded(at, size - at, &SEGMENT, owner, &member);
+        walk.found.part("segment behind the archive", at, size - at, &SEGMENT);
     }
-    let paths = Arc::new(walk.paths);
-    let map = walk.builder.finish(Arc::clone(&paths));
-    let members = Ranges { format: FORMAT, source: Arc::clone(source), paths, files: walk.files };
-    Ok(Parsed { format: FORMAT, map, members: Box::new(members), faults, held: 0 })
+    Ok(walk.found.finish())
 }
 
 struct Walk<'a> {
     reader: Reader<'a, Source>,
-    builder: Builder,
-    paths: Paths,
-    files: Vec<InRanges>,
+    found: Container,
 }
 
 impl Walk<'_> {
@@ -72,10 +56,6 @@ impl Walk<'_> {
     fn starts(&self, source: &Source, at: u64) -> bool {
         let mut magic = [0; 6];
         at.is_multiple_of(4) && source.read_exact_at(&mut magic, at).is_ok() && magic.starts_with(b"0707")
-    }
-
-    fn number(&self) -> u32 {
-        u32::try_from(self.files.len()).unwrap_or(u32::MAX)
     }
 
     /// Claims the entries of the archive that starts at `at`; where it ends, or where it cannot be read any more.
@@ -100,15 +80,14 @@ impl Walk<'_> {
             _ => [format!("archive {number}: ").as_bytes(), &entry.name].concat(),
         };
         let last = entry.name == TRAILER;
-        let owner = if last { Owner::WHOLE } else { self.paths.add(&path) };
-        self.builder.claim(entry.at, HEADER, if last { &TRAILER_ENTRY } else { &HEAD }, owner);
-        self.builder.claim(entry.at + HEADER, wide(entry.name.len()) + 1, &NAME, owner);
+        let owner = if last { Owner::WHOLE } else { self.found.owner(&path) };
+        self.found.claim(entry.at, HEADER, if last { &TRAILER_ENTRY } else { &HEAD }, owner);
+        self.found.claim(entry.at + HEADER, wide(entry.name.len()) + 1, &NAME, owner);
         if entry.data.size > 0 {
-            let member = [self.number()];
-            self.files.push(InRanges::file(owner, entry.data.at, entry.data.size));
-            self.builder.claim_encoded(entry.data.at, entry.data.size, &DATA, owner, &member);
+            let file = self.found.file(owner);
+            self.found.data(file, entry.data.at, entry.data.size, &DATA);
         }
-        self.builder.claim(entry.at, entry.next - entry.at, &PADDING, owner);
+        self.found.claim(entry.at, entry.next - entry.at, &PADDING, owner);
     }
 }
 

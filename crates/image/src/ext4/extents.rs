@@ -1,7 +1,6 @@
 //! Which byte of a file system is whose.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use super::layout::{
     EXTENT_MAGIC, EXTENTS, INLINE, RESERVED, ROOT, RawDirEntry, RawExtent, RawExtra, RawGroup, RawGroupHigh,
@@ -10,17 +9,12 @@ use super::layout::{
 use super::read::{Corruption, Ext4Error, Inode, Mapped, Volume, extra, fill};
 use crate::epoch::civil;
 use crate::extent::{
-    Builder, Field, HOLE, InRanges, Owner, Parsed, Paths, Ranges, Role, Source, Structure, Unreadable,
-    fields_of, show,
+    Container, Field, LONGEST_PATH, Owner, Parsed, Role, Source, Structure, Unreadable, fields_of, show,
 };
 use crate::io::{ReadError, wide};
 use crate::raw::show_bytes;
 
 const FORMAT: &str = "ext4";
-/// Errors that are told; more of them say nothing new.
-const MOST_FAULTS: usize = 16;
-/// Longest path.
-const LONGEST: usize = 4096;
 
 static BOOT: Structure = Structure::plain("boot area");
 static SUPER: Structure = Structure { name: "superblock", fields: superblock };
@@ -50,34 +44,24 @@ static BEHIND: Structure = Structure::plain("data behind the file system");
 /// # Errors
 /// If the superblock cannot be believed. Everything else that is wrong is among [`Parsed::faults`].
 pub fn extents(source: &Source) -> Result<Parsed, Unreadable> {
-    let size = crate::io::ReadAt::size(source).map_err(|error| Unreadable::new(FORMAT, &error))?;
+    let found = Container::new(FORMAT, source)?;
     let volume = Volume::open(source).map_err(|error| Unreadable::new(FORMAT, &error))?;
     let mut claims = Claims {
         source,
         volume: &volume,
-        builder: Builder::new(size),
-        paths: Paths::default(),
-        files: Vec::new(),
-        faults: Vec::new(),
         inodes: BTreeSet::new(),
         nodes: BTreeSet::new(),
-        left: size.saturating_mul(2),
+        left: found.size().saturating_mul(2),
+        found,
     };
-    claims.all(size);
-    let Claims { builder, paths, files, faults, .. } = claims;
-    let paths = Arc::new(paths);
-    let map = builder.finish(Arc::clone(&paths));
-    let members = Ranges { format: FORMAT, source: Arc::clone(source), paths, files };
-    Ok(Parsed { format: FORMAT, map, members: Box::new(members), faults, held: 0 })
+    claims.all();
+    Ok(claims.found.finish())
 }
 
 struct Claims<'a> {
     source: &'a Source,
     volume: &'a Volume,
-    builder: Builder,
-    paths: Paths,
-    files: Vec<InRanges>,
-    faults: Vec<Unreadable>,
+    found: Container,
     /// Inodes that were reached.
     inodes: BTreeSet<u32>,
     /// Blocks that lead to others.
@@ -93,13 +77,7 @@ struct Waiting {
 }
 
 impl Claims<'_> {
-    fn note(&mut self, error: &Ext4Error) {
-        if self.faults.len() < MOST_FAULTS {
-            self.faults.push(Unreadable::new(FORMAT, error));
-        }
-    }
-
-    fn all(&mut self, size: u64) {
+    fn all(&mut self) {
         self.groups();
         let mut waiting = vec![Waiting { inode: ROOT, path: b"/".to_vec() }];
         waiting.extend(
@@ -110,18 +88,18 @@ impl Claims<'_> {
         self.inodes.extend(waiting.iter().map(|entry| entry.inode));
         while let Some(next) = waiting.pop() {
             if let Err(error) = self.inode(&next, &mut waiting) {
-                self.note(&error);
+                self.found.note(&error);
             }
         }
         let volume = self.volume;
         for group in &volume.groups {
             let at = group.inode_table.saturating_mul(volume.block);
-            self.builder.claim(at, volume.table_bytes(), &FREE_INODES, Owner::WHOLE);
+            self.found.claim_own(at, volume.table_bytes(), &FREE_INODES);
         }
         let end = volume.blocks * volume.block;
-        self.builder.claim(0, SUPERBLOCK, &BOOT, Owner::WHOLE);
-        self.builder.claim(0, end, &FREE, Owner::WHOLE);
-        self.builder.claim(end, size - end, &BEHIND, Owner::WHOLE);
+        self.found.claim_own(0, SUPERBLOCK, &BOOT);
+        self.found.claim_own(0, end, &FREE);
+        self.found.claim_own(end, self.found.size() - end, &BEHIND);
     }
 
     /// Superblocks, descriptors and bitmaps.
@@ -133,7 +111,7 @@ impl Claims<'_> {
             if self.volume.has_copy(number) {
                 // The first one is at the same byte, whatever the size of a block.
                 let (at, superblock) = if number == 0 { (SUPERBLOCK, &SUPER) } else { (base, &SUPER_COPY) };
-                self.builder.claim(at, 1024, superblock, Owner::WHOLE);
+                self.found.claim_own(at, 1024, superblock);
                 let descriptors = match (number, wide_descriptors) {
                     (0, false) => &GROUPS,
                     (0, true) => &GROUPS_WIDE,
@@ -141,13 +119,13 @@ impl Claims<'_> {
                     (_, true) => &GROUPS_COPY_WIDE,
                 };
                 let (at, len) = (base + block, self.volume.descriptor_bytes());
-                self.builder.claim(at, len, descriptors, Owner::WHOLE);
+                self.found.claim_own(at, len, descriptors);
                 let reserved = u64::from(self.volume.raw.reserved_descriptor_blocks.get()) * block;
-                self.builder.claim(at + len, reserved, &RESERVED_GROUPS, Owner::WHOLE);
+                self.found.claim_own(at + len, reserved, &RESERVED_GROUPS);
             }
             for (at, structure) in [(group.block_bitmap, &BLOCK_BITMAP), (group.inode_bitmap, &INODE_BITMAP)]
             {
-                self.builder.claim(at.saturating_mul(block), block, structure, Owner::WHOLE);
+                self.found.claim_own(at.saturating_mul(block), block, structure);
             }
         }
     }
@@ -156,16 +134,16 @@ impl Claims<'_> {
     fn inode(&mut self, entry: &Waiting, waiting: &mut Vec<Waiting>) -> Result<(), Ext4Error> {
         let volume = self.volume;
         let inode = Inode::read(self.source, volume, entry.inode)?;
-        let owner = self.paths.add(&entry.path);
-        self.builder.claim(inode.at, volume.inode_size, &INODE, owner);
+        let owner = self.found.owner(&entry.path);
+        self.found.claim(inode.at, volume.inode_size, &INODE, owner);
         if let Some(block) = inode.xattr_block() {
             let at = volume.offset(inode.at, block)?;
-            self.builder.claim(at, volume.block, &XATTRS, owner);
+            self.found.claim(at, volume.block, &XATTRS, owner);
         }
         let mapped = inode.map(self.source, volume, &mut self.nodes)?;
         let node = if inode.raw.flags.get() & EXTENTS != 0 { &NODE } else { &INDIRECT };
         for block in &mapped.nodes {
-            self.builder.claim(block * volume.block, volume.block, node, owner);
+            self.found.claim(block * volume.block, volume.block, node, owner);
         }
         match (inode.kind(), entry.inode) {
             (0o040_000, _) => self.directory(&inode, &mapped, entry, owner, waiting),
@@ -188,7 +166,7 @@ impl Claims<'_> {
     fn claim_runs(&mut self, mapped: &Mapped, structure: &'static Structure, owner: Owner) {
         let block = self.volume.block;
         for (_, start, count) in &mapped.runs {
-            self.builder.claim(start * block, count * block, structure, owner);
+            self.found.claim(start * block, count * block, structure, owner);
         }
     }
 
@@ -198,27 +176,21 @@ impl Claims<'_> {
         if size == 0 || inode.is_inline() {
             return;
         }
-        let member = [u32::try_from(self.files.len()).unwrap_or(u32::MAX)];
-        let (mut ranges, mut done) = (Vec::new(), 0);
+        let (file, mut done) = (self.found.file(owner), 0);
         for (logical, start, count) in &mapped.runs {
             let (from, start, len) = (logical * block, start * block, count * block);
             let used = len.min(size.saturating_sub(from));
-            self.builder.claim_encoded(start, used, &DATA, owner, &member);
-            self.builder.claim(start + used, len - used, &SLACK, owner);
-            // Runs that overlap in the file are damage; the first one counts.
             if from < done || used == 0 {
-                continue;
+                // Runs that overlap in the file are damage; the first one counts.
+                self.found.claim(start, used, &DATA, owner);
+            } else {
+                self.found.hole(file, from - done);
+                self.found.data(file, start, used, &DATA);
+                done = from + used;
             }
-            if from > done {
-                ranges.push((HOLE, from - done));
-            }
-            ranges.push((start, used));
-            done = from + used;
+            self.found.claim(start + used, len - used, &SLACK, owner);
         }
-        if done < size {
-            ranges.push((HOLE, size - done));
-        }
-        self.files.push(InRanges { owner, part: false, ranges });
+        self.found.hole(file, size.saturating_sub(done));
     }
 
     fn directory(
@@ -234,7 +206,7 @@ impl Claims<'_> {
         for (_, start, count) in &mapped.runs {
             for number in *start..start + count {
                 let at = number * block;
-                self.builder.claim(at, block, &DIRECTORY, owner);
+                self.found.claim(at, block, &DIRECTORY, owner);
                 let left = self.left.checked_sub(block);
                 self.left = left.ok_or(ReadError::Corrupt { at, kind: Corruption::Flood })?;
                 let mut bytes = vec![0; usize::try_from(block).expect("at most 64 KiB")];
@@ -246,7 +218,7 @@ impl Claims<'_> {
                     }
                     let slash = if entry.path.ends_with(b"/") { &b""[..] } else { b"/" };
                     let path = [&entry.path, slash, name].concat();
-                    if path.len() > LONGEST {
+                    if path.len() > LONGEST_PATH {
                         return Err(ReadError::Corrupt { at, kind: Corruption::Loop(inode.number) });
                     }
                     waiting.push(Waiting { inode: raw.inode.get(), path });

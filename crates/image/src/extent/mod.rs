@@ -2,16 +2,19 @@
 //!
 //! A format's `extents.rs` claims what it knows; the [`Builder`] names what nobody claimed, and gives no byte two owners.
 
+mod container;
 mod field;
 mod map;
 mod ranges;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
+pub(crate) use container::{Container, LONGEST_PATH};
 pub use field::{Field, Role};
 pub(crate) use field::{fields_of, show};
 pub use map::{Builder, Extent, Map, Owner, Paths, Structure};
-pub(crate) use ranges::{HOLE, InRanges, Ranges};
+use ranges::HOLE;
 
 use crate::detect::Format;
 use crate::io::ReadAt;
@@ -40,6 +43,23 @@ pub trait Members: Send + Sync {
 
     /// What a member is called.
     fn label(&self, member: u32) -> Label<'_>;
+
+    /// How many there are; the first is 0.
+    fn count(&self) -> u32;
+
+    /// What a member is made of, in the order of its bytes. If that is the same in two files, so are the members.
+    fn pieces(&self, member: u32) -> Result<Vec<Piece>, Unreadable>;
+}
+
+/// Bytes of a container, of which a member has some, decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Where they lie: first byte and length. `None` for zeros that lie nowhere.
+    pub place: Option<(u64, u64)>,
+    /// Whether they are stored as they are, and not encoded.
+    pub plain: bool,
+    /// First byte and length of what the member has of them, decoded.
+    pub part: (u64, u64),
 }
 
 /// What a member is called. Members of two files with the same label are compared with each other.
@@ -77,6 +97,14 @@ impl Members for NoMembers {
     fn label(&self, _: u32) -> Label<'_> {
         Label::Part("nothing")
     }
+
+    fn count(&self) -> u32 {
+        0
+    }
+
+    fn pieces(&self, _: u32) -> Result<Vec<Piece>, Unreadable> {
+        Ok(Vec::new())
+    }
 }
 
 /// Why a file could not be understood.
@@ -101,9 +129,35 @@ impl Unreadable {
     }
 }
 
-/// The structure of `source`; `None` if its format is none that is understood. At most `room` bytes are decompressed
-/// for it.
-pub fn parse(source: &Source, room: u64) -> Result<Option<Parsed>, Unreadable> {
+/// What may be taken to look into a file.
+#[derive(Clone, Debug)]
+pub struct Room {
+    /// Plain bytes of compressed streams that are read; a stream that needs more is not looked into.
+    pub plain: u64,
+    /// Bytes of memory in which they are kept, those of all streams together.
+    memory: Arc<AtomicU64>,
+}
+
+impl Room {
+    /// Room for so many plain bytes, of which as many are kept as `memory` bytes hold; others are decompressed again when
+    /// they are needed again.
+    pub fn new(plain: u64, memory: u64) -> Self {
+        Self { plain, memory: Arc::new(AtomicU64::new(memory)) }
+    }
+
+    /// The same memory, and less room.
+    #[must_use]
+    pub fn with_plain(&self, plain: u64) -> Self {
+        Self { plain, memory: self.memory() }
+    }
+
+    pub(crate) fn memory(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.memory)
+    }
+}
+
+/// The structure of `source`; `None` if its format is none that is understood.
+pub fn parse(source: &Source, room: &Room) -> Result<Option<Parsed>, Unreadable> {
     let format = crate::detect::format(source).map_err(|error| Unreadable::new("file", &error))?;
     match format {
         Some(Format::Squashfs) => crate::squashfs::extents(source).map(Some),

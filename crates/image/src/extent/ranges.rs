@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::{Label, Member, Members, Owner, Paths, Source, Unreadable};
+use super::{Label, Member, Members, Owner, Paths, Piece, Source, Unreadable};
 use crate::io::{ReadAt, Window};
 
 /// Members that lie in their container as they are, each in one range or several.
@@ -25,13 +25,6 @@ pub(crate) struct InRanges {
 
 /// Where a range begins that no byte of the container is in.
 pub(crate) const HOLE: u64 = u64::MAX;
-
-impl InRanges {
-    /// A file in one range.
-    pub(crate) fn file(owner: Owner, start: u64, len: u64) -> Self {
-        Self { owner, part: false, ranges: vec![(start, len)] }
-    }
-}
 
 impl Ranges {
     fn get(&self, member: u32) -> Option<&InRanges> {
@@ -59,6 +52,20 @@ impl Members for Ranges {
             }
             None => Label::Part(""),
         }
+    }
+
+    fn count(&self) -> u32 {
+        u32::try_from(self.files.len()).unwrap_or(u32::MAX)
+    }
+
+    fn pieces(&self, member: u32) -> Result<Vec<Piece>, Unreadable> {
+        let ranges = self.get(member).map_or(&[][..], |found| &found.ranges);
+        let piece = |(start, len): &(u64, u64)| Piece {
+            place: (*start != HOLE).then_some((*start, *len)),
+            plain: true,
+            part: (0, *len),
+        };
+        Ok(ranges.iter().map(piece).collect())
     }
 }
 

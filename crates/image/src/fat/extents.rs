@@ -1,7 +1,5 @@
 //! Which byte of a file system is whose.
 
-use std::sync::Arc;
-
 use zerocopy::FromBytes;
 
 use super::geometry::Width;
@@ -12,16 +10,11 @@ use super::read::{Corruption, LongName, Table, Volume, fill, open, short_name};
 use super::time;
 use crate::epoch::civil;
 use crate::extent::{
-    Builder, Field, InRanges, Owner, Parsed, Paths, Ranges, Role, Source, Structure, Unreadable, fields_of,
-    show,
+    Container, Field, LONGEST_PATH, Owner, Parsed, Role, Source, Structure, Unreadable, fields_of, show,
 };
 use crate::io::{ReadError, wide};
 
 const FORMAT: &str = "fat";
-/// Longest path; Linux has none above 4096 bytes.
-const LONGEST: usize = 4096;
-/// Errors that are told; more of them say nothing new.
-const MOST_FAULTS: usize = 16;
 /// Bytes of a directory entry.
 const ENTRY: u64 = 32;
 
@@ -46,7 +39,6 @@ static BEHIND: Structure = Structure::plain("data behind the file system");
 /// If the boot sector cannot be believed. Everything else that is wrong is among [`Parsed::faults`].
 pub fn extents(source: &Source) -> Result<Parsed, Unreadable> {
     let failed = |error: ReadError<Corruption>| Unreadable::new(FORMAT, &error);
-    let size = crate::io::ReadAt::size(source).map_err(|error| Unreadable::new(FORMAT, &error))?;
     let volume = open(source).map_err(failed)?;
     let table = Table::read(source, &volume, 0).map_err(failed)?;
     let mut claims = Claims {
@@ -54,17 +46,10 @@ pub fn extents(source: &Source) -> Result<Parsed, Unreadable> {
         used: vec![false; usize::try_from(volume.clusters + 2).unwrap_or(0)],
         volume,
         table,
-        builder: Builder::new(size),
-        paths: Paths::default(),
-        files: Vec::new(),
-        faults: Vec::new(),
+        found: Container::new(FORMAT, source)?,
     };
-    claims.all(size);
-    let Claims { builder, paths, files, faults, .. } = claims;
-    let paths = Arc::new(paths);
-    let map = builder.finish(Arc::clone(&paths));
-    let members = Ranges { format: FORMAT, source: Arc::clone(source), paths, files };
-    Ok(Parsed { format: FORMAT, map, members: Box::new(members), faults, held: 0 })
+    claims.all();
+    Ok(claims.found.finish())
 }
 
 struct Claims<'a> {
@@ -73,10 +58,7 @@ struct Claims<'a> {
     table: Table,
     /// Clusters that belong to something.
     used: Vec<bool>,
-    builder: Builder,
-    paths: Paths,
-    files: Vec<InRanges>,
-    faults: Vec<Unreadable>,
+    found: Container,
 }
 
 /// A directory that is still to be read.
@@ -87,15 +69,13 @@ struct Waiting {
 
 impl Claims<'_> {
     fn note(&mut self, at: u64, kind: Corruption) {
-        if self.faults.len() < MOST_FAULTS {
-            self.faults.push(Unreadable::new(FORMAT, &ReadError::Corrupt { at, kind }));
-        }
+        self.found.note(&ReadError::Corrupt { at, kind });
     }
 
-    fn all(&mut self, size: u64) {
+    fn all(&mut self) {
         let Volume { width, sector, table_at, table_len, tables, root, root_cluster, data_at, .. } =
             self.volume;
-        self.builder.claim(0, sector, &BOOT, Owner::WHOLE);
+        self.found.claim_own(0, sector, &BOOT);
         let mut first = [0; 512];
         if width == Width::Fat32
             && fill(self.source, &mut first, 0).is_ok()
@@ -103,20 +83,20 @@ impl Claims<'_> {
         {
             let place = |number: u16| u64::from(number).saturating_mul(sector);
             let (info, backup) = (place(more.info_sector.get()), place(more.backup_sector.get()));
-            self.builder.claim(info, sector, &INFO, Owner::WHOLE);
-            self.builder.claim(backup, sector, &BACKUP, Owner::WHOLE);
+            self.found.claim_own(info, sector, &INFO);
+            self.found.claim_own(backup, sector, &BACKUP);
             if backup > 0 {
-                self.builder.claim(backup + info, sector, &INFO, Owner::WHOLE);
+                self.found.claim_own(backup + info, sector, &INFO);
             }
         }
-        self.builder.claim(0, table_at, &RESERVED, Owner::WHOLE);
+        self.found.claim_own(0, table_at, &RESERVED);
         let structure = match width {
             Width::Fat12 => &TABLE_12,
             Width::Fat16 => &TABLE_16,
             Width::Fat32 => &TABLE_32,
         };
         for number in 0..u64::from(tables) {
-            self.builder.claim(table_at + number * table_len, table_len, structure, Owner::WHOLE);
+            self.found.claim_own(table_at + number * table_len, table_len, structure);
         }
         let ranges = match width {
             Width::Fat32 => self.chain(root_cluster, 0),
@@ -129,8 +109,8 @@ impl Claims<'_> {
             self.directory(&directory, &mut waiting);
             waiting[below..].reverse();
         }
-        self.builder.claim(data_at, self.volume.size - data_at, &CLUSTERS, Owner::WHOLE);
-        self.builder.claim(self.volume.size, size - self.volume.size, &BEHIND, Owner::WHOLE);
+        self.found.claim_own(data_at, self.volume.size - data_at, &CLUSTERS);
+        self.found.claim_own(self.volume.size, self.found.size() - self.volume.size, &BEHIND);
     }
 
     /// The bytes of the chain that begins with `first`, as far as it leads; `at` is where that was said.
@@ -162,8 +142,9 @@ impl Claims<'_> {
     }
 
     fn directory(&mut self, directory: &Waiting, waiting: &mut Vec<Waiting>) {
-        let own = self.paths.add(if directory.path.is_empty() { b"/" } else { &directory.path });
-        let (mut long, mut begin): (LongName, Option<u64>) = (LongName::default(), None);
+        let own = self.found.owner(if directory.path.is_empty() { b"/" } else { &directory.path });
+        // The parts of a long name, which lie before the entry, but not always right before it.
+        let (mut long, mut parts) = (LongName::default(), Vec::new());
         let places = directory.ranges.iter().flat_map(|(start, len)| (*start..start + len).step_by(32));
         for at in places {
             let mut bytes = [0; 32];
@@ -172,12 +153,12 @@ impl Claims<'_> {
             }
             let Ok(raw) = RawEntry::read_from_bytes(&bytes) else { break };
             if bytes[0] == FREE {
-                self.builder.claim(at, ENTRY, &DELETED, own);
-                (long, begin) = (LongName::default(), None);
+                self.found.claim(at, ENTRY, &DELETED, own);
+                (long, parts) = (LongName::default(), Vec::new());
                 continue;
             }
             if raw.attributes & 0x3f == LONG_NAME {
-                begin.get_or_insert(at);
+                parts.push(at);
                 let part = RawLongName::read_from_bytes(&bytes).ok();
                 if part.and_then(|part| long.add(&part)).is_none() {
                     self.note(at, Corruption::LongName);
@@ -190,19 +171,19 @@ impl Claims<'_> {
                 None
             });
             let name = spelled.unwrap_or_else(|| short_name(&raw));
-            let start = begin.take().unwrap_or(at);
-            self.entry(&raw, (start, at), &name, directory, own, waiting);
+            parts.push(at);
+            self.entry(&raw, &std::mem::take(&mut parts), &name, directory, own, waiting);
         }
         for (start, len) in &directory.ranges {
-            self.builder.claim(*start, *len, &DIRECTORY_END, own);
+            self.found.claim(*start, *len, &DIRECTORY_END, own);
         }
     }
 
-    /// Claims an entry, whose parts lie from `start` to the one at `at`, and what it leads to.
+    /// Claims an entry, whose parts lie at `parts`, and what it leads to.
     fn entry(
         &mut self,
         raw: &RawEntry,
-        (start, at): (u64, u64),
+        parts: &[u64],
         name: &[u8],
         directory: &Waiting,
         own: Owner,
@@ -212,15 +193,11 @@ impl Claims<'_> {
             raw.attributes & LABEL != 0 || raw.name.starts_with(b". ") || raw.name.starts_with(b"..");
         let slash = if directory.path.is_empty() { &b""[..] } else { b"/" };
         let path = [&directory.path, slash, name].concat();
-        let owner = if special { own } else { self.paths.add(&path) };
-        // The parts of a long name may lie in clusters that do not follow each other.
-        for (from, len) in &directory.ranges {
-            let (first, last) = (start.max(*from), (at + ENTRY).min(from + len));
-            let inside = (*from..from + len).contains(&at) || (*from..from + len).contains(&start);
-            if inside && first < last {
-                self.builder.claim(first, last - first, &RECORD, owner);
-            }
+        let owner = if special { own } else { self.found.owner(&path) };
+        for run in parts.chunk_by(|a, b| *a + ENTRY == *b) {
+            self.found.claim(run[0], wide(run.len()) * ENTRY, &RECORD, owner);
         }
+        let at = parts.last().copied().unwrap_or_default();
         if special {
             return;
         }
@@ -232,26 +209,24 @@ impl Claims<'_> {
         let ranges = self.chain(cluster, at);
         if is_dir {
             match path.len() {
-                0..=LONGEST => waiting.push(Waiting { ranges, path }),
+                0..=LONGEST_PATH => waiting.push(Waiting { ranges, path }),
                 _ => self.note(at, Corruption::Deep),
             }
             return;
         }
-        let (mut left, mut data) = (u64::from(raw.size.get()), Vec::new());
-        let member = [u32::try_from(self.files.len()).unwrap_or(u32::MAX)];
+        let (mut left, clusters) = (u64::from(raw.size.get()), wide(ranges.len()));
+        let file = self.found.file(owner);
         for (start, len) in ranges {
             let used = left.min(len);
-            self.builder.claim_encoded(start, used, &DATA, owner, &member);
-            self.builder.claim(start + used, len - used, &SLACK, owner);
             if used > 0 {
-                data.push((start, used));
+                self.found.data(file, start, used, &DATA);
             }
+            self.found.claim(start + used, len - used, &SLACK, owner);
             left -= used;
         }
         if left > 0 {
-            self.note(at, Corruption::Length { size: raw.size.get(), clusters: wide(data.len()) });
+            self.note(at, Corruption::Length { size: raw.size.get(), clusters });
         }
-        self.files.push(InRanges { owner, part: false, ranges: data });
     }
 }
 

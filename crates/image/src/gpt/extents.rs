@@ -1,12 +1,8 @@
 //! Which byte of a disk is whose.
 
-use std::sync::Arc;
-
 use super::layout::{ENTRY_SIZE, RawEntry, RawHeader, RawMbr, RawMbrPartition, SIGNATURE};
 use super::{Guid, MbrPartition, SECTOR};
-use crate::extent::{
-    Builder, Field, InRanges, Owner, Parsed, Paths, Ranges, Source, Structure, Unreadable, fields_of,
-};
+use crate::extent::{Container, Field, Parsed, Source, Structure, Unreadable, fields_of};
 use crate::io::ReadAt;
 
 const FORMAT: &str = "disk";
@@ -32,31 +28,23 @@ pub(crate) struct Partition {
 
 /// The structure of a disk.
 pub fn extents(source: &Source) -> Result<Parsed, Unreadable> {
-    let size = source.size().map_err(|error| Unreadable::new(FORMAT, &error))?;
-    let (mut builder, mut paths) = (Builder::new(size), Paths::default());
-    let partitions = claim(source, &mut builder);
-    let mut files = Vec::new();
-    for (member, Partition { number, start, len }) in (0..).zip(partitions) {
-        let len = len.min(size.saturating_sub(start));
-        let owner = paths.add(format!("partition {number}").as_bytes());
-        builder.claim_encoded(start, len, &PARTITION, owner, &[member]);
-        files.push(InRanges { part: true, ..InRanges::file(owner, start, len) });
+    let mut disk = Container::new(FORMAT, source)?;
+    for Partition { number, start, len } in claim(source, &mut disk) {
+        let len = len.min(disk.size().saturating_sub(start));
+        disk.part(&format!("partition {number}"), start, len, &PARTITION);
     }
-    let paths = Arc::new(paths);
-    let map = builder.finish(Arc::clone(&paths));
-    let members = Ranges { format: FORMAT, source: Arc::clone(source), paths, files };
-    Ok(Parsed { format: FORMAT, map, members: Box::new(members), faults: Vec::new(), held: 0 })
+    Ok(disk.finish())
 }
 
 /// Claims the tables of a disk, as far as they can be read; the partitions they name.
 ///
 /// Checksums are not checked: whose a byte is does not depend on them.
-pub(crate) fn claim(source: &(impl ReadAt + ?Sized), builder: &mut Builder) -> Vec<Partition> {
+pub(crate) fn claim(source: &(impl ReadAt + ?Sized), disk: &mut Container) -> Vec<Partition> {
     let mut partitions = Vec::new();
     let Some(raw) = read::<RawMbr>(source, 0).filter(|raw| raw.signature == [0x55, 0xaa]) else {
         return partitions;
     };
-    builder.claim(0, SECTOR, &MBR, Owner::WHOLE);
+    disk.claim_own(0, SECTOR, &MBR);
     for (number, entry) in (1..).zip(&raw.partitions) {
         let used = entry.kind != 0 && entry.kind != MbrPartition::protective(0).kind;
         if used && entry.sectors.get() > 0 {
@@ -65,9 +53,9 @@ pub(crate) fn claim(source: &(impl ReadAt + ?Sized), builder: &mut Builder) -> V
             partitions.push(Partition { number, start, len });
         }
     }
-    let Some(primary) = table(source, builder, 1, (&HEADER, &ENTRIES)) else { return partitions };
+    let Some(primary) = table(source, disk, 1, (&HEADER, &ENTRIES)) else { return partitions };
     let last = source.size().unwrap_or(0) / SECTOR;
-    table(source, builder, last.saturating_sub(1), (&BACKUP, &BACKUP_ENTRIES));
+    table(source, disk, last.saturating_sub(1), (&BACKUP, &BACKUP_ENTRIES));
     // A hybrid disk has the same partitions in both tables; the GPT says more.
     primary
 }
@@ -75,17 +63,17 @@ pub(crate) fn claim(source: &(impl ReadAt + ?Sized), builder: &mut Builder) -> V
 /// Claims the header in a sector and its entries.
 fn table(
     source: &(impl ReadAt + ?Sized),
-    builder: &mut Builder,
+    disk: &mut Container,
     sector: u64,
     (header, entries): (&'static Structure, &'static Structure),
 ) -> Option<Vec<Partition>> {
     let at = sector.saturating_mul(SECTOR);
     let raw = read::<RawHeader>(source, at).filter(|raw| raw.signature == SIGNATURE)?;
-    builder.claim(at, SECTOR, header, Owner::WHOLE);
+    disk.claim_own(at, SECTOR, header);
     let count = raw.entry_count.get().min(MOST_ENTRIES);
     let size = u64::from(raw.entry_size.get()).clamp(u64::from(ENTRY_SIZE), SECTOR);
     let start = raw.entries_sector.get().saturating_mul(SECTOR);
-    builder.claim(start, u64::from(count) * size, entries, Owner::WHOLE);
+    disk.claim_own(start, u64::from(count) * size, entries);
     let mut partitions = Vec::new();
     for number in 0..count {
         let Some(entry) = read::<RawEntry>(source, start.saturating_add(u64::from(number) * size)) else {

@@ -1,7 +1,6 @@
 //! Which byte of an image is whose.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use super::attributes::{self, Attributes};
 use super::layout::{BLOCK, RawBootEntry, RawBootRecord, RawRecord, RawSection, RawValidation, RawVolume};
@@ -9,8 +8,7 @@ use super::read::{Bytes, Corruption, Item, Names, Record, RootAt, Volume, open, 
 use super::{Extent, boot_images, time};
 use crate::epoch::civil;
 use crate::extent::{
-    Builder, Field, InRanges, Owner, Parsed, Paths, Ranges, Role, Source, Structure, Unreadable, fields_of,
-    show,
+    Container, Field, LONGEST_PATH, Parsed, Role, Source, Structure, Unreadable, fields_of, show,
 };
 use crate::gpt;
 use crate::io::{ReadError, wide};
@@ -19,10 +17,6 @@ use crate::raw::{Show, show_bytes};
 const FORMAT: &str = "iso9660";
 /// Sectors 0 to 15 of 2048 bytes: not ISO 9660's (ECMA-119, 6.2.1).
 const SYSTEM_AREA: u64 = 16 * BLOCK;
-/// Longest path; Linux has none above 4096 bytes.
-const LONGEST: usize = 4096;
-/// Errors that are told; more of them say nothing new.
-const MOST_FAULTS: usize = 16;
 
 static SYSTEM: Structure = Structure::plain("system area");
 static VOLUME: Structure = Structure { name: "volume descriptor", fields: volume };
@@ -50,41 +44,19 @@ pub fn extents(source: &Source) -> Result<Parsed, Unreadable> {
     let failed = |error: ReadError<Corruption>| Unreadable::new(FORMAT, &error);
     let volume = open(source).map_err(failed)?;
     let bytes = Bytes::new(source).map_err(failed)?;
-    let size = bytes.size;
-    let mut claims = Claims {
-        source,
-        bytes,
-        volume: &volume,
-        builder: Builder::new(size),
-        paths: Paths::default(),
-        files: Vec::new(),
-        faults: Vec::new(),
-    };
+    let mut claims = Claims { source, bytes, volume: &volume, found: Container::new(FORMAT, source)? };
     claims.all();
-    let Claims { builder, paths, files, faults, .. } = claims;
-    let paths = Arc::new(paths);
-    let map = builder.finish(Arc::clone(&paths));
-    let members = Ranges { format: FORMAT, source: Arc::clone(source), paths, files };
-    Ok(Parsed { format: FORMAT, map, members: Box::new(members), faults, held: 0 })
+    Ok(claims.found.finish())
 }
 
 struct Claims<'a> {
     source: &'a Source,
     bytes: Bytes<'a, Source>,
     volume: &'a Volume,
-    builder: Builder,
-    paths: Paths,
-    files: Vec<InRanges>,
-    faults: Vec<Unreadable>,
+    found: Container,
 }
 
 impl Claims<'_> {
-    fn note(&mut self, error: &dyn std::error::Error) {
-        if self.faults.len() < MOST_FAULTS {
-            self.faults.push(Unreadable::new(FORMAT, error));
-        }
-    }
-
     fn all(&mut self) {
         self.descriptors();
         let names = if self.volume.names == Names::RockRidge { Names::RockRidge } else { Names::Plain };
@@ -93,19 +65,19 @@ impl Claims<'_> {
             self.tree(root, Names::Joliet, &JOLIET_RECORD);
         }
         if let Some(block) = self.volume.catalog {
-            self.builder.claim(u64::from(block) * BLOCK, BLOCK, &CATALOG, Owner::WHOLE);
+            self.found.claim_own(u64::from(block) * BLOCK, BLOCK, &CATALOG);
         }
         self.partitions();
         self.boot_images();
-        self.builder.claim(0, SYSTEM_AREA, &SYSTEM, Owner::WHOLE);
+        self.found.claim_own(0, SYSTEM_AREA, &SYSTEM);
         let end = u64::from(self.volume.blocks) * BLOCK;
-        self.builder.claim(end, self.bytes.size.saturating_sub(end), &PADDING, Owner::WHOLE);
+        self.found.claim_own(end, self.bytes.size.saturating_sub(end), &PADDING);
     }
 
     fn descriptors(&mut self) {
         let all = self.bytes.descriptors();
         let all = all.unwrap_or_else(|error| {
-            self.note(&error);
+            self.found.note(&error);
             Vec::new()
         });
         for (at, block) in all {
@@ -116,7 +88,7 @@ impl Claims<'_> {
                 255 => &TERMINATOR,
                 _ => continue,
             };
-            self.builder.claim(at, BLOCK, structure, Owner::WHOLE);
+            self.found.claim_own(at, BLOCK, structure);
             let Ok((raw, _)) = <RawVolume as zerocopy::FromBytes>::read_from_prefix(&block) else { continue };
             if !matches!(block[0], 1 | 2) {
                 continue;
@@ -129,7 +101,7 @@ impl Claims<'_> {
                 (raw.path_table_m_copy.get(), &PATH_TABLE_BIG),
             ] {
                 if block != 0 {
-                    self.builder.claim(u64::from(block) * BLOCK, size, structure, Owner::WHOLE);
+                    self.found.claim_own(u64::from(block) * BLOCK, size, structure);
                 }
             }
         }
@@ -139,15 +111,16 @@ impl Claims<'_> {
     fn tree(&mut self, root: RootAt, names: Names, structure: &'static Structure) {
         let (mut seen, mut waiting) = (BTreeSet::new(), vec![(root, b"/".to_vec())]);
         while let Some((dir, path)) = waiting.pop() {
-            if path.len() > LONGEST || !seen.insert(dir.block) {
-                let kind = if path.len() > LONGEST { Corruption::Deep } else { Corruption::Loop(dir.block) };
-                self.note(&ReadError::Corrupt { at: u64::from(dir.block) * BLOCK, kind });
+            if path.len() > LONGEST_PATH || !seen.insert(dir.block) {
+                let kind =
+                    if path.len() > LONGEST_PATH { Corruption::Deep } else { Corruption::Loop(dir.block) };
+                self.found.note(&ReadError::Corrupt { at: u64::from(dir.block) * BLOCK, kind });
                 continue;
             }
             let below = waiting.len();
             match self.directory(dir, &path, names, structure) {
                 Ok(found) => waiting.extend(found),
-                Err(error) => self.note(&error),
+                Err(error) => self.found.note(&error),
             }
             waiting[below..].reverse();
         }
@@ -161,9 +134,10 @@ impl Claims<'_> {
         names: Names,
         structure: &'static Structure,
     ) -> Result<Vec<(RootAt, Vec<u8>)>, ReadError<Corruption>> {
-        let own = self.paths.add(path);
-        let (mut below, mut open) = (Vec::new(), false);
-        let Self { bytes, volume, builder, paths, files, .. } = self;
+        let own = self.found.owner(path);
+        // The file whose next part the next record has.
+        let (mut below, mut open) = (Vec::new(), None);
+        let Self { bytes, volume, found: all, .. } = self;
         let result = records(bytes, dir, |record| {
             let found = match names {
                 Names::RockRidge => attributes::read(bytes, record, volume.skip)?,
@@ -174,68 +148,54 @@ impl Claims<'_> {
             let item = Item::new(record, found.attributes, names)?;
             let owner = match item.special {
                 true => own,
-                false => paths.add(&joined(path, item.name.as_deref().unwrap_or_default())),
+                false => all.owner(&joined(path, item.name.as_deref().unwrap_or_default())),
             };
-            builder.claim(at, len, structure, owner);
+            all.claim(at, len, structure, owner);
             for (entry, len) in places.into_iter().filter(|(entry, _)| !(at..at + len).contains(entry)) {
-                builder.claim(entry, len, &SYSTEM_USE, owner);
+                all.claim(entry, len, &SYSTEM_USE, owner);
             }
             if item.special || item.attributes.relocated {
                 return Ok(());
             }
             if let Some(place) = child(bytes, &item.attributes)?.or(item.dir) {
-                below.push((place, paths.of(owner).to_vec()));
+                below.push((place, all.path(owner).to_vec()));
                 return Ok(());
             }
-            match files.last_mut().filter(|_| open) {
-                Some(last) => last.ranges.extend(item.extents.iter().map(|extent| (extent.at, extent.len))),
-                None => {
-                    let ranges = item.extents.iter().map(|extent| (extent.at, extent.len)).collect();
-                    files.push(InRanges { owner, part: false, ranges });
-                }
-            }
-            open = item.continued;
-            let member = [u32::try_from(files.len() - 1).unwrap_or(u32::MAX)];
+            let file = open.take().unwrap_or_else(|| all.file(owner));
             for Extent { at, len } in &item.extents {
-                builder.claim_encoded(*at, *len, &DATA, owner, &member);
+                all.data(file, *at, *len, &DATA);
                 let end = at.saturating_add(*len);
-                builder.claim(end, end.next_multiple_of(BLOCK) - end, &SLACK, owner);
+                all.claim(end, end.next_multiple_of(BLOCK) - end, &SLACK, owner);
             }
+            open = item.continued.then_some(file);
             Ok(())
         });
-        builder.claim(u64::from(dir.block) * BLOCK, u64::from(dir.size), &DIRECTORY_END, own);
+        all.claim(u64::from(dir.block) * BLOCK, u64::from(dir.size), &DIRECTORY_END, own);
         result.map(|()| below)
     }
 
     /// Partition tables, and partitions that are not files.
     fn partitions(&mut self) {
-        for partition in gpt::claim(self.source, &mut self.builder) {
+        for partition in gpt::claim(self.source, &mut self.found) {
             let (start, end) = (partition.start, partition.start.saturating_add(partition.len));
             // A partition that starts before or right behind the system area is the volume itself.
             if start <= SYSTEM_AREA || end > self.bytes.size {
                 continue;
             }
-            self.part(&format!("partition {}", partition.number), start, partition.len, &PARTITION);
+            self.found.part(&format!("partition {}", partition.number), start, partition.len, &PARTITION);
         }
     }
 
     fn boot_images(&mut self) {
         let images = boot_images(self.source, self.volume);
         let images = images.unwrap_or_else(|error| {
-            self.note(&error);
+            self.found.note(&error);
             Vec::new()
         });
         for (number, image) in (1..).zip(images) {
-            self.part(&format!("boot image {number}"), image.at, u64::from(image.sectors) * 512, &BOOT_IMAGE);
+            let name = format!("boot image {number}");
+            self.found.part(&name, image.at, u64::from(image.sectors) * 512, &BOOT_IMAGE);
         }
-    }
-
-    /// Claims what is left of a range, which is like a file.
-    fn part(&mut self, name: &str, start: u64, len: u64, structure: &'static Structure) {
-        let owner = self.paths.add(name.as_bytes());
-        let member = [u32::try_from(self.files.len()).unwrap_or(u32::MAX)];
-        self.files.push(InRanges { part: true, ..InRanges::file(owner, start, len) });
-        self.builder.claim_encoded(start, len, structure, owner, &member);
     }
 }
 

@@ -15,8 +15,8 @@ use super::layout::{
 use super::read::{Body, FileRef, Image, Inner, Region};
 use super::scan::scan;
 use crate::extent::{
-    Builder, Field, Label, Map, Member, Members, NoMembers, Owner, Parsed, Paths, Role, Source, Structure,
-    Unreadable,
+    Builder, Field, Label, Map, Member, Members, NoMembers, Owner, Parsed, Paths, Piece, Role, Source,
+    Structure, Unreadable,
 };
 use crate::io::ReadAt;
 use crate::tree::Kind;
@@ -346,9 +346,46 @@ impl Members for Inside {
             }
         }
     }
+
+    fn count(&self) -> u32 {
+        u32::try_from(TABLES.len() + self.files.len()).unwrap_or(u32::MAX)
+    }
+
+    fn pieces(&self, member: u32) -> Result<Vec<Piece>, Unreadable> {
+        let index = narrow(member);
+        if let Some(blocks) = self.tables.get(index) {
+            let whole = |at: &u64| Piece { place: Some((*at, 1)), plain: false, part: (0, 0) };
+            return Ok(blocks.iter().map(whole).collect());
+        }
+        match self.files.get(index - TABLES.len()) {
+            Some((file, _)) => self.blocks(file).map_err(|error| Unreadable::new(FORMAT, &error)),
+            None => Ok(Vec::new()),
+        }
+    }
 }
 
 impl Inside {
+    /// The blocks and the end of a file.
+    fn blocks(&self, file: &FileRef) -> Result<Vec<Piece>, Error> {
+        let inner = &self.image.inner;
+        let block = u64::from(inner.head.block_size.get());
+        let (mut all, mut at, mut left) = (Vec::new(), file.start, file.size);
+        for word in inner.words(file)? {
+            let (stored, plain) = (u64::from(word & !DATA_RAW), word & DATA_RAW != 0);
+            let part = (0, left.min(block));
+            all.push(Piece { place: (word != 0).then_some((at, stored)), plain, part });
+            at = at.saturating_add(stored);
+            left -= part.1;
+        }
+        if let Some((fragment, offset)) = file.fragment {
+            let entry = inner.fragment_entry(fragment)?;
+            let (word, part) = (entry.size.get(), (u64::from(offset), left));
+            let place = Some((entry.start.get(), u64::from(word & !DATA_RAW)));
+            all.push(Piece { place, plain: word & DATA_RAW != 0, part });
+        }
+        Ok(all)
+    }
+
     /// The plain bytes of a table, and their structure.
     fn table(&self, table: usize) -> Result<Member, Error> {
         let (region, mut plain, mut places) = (self.region(table), Vec::new(), BTreeMap::new());

@@ -3,10 +3,8 @@
 use std::sync::Arc;
 
 use super::{BLOCK, Dialect, Kind, Reader};
-use crate::extent::{
-    Builder, Field, InRanges, Owner, Parsed, Paths, Ranges, Role, Source, Structure, Unreadable, show,
-};
-use crate::io::{Cursor, ReadAt};
+use crate::extent::{Container, Field, Parsed, Role, Source, Structure, Unreadable, show};
+use crate::io::Cursor;
 
 const FORMAT: &str = "tar";
 
@@ -21,46 +19,38 @@ static END: Structure = Structure::plain("end of archive");
 /// # Errors
 /// If its first entry cannot be read.
 pub fn extents(source: &Source) -> Result<Parsed, Unreadable> {
-    let size = source.size().map_err(|error| Unreadable::new(FORMAT, &error))?;
-    let (mut builder, mut paths) = (Builder::new(size), Paths::default());
-    let (mut files, mut faults, mut at) = (Vec::new(), Vec::new(), 0);
+    let mut archive = Container::new(FORMAT, source)?;
+    let (size, mut at) = (archive.size(), 0);
     let mut reader = Reader::new(Cursor::new(Arc::clone(source), 0), Dialect::Any);
     loop {
         match reader.next() {
             Ok(Some(entry)) => {
-                let owner = paths.add(if entry.path.is_empty() { b"." } else { &entry.path });
-                builder.claim(at, entry.at - at, &EXTENSION, owner);
-                builder.claim(entry.at, BLOCK, &HEAD, owner);
+                let owner = archive.owner(if entry.path.is_empty() { b"." } else { &entry.path });
+                archive.claim(at, entry.at - at, &EXTENSION, owner);
+                archive.claim(entry.at, BLOCK, &HEAD, owner);
                 let start = entry.at + BLOCK;
                 at = start;
                 if let Kind::File { size } = entry.kind
                     && size > 0
                 {
-                    let number = [u32::try_from(files.len()).unwrap_or(u32::MAX)];
-                    builder.claim_encoded(start, size, &DATA, owner, &number);
-                    files.push(InRanges::file(owner, start, size));
-                    at = start.saturating_add(size.next_multiple_of(BLOCK)).min(builder.size());
-                    builder.claim(start + size, at - start.saturating_add(size).min(at), &PADDING, owner);
+                    let file = archive.file(owner);
+                    archive.data(file, start, size, &DATA);
+                    at = start.saturating_add(size.next_multiple_of(BLOCK)).min(archive.size());
+                    archive.claim(start + size, at - start.saturating_add(size).min(at), &PADDING, owner);
                 }
             }
             Ok(None) => {
-                builder.claim(at, size - at, &END, Owner::WHOLE);
+                archive.claim_own(at, size - at, &END);
                 break;
             }
+            Err(error) if at == 0 => return Err(Unreadable::new(FORMAT, &error)),
             Err(error) => {
-                let fault = Unreadable::new(FORMAT, &error);
-                if at == 0 {
-                    return Err(fault);
-                }
-                faults.push(fault);
+                archive.note(&error);
                 break;
             }
         }
     }
-    let paths = Arc::new(paths);
-    let map = builder.finish(Arc::clone(&paths));
-    let members = Ranges { format: FORMAT, source: Arc::clone(source), paths, files };
-    Ok(Parsed { format: FORMAT, map, members: Box::new(members), faults, held: 0 })
+    Ok(archive.finish())
 }
 
 /// The fields of a header block (POSIX.1-2001, ustar).

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use selfsame_image::codec::Codec;
 use selfsame_image::compare::{Change, Comparison, Leaf, Name, Options, Report, compare};
-use selfsame_image::extent::{self, Role, Source};
+use selfsame_image::extent::{self, Role, Room, Source};
 use selfsame_image::squashfs;
 use selfsame_image::tree::{Kind, Leaf as Inode, Memory, Meta, Tree};
 use selfsame_image::{Epoch, initramfs, tar};
@@ -134,7 +134,7 @@ fn no_damage_makes_a_comparison_panic_or_leave_something_out() {
 fn what_is_damaged_on_both_sides_is_not_called_explained() {
     let good = squash("xz:6:x86", same);
     // The middle of the only data that is compressed as xz; a check there is of all of it.
-    let parsed = extent::parse(&source(&good), 0).unwrap().unwrap();
+    let parsed = extent::parse(&source(&good), &Room::new(0, 0)).unwrap().unwrap();
     let data = parsed.map.extents().iter().find(|extent| extent.structure.name == "data").unwrap();
     let at = usize::try_from(data.start + data.len / 2).unwrap();
     let damaged = |value: u8| {
@@ -216,7 +216,7 @@ fn fields(report: &Report) -> Vec<String> {
 fn each_byte_is_named() {
     let mut text = String::new();
     for (name, bytes) in fixtures() {
-        let parsed = extent::parse(&source(&bytes), 1 << 20).unwrap().unwrap();
+        let parsed = extent::parse(&source(&bytes), &Room::new(1 << 20, 0)).unwrap().unwrap();
         assert_eq!(parsed.faults, [], "{name}");
         let mut sums: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
         let mut at = 0;
@@ -368,6 +368,64 @@ fn nothing_hides_something_else() {
     let names: Vec<_> = root.changes.iter().map(|change| change.structure).collect();
     assert_eq!(names, ["boot sector", "data", "free clusters"]);
     assert_eq!(root.members[0].name, Name::Path(b".disk/info".to_vec()));
+}
+
+#[test]
+fn a_file_of_the_same_blocks_in_another_order_is_another_file() {
+    let (tree, memory) = fat::fixture();
+    let good = fat::image(&tree, &memory, fat::SIZES[1].0).0;
+    let volume = selfsame_image::fat::open(&good).unwrap();
+    let entry = good.windows(11).position(|bytes| bytes == b"BOOTX64 EFI").unwrap();
+    let number = |bytes: &[u8], at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
+    let first = number(&good, entry + 26);
+    let slot = |cluster: u16| usize::try_from(volume.table_at).unwrap() + 2 * usize::from(cluster);
+    assert_eq!(number(&good, slot(first)), first + 1, "its clusters lie behind each other");
+    // The first two clusters change places, in both tables; no byte of the file does.
+    let mut bad = good.clone();
+    let mut put = |at: usize, value: u16| bad[at..at + 2].copy_from_slice(&value.to_le_bytes());
+    put(entry + 26, first + 1);
+    for table in 0..usize::from(volume.tables) {
+        let at = |cluster| slot(cluster) + table * usize::try_from(volume.table_len).unwrap();
+        put(at(first + 1), first);
+        put(at(first), first + 2);
+    }
+    let report = compared(&good, &bad);
+    assert_eq!(report.unexplained(), 0);
+    let members = &report.root.as_ref().unwrap().members;
+    let names: Vec<_> = members.iter().map(|member| &member.name).collect();
+    assert_eq!(names, [&Name::Path(b"EFI/BOOT/BOOTX64.EFI".to_vec())]);
+    assert!(matches!(&members[0].leaf, Some(Leaf::Binary { places, .. }) if places[0].at == [0, 0]));
+}
+
+#[test]
+fn of_two_files_with_one_path_each_is_compared_with_its_like() {
+    let archive = |second: &str| {
+        let mut both = Vec::new();
+        for text in ["first\n", second] {
+            let (tree, memory) = tree(|tree, memory| {
+                tree.insert(b"etc/twice", file(memory, text)).unwrap();
+            });
+            let mut one = Vec::new();
+            tar::write(&tree, &memory, Epoch(1_700_000_000), &mut one).unwrap();
+            // Two blocks of zeros end an archive.
+            let end = one.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+            one.truncate(end.next_multiple_of(512));
+            both.extend(one);
+        }
+        both.extend([0; 1024]);
+        both
+    };
+    let report = compared(&archive("second\n"), &archive("other\n"));
+    assert_eq!(report.unexplained(), 0);
+    let members = report.root.unwrap().members;
+    let lines: Vec<_> = members
+        .iter()
+        .filter_map(|member| match &member.leaf {
+            Some(Leaf::Text(lines)) => Some(lines.lines.iter().map(|line| line.text.as_str()).collect()),
+            _ => None,
+        })
+        .collect::<Vec<Vec<_>>>();
+    assert_eq!(lines, [["second\n", "other\n"]]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use selfsame_image::compare::{Leaf, Name, Options, compare};
-use selfsame_image::extent::{self, Label, Source};
+use selfsame_image::extent::{self, Label, Room, Source};
 use selfsame_image::gpt::{self, Gpt, Guid, Mbr, Partition, guid_from};
 use selfsame_testkit::oracle_text;
 
@@ -97,7 +97,7 @@ fn files_are_found_with_their_bytes_and_every_byte_has_an_owner() {
     for kind in KINDS {
         let Some(image) = image(dir.path(), kind, "Welcome.\n") else { return };
         let source: Source = Arc::new(image);
-        let parsed = extent::parse(&source, 0).unwrap().unwrap();
+        let parsed = extent::parse(&source, &Room::new(0, 0)).unwrap().unwrap();
         assert_eq!(parsed.faults, [], "{kind:?}");
         let (mut found, mut names) = (BTreeMap::new(), BTreeSet::new());
         let mut at = 0;

@@ -1,0 +1,127 @@
+//! Containers whose members lie in them as they are: whose their bytes are, and what is inside, in one go.
+
+use std::sync::Arc;
+
+use super::ranges::{InRanges, Ranges};
+use super::{Builder, Owner, Parsed, Paths, Source, Structure, Unreadable};
+use crate::io::ReadAt;
+
+/// Longest path; Linux has none above 4096 bytes.
+pub(crate) const LONGEST_PATH: usize = 4096;
+/// Errors that are told; more of them say nothing new.
+const MOST_FAULTS: usize = 16;
+/// Bytes that paths may take in memory, as in a SquashFS. Directories that name each other can ask for any number.
+const MOST_PATHS: usize = 512 << 20;
+
+/// What is known so far of a container.
+pub(crate) struct Container {
+    format: &'static str,
+    source: Source,
+    builder: Builder,
+    paths: Paths,
+    files: Vec<InRanges>,
+    faults: Vec<Unreadable>,
+    room: usize,
+}
+
+impl Container {
+    pub(crate) fn new(format: &'static str, source: &Source) -> Result<Self, Unreadable> {
+        let size = source.size().map_err(|error| Unreadable::new(format, &error))?;
+        Ok(Self {
+            format,
+            source: Arc::clone(source),
+            builder: Builder::new(size),
+            paths: Paths::default(),
+            files: Vec::new(),
+            faults: Vec::new(),
+            room: MOST_PATHS,
+        })
+    }
+
+    /// Length of the container in bytes.
+    pub(crate) fn size(&self) -> u64 {
+        self.builder.size()
+    }
+
+    /// A new owner. Behind the last path that there is room for, it is the container itself.
+    pub(crate) fn owner(&mut self, path: &[u8]) -> Owner {
+        // Each takes some bytes beside its text.
+        let Some(room) = self.room.checked_sub(path.len() + 64) else {
+            if self.room > 0 {
+                let message = format!("its paths need more than {} MiB of memory", MOST_PATHS >> 20);
+                self.fault(Unreadable { format: self.format, message });
+                self.room = 0;
+            }
+            return Owner::WHOLE;
+        };
+        self.room = room;
+        self.paths.add(path)
+    }
+
+    /// The path of an owner.
+    pub(crate) fn path(&self, owner: Owner) -> &[u8] {
+        self.paths.of(owner)
+    }
+
+    /// [`Builder::claim`], for `owner`.
+    pub(crate) fn claim(&mut self, start: u64, len: u64, structure: &'static Structure, owner: Owner) {
+        self.builder.claim(start, len, structure, owner);
+    }
+
+    /// [`Builder::claim`], for the container itself.
+    pub(crate) fn claim_own(&mut self, start: u64, len: u64, structure: &'static Structure) {
+        self.builder.claim(start, len, structure, Owner::WHOLE);
+    }
+
+    /// A new file, which has no bytes yet; its number.
+    pub(crate) fn file(&mut self, owner: Owner) -> u32 {
+        self.files.push(InRanges { owner, part: false, ranges: Vec::new() });
+        u32::try_from(self.files.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    /// The next bytes of a file; what lies there belongs to it.
+    pub(crate) fn data(&mut self, file: u32, start: u64, len: u64, structure: &'static Structure) {
+        let Some(found) = usize::try_from(file).ok().and_then(|index| self.files.get_mut(index)) else {
+            return;
+        };
+        found.ranges.push((start, len));
+        self.builder.claim_encoded(start, len, structure, found.owner, &[file]);
+    }
+
+    /// The next bytes of a file, which are zeros and lie nowhere.
+    pub(crate) fn hole(&mut self, file: u32, len: u64) {
+        if let Some(found) = usize::try_from(file).ok().and_then(|index| self.files.get_mut(index)) {
+            if len > 0 {
+                found.ranges.push((super::HOLE, len));
+            }
+        }
+    }
+
+    /// A part of the container that is like a file.
+    pub(crate) fn part(&mut self, name: &str, start: u64, len: u64, structure: &'static Structure) {
+        let owner = self.owner(name.as_bytes());
+        let file = self.file(owner);
+        self.files.last_mut().expect("it was just added").part = true;
+        self.data(file, start, len, structure);
+    }
+
+    /// Something that cannot be read.
+    pub(crate) fn note(&mut self, error: &dyn std::error::Error) {
+        self.fault(Unreadable::new(self.format, error));
+    }
+
+    fn fault(&mut self, fault: Unreadable) {
+        if self.faults.len() < MOST_FAULTS {
+            self.faults.push(fault);
+        }
+    }
+
+    /// All that was found.
+    pub(crate) fn finish(self) -> Parsed {
+        let Self { format, source, builder, paths, files, faults, .. } = self;
+        let paths = Arc::new(paths);
+        let map = builder.finish(Arc::clone(&paths));
+        let members = Ranges { format, source, paths, files };
+        Parsed { format, map, members: Box::new(members), faults, held: 0 }
+    }
+}
