@@ -15,7 +15,7 @@ const BLOCK: usize = 4096;
 /// What came of reading a piece: an error is of the file 0 or 1.
 type Read<T> = Result<T, (usize, io::Error)>;
 /// Where a piece begins, its blocks that differ, and in how many bytes each does.
-type Counted = (u64, Vec<(u64, u64)>);
+type Counted = (u64, Vec<(u64, u16)>);
 
 /// Which blocks of two files differ.
 #[derive(Debug)]
@@ -23,8 +23,8 @@ pub(super) struct Blocks {
     pub(super) sizes: [u64; 2],
     /// How many bytes differ, and how many one of them is longer.
     pub(super) differing: u64,
-    /// Numbers of blocks that differ, as ranges that ascend.
-    ranges: Vec<(u64, u64)>,
+    /// Numbers of blocks that differ, ascending, and in how many bytes each does.
+    blocks: Vec<(u64, u16)>,
 }
 
 impl Blocks {
@@ -33,7 +33,7 @@ impl Blocks {
         let size = |side: usize| sources[side].size().map_err(|error| (side, error));
         let sizes = [size(0)?, size(1)?];
         let shared = sizes[0].min(sizes[1]);
-        let mut blocks = Self { sizes, differing: sizes[0].max(sizes[1]) - shared, ranges: Vec::new() };
+        let mut blocks = Self { sizes, differing: sizes[0].max(sizes[1]) - shared, blocks: Vec::new() };
         let pieces = (0..shared.div_ceil(PIECE)).map(|piece| piece * PIECE);
         let jobs = blocks.jobs(sources, jobs);
         par::map_ordered(
@@ -51,8 +51,8 @@ impl Blocks {
             |result: Read<Counted>| {
                 let (at, found) = result?;
                 for (block, bytes) in found {
-                    blocks.differing += bytes;
-                    blocks.add(at / wide(BLOCK) + block);
+                    blocks.differing += u64::from(bytes);
+                    blocks.blocks.push((at / wide(BLOCK) + block, bytes));
                 }
                 Ok(())
             },
@@ -68,13 +68,6 @@ impl Blocks {
         if alone { NonZero::<usize>::MIN } else { jobs }
     }
 
-    fn add(&mut self, block: u64) {
-        match self.ranges.last_mut() {
-            Some((_, end)) if *end == block => *end += 1,
-            _ => self.ranges.push((block, block + 1)),
-        }
-    }
-
     /// Whether a byte in the range may differ from the one at the same place in the other file.
     pub(super) fn touch(&self, start: u64, len: u64) -> bool {
         let end = start.saturating_add(len);
@@ -83,14 +76,17 @@ impl Blocks {
             return true;
         }
         let (first, last) = (start / wide(BLOCK), end.div_ceil(wide(BLOCK)));
-        let index = self.ranges.partition_point(|(_, end)| *end <= first);
-        self.ranges.get(index).is_some_and(|(from, _)| *from < last)
+        let index = self.blocks.partition_point(|(block, _)| *block < first);
+        self.blocks.get(index).is_some_and(|(block, _)| *block < last)
     }
 
     /// Ranges of bytes that both files have, and in which some differ.
     pub(super) fn ranges(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         let shared = self.sizes[0].min(self.sizes[1]);
-        self.ranges.iter().map(move |(from, to)| (from * wide(BLOCK), (to * wide(BLOCK)).min(shared)))
+        self.blocks.chunk_by(|(a, _), (b, _)| a + 1 == *b).map(move |run| {
+            let from = run[0].0 * wide(BLOCK);
+            (from, shared.min(from + wide(run.len() * BLOCK)))
+        })
     }
 
     /// How many of the differing bytes are in an extent that was told, on one side at least.
@@ -101,14 +97,28 @@ impl Blocks {
         told: &[Vec<bool>; 2],
         jobs: NonZero<usize>,
     ) -> io::Result<u64> {
+        let shared = self.sizes[0].min(self.sizes[1]);
+        // Where the extents that were told end, the first of which has the byte at `at`.
         let is_told = |side: usize, at: u64| {
-            maps[side]
-                .index_at(at)
-                .filter(|index| told[side][*index])
-                .map(|index| maps[side].extents()[index].end())
+            let index = maps[side].index_at(at).filter(|index| told[side][*index])?;
+            Some(maps[side].extents()[index].end())
         };
-        let piece = |(at, end): (u64, u64)| {
-            let len = usize::try_from(end - at).expect("at most a MiB");
+        let within = |side: usize, mut at: u64, end: u64| {
+            while at < end {
+                match is_told(side, at) {
+                    Some(until) => at = until,
+                    None => return false,
+                }
+            }
+            true
+        };
+        let block = |(number, bytes): (u64, u16)| {
+            let at = number * wide(BLOCK);
+            let end = shared.min(at + wide(BLOCK));
+            if within(0, at, end) || within(1, at, end) {
+                return Ok(u64::from(bytes));
+            }
+            let len = usize::try_from(end - at).expect("at most a block");
             let [mut a, mut b] = [vec![0; len], vec![0; len]];
             sources[0].read_exact_at(&mut a, at)?;
             sources[1].read_exact_at(&mut b, at)?;
@@ -120,23 +130,26 @@ impl Blocks {
                     index += 1;
                     continue;
                 };
-                let stop = index + usize::try_from(until.min(end) - place).expect("inside the piece");
+                let stop = index + usize::try_from(until.min(end) - place).expect("inside the block");
                 explained += differing(&a[index..stop], &b[index..stop]);
                 index = stop;
             }
             Ok(explained)
         };
-        let pieces = self.ranges().flat_map(|(from, to)| {
-            let count = (to - from).div_ceil(PIECE);
-            (0..count).map(move |piece| (from + piece * PIECE, to.min(from + (piece + 1) * PIECE)))
-        });
         let mut explained = 0;
-        par::map_ordered(self.jobs(sources, jobs), pieces, piece, |found: io::Result<u64>| {
-            explained += found?;
-            Ok::<(), io::Error>(())
-        })?;
+        // Those of one piece are read together: it may have to be unpacked.
+        let pieces =
+            self.blocks.chunk_by(|(a, _), (b, _)| a * wide(BLOCK) / PIECE == b * wide(BLOCK) / PIECE);
+        par::map_ordered(
+            self.jobs(sources, jobs),
+            pieces,
+            |piece| piece.iter().map(|one| block(*one)).sum::<io::Result<u64>>(),
+            |found| {
+                explained += found?;
+                Ok::<(), io::Error>(())
+            },
+        )?;
         // What one of them is longer.
-        let shared = self.sizes[0].min(self.sizes[1]);
         let longer = usize::from(self.sizes[1] > self.sizes[0]);
         let mut at = shared;
         while at < self.sizes[longer] {
@@ -156,15 +169,21 @@ impl Blocks {
 }
 
 /// Blocks of a piece that differ, and in how many bytes.
-fn count(a: &[u8], b: &[u8]) -> Vec<(u64, u64)> {
+fn count(a: &[u8], b: &[u8]) -> Vec<(u64, u16)> {
     if a == b {
         return Vec::new();
     }
     let blocks = a.chunks(BLOCK).zip(b.chunks(BLOCK));
     let differing = (0..).zip(blocks).filter(|(_, (a, b))| a != b);
-    differing.map(|(block, (a, b))| (block, self::differing(a, b))).collect()
+    let count = |(block, (a, b))| (block, u16::try_from(self::differing(a, b)).expect("at most a block"));
+    differing.map(count).collect()
 }
 
 fn differing(a: &[u8], b: &[u8]) -> u64 {
-    wide(a.iter().zip(b).filter(|(a, b)| a != b).count())
+    // Counts of 255 bytes have room in one: the compiler then counts many at a time.
+    let some = |(a, b): (&[u8], &[u8])| {
+        let count = a.iter().zip(b).fold(0_u8, |count, (a, b)| count + u8::from(a != b));
+        u64::from(count)
+    };
+    a.chunks(255).zip(b.chunks(255)).map(some).sum()
 }

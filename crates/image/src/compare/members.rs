@@ -1,9 +1,10 @@
 //! Which files inside have to be compared with each other.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 
 use super::pair::Pairing;
-use crate::extent::{Map, Members, Parsed, Piece};
+use crate::extent::{Map, Members, Parsed, Piece, Unreadable};
 
 /// The numbers on both sides of members that may differ: those that are encoded in structures that differ, and those that
 /// are made of other structures than before, or of the same in another order. In the order of those structures: what is
@@ -24,22 +25,62 @@ pub(super) fn touched(parsed: [&Parsed; 2], pairing: &Pairing) -> Vec<(u32, u32)
             }
         }
     }
+    let order = |(a, b): (u32, u32)| orders[0][place(a)].min(orders[1][place(b)]);
+    let (mut pairs, others): (Vec<_>, Vec<_>) =
+        named(members).into_iter().partition(|pair| order(*pair) < usize::MAX);
+    pairs.sort_by_key(|pair| order(*pair));
     let maps = parsed.map(|one| &one.map);
-    let mut pairs: Vec<_> = named(members)
-        .into_iter()
-        .filter_map(|(a, b)| {
-            let order = orders[0][place(a)].min(orders[1][place(b)]);
-            let same = || match [members[0].pieces(a), members[1].pieces(b)] {
-                [Ok(first), Ok(second)] => made_alike([&first, &second], maps, pairing),
-                // That they cannot be read was told when they were looked for.
-                [Err(_), Err(_)] => true,
-                _ => false,
-            };
-            (order < usize::MAX || !same()).then_some((order, (a, b)))
-        })
-        .collect();
-    pairs.sort_by_key(|(order, _)| *order);
-    pairs.into_iter().map(|(_, pair)| pair).collect()
+    let mut known: BTreeMap<_, _> = pairs.iter().map(|pair| (*pair, pieces(members, *pair))).collect();
+    for pair in others {
+        let made = pieces(members, pair);
+        let differ = match &made {
+            [Ok(first), Ok(second)] => {
+                !made_alike([first, second], maps, pairing)
+                    && !known_by_another([first, second], maps, &known)
+            }
+            // That they cannot be read was told when they were looked for.
+            [Err(_), Err(_)] => false,
+            _ => true,
+        };
+        if differ {
+            known.insert(pair, made);
+            pairs.push(pair);
+        }
+    }
+    pairs
+}
+
+type Pieces = [Result<Vec<Piece>, Unreadable>; 2];
+
+fn pieces(members: [&dyn Members; 2], (a, b): (u32, u32)) -> Pieces {
+    [members[0].pieces(a), members[1].pieces(b)]
+}
+
+/// Whether two members are the same range of two others that are compared: ISO 9660 has a file in several hierarchies, and
+/// says once more where a partition or boot image lies that is a file.
+fn known_by_another(pieces: [&[Piece]; 2], maps: [&Map; 2], known: &BTreeMap<(u32, u32), Pieces>) -> bool {
+    let first = |side: usize| {
+        let (start, _) = pieces[side].first()?.place?;
+        let extent = maps[side].extents().get(maps[side].index_at(start)?)?;
+        Some((start, maps[side].members(extent)))
+    };
+    let [Some((a, firsts)), Some((b, seconds))] = [first(0), first(1)] else { return false };
+    let pairs = firsts.iter().flat_map(|first| seconds.iter().map(move |second| (*first, *second)));
+    pairs.filter_map(|pair| known.get(&pair)).any(|other| {
+        let [Ok(first), Ok(second)] = other else { return false };
+        if pieces == [&**first, &**second] {
+            return true;
+        }
+        let inside = |side: usize, start: u64, other: &[Piece]| match (pieces[side], other) {
+            ([one], [Piece { place: Some((from, len)), plain: true, .. }]) => {
+                let end = start.saturating_add(one.part.1);
+                (one.plain && *from <= start && end <= from.saturating_add(*len)).then(|| start - from)
+            }
+            _ => None,
+        };
+        let offsets = [inside(0, a, first), inside(1, b, second)];
+        offsets[0].is_some() && offsets[0] == offsets[1]
+    })
 }
 
 fn place(number: u32) -> usize {
