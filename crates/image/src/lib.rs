@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod ar;
+pub mod cause;
 pub mod codec;
 pub mod compare;
 pub mod cpio;

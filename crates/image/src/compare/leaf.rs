@@ -5,6 +5,7 @@ use std::io;
 use imara_diff::{Algorithm, Diff, InternedInput};
 
 use super::blocks::Blocks;
+use crate::cause::Order;
 use crate::extent::Source;
 use crate::io::{ReadAt, wide};
 
@@ -38,6 +39,8 @@ pub struct Lines {
     pub removed: u32,
     /// How many lines of the second file are not in the first.
     pub added: u32,
+    /// Whether they are the same lines in another order.
+    pub(crate) order: Order,
 }
 
 /// A line that only one file has.
@@ -156,6 +159,11 @@ fn lines(a: &str, b: &str) -> Lines {
     let mut lines =
         Lines { removed: diff.count_removals(), added: diff.count_additions(), ..Lines::default() };
     let texts: [Vec<&str>; 2] = [a.split_inclusive('\n').collect(), b.split_inclusive('\n').collect()];
+    if lines.removed == lines.added {
+        // The last line may be the only one without an end.
+        let texts = [a.lines().collect::<Vec<_>>(), b.lines().collect()];
+        lines.order = Order::of(texts.each_ref().map(Vec::as_slice));
+    }
     for hunk in diff.hunks() {
         for (side, range) in [(0, hunk.before), (1, hunk.after)] {
             for number in range {

@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use self::blocks::Blocks;
 pub use self::leaf::{Bytes, Leaf, Line, Lines};
 use self::pair::{Pairing, Side};
+use crate::cause::{self, Finding};
 use crate::extent::{self, Label, Map, Member, Parsed, Role, Room, Source, Unreadable};
 use crate::io::ReadAt;
 use crate::par;
@@ -71,6 +72,8 @@ pub struct Comparison {
     pub leaf: Option<Leaf>,
     /// What could not be read, and on which side: 0 or 1.
     pub faults: Vec<(usize, Unreadable)>,
+    /// Causes that are known and look like what differs.
+    pub causes: Vec<Finding>,
     /// Bytes that differ and are of no known structure, because a file of a known format could not be read on either side.
     pub unread: u64,
 }
@@ -210,6 +213,7 @@ fn files(
             if both_faulty(&comparison) { 0 } else { blocks.differing }
         }
     };
+    comparison.causes = cause::recognise(&comparison);
     // What neither says of itself cannot be told.
     if both_faulty(&comparison) && explained == blocks.differing {
         comparison.unread += 1;

@@ -1,6 +1,7 @@
 //! Which byte of an image is whose.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::attributes::{self, Attributes};
 use super::layout::{BLOCK, RawBootEntry, RawBootRecord, RawRecord, RawSection, RawValidation, RawVolume};
@@ -11,7 +12,7 @@ use crate::extent::{
     Container, Field, LONGEST_PATH, Parsed, Role, Source, Structure, Unreadable, fields_of, show,
 };
 use crate::gpt;
-use crate::io::{ReadError, wide};
+use crate::io::{ReadError, Window, wide};
 use crate::raw::{Show, show_bytes};
 
 const FORMAT: &str = "iso9660";
@@ -44,26 +45,23 @@ pub fn extents(source: &Source) -> Result<Parsed, Unreadable> {
     let failed = |error: ReadError<Corruption>| Unreadable::new(FORMAT, &error);
     let volume = open(source).map_err(failed)?;
     let bytes = Bytes::new(source).map_err(failed)?;
-    let mut claims = Claims { source, bytes, volume: &volume, found: Container::new(FORMAT, source)? };
-    claims.all();
-    Ok(claims.found.finish())
+    let mut found = Container::new(FORMAT, source)?;
+    Claims { source, bytes, volume: &volume, base: 0, found: &mut found }.all();
+    Ok(found.finish())
 }
 
 struct Claims<'a> {
     source: &'a Source,
     bytes: Bytes<'a, Source>,
     volume: &'a Volume,
-    found: Container,
+    /// Where the volume begins in the image.
+    base: u64,
+    found: &'a mut Container,
 }
 
 impl Claims<'_> {
     fn all(&mut self) {
-        self.descriptors();
-        let names = if self.volume.names == Names::RockRidge { Names::RockRidge } else { Names::Plain };
-        self.tree(self.volume.primary, names, &RECORD);
-        if let Some(root) = self.volume.supplementary {
-            self.tree(root, Names::Joliet, &JOLIET_RECORD);
-        }
+        self.hierarchies();
         if let Some(block) = self.volume.catalog {
             self.found.claim_own(u64::from(block) * BLOCK, BLOCK, &CATALOG);
         }
@@ -72,6 +70,16 @@ impl Claims<'_> {
         self.found.claim_own(0, SYSTEM_AREA, &SYSTEM);
         let end = u64::from(self.volume.blocks) * BLOCK;
         self.found.claim_own(end, self.bytes.size.saturating_sub(end), &PADDING);
+    }
+
+    /// Descriptors, tables and directories.
+    fn hierarchies(&mut self) {
+        self.descriptors();
+        let names = if self.volume.names == Names::RockRidge { Names::RockRidge } else { Names::Plain };
+        self.tree(self.volume.primary, names, &RECORD);
+        if let Some(root) = self.volume.supplementary {
+            self.tree(root, Names::Joliet, &JOLIET_RECORD);
+        }
     }
 
     fn descriptors(&mut self) {
@@ -88,7 +96,7 @@ impl Claims<'_> {
                 255 => &TERMINATOR,
                 _ => continue,
             };
-            self.found.claim_own(at, BLOCK, structure);
+            self.found.claim_own(self.base + at, BLOCK, structure);
             let Ok((raw, _)) = <RawVolume as zerocopy::FromBytes>::read_from_prefix(&block) else { continue };
             if !matches!(block[0], 1 | 2) {
                 continue;
@@ -101,7 +109,7 @@ impl Claims<'_> {
                 (raw.path_table_m_copy.get(), &PATH_TABLE_BIG),
             ] {
                 if block != 0 {
-                    self.found.claim_own(u64::from(block) * BLOCK, size, structure);
+                    self.found.claim_own(self.base + u64::from(block) * BLOCK, size, structure);
                 }
             }
         }
@@ -137,7 +145,7 @@ impl Claims<'_> {
         let own = self.found.owner(path);
         // The file whose next part the next record has.
         let (mut below, mut open) = (Vec::new(), None);
-        let Self { bytes, volume, found: all, .. } = self;
+        let Self { bytes, volume, base, found: all, .. } = self;
         let result = records(bytes, dir, |record| {
             let found = match names {
                 Names::RockRidge => attributes::read(bytes, record, volume.skip)?,
@@ -150,9 +158,9 @@ impl Claims<'_> {
                 true => own,
                 false => all.owner(&joined(path, item.name.as_deref().unwrap_or_default())),
             };
-            all.claim(at, len, structure, owner);
+            all.claim(*base + at, len, structure, owner);
             for (entry, len) in places.into_iter().filter(|(entry, _)| !(at..at + len).contains(entry)) {
-                all.claim(entry, len, &SYSTEM_USE, owner);
+                all.claim(*base + entry, len, &SYSTEM_USE, owner);
             }
             if item.special || item.attributes.relocated {
                 return Ok(());
@@ -163,26 +171,38 @@ impl Claims<'_> {
             }
             let file = open.take().unwrap_or_else(|| all.file(owner));
             for Extent { at, len } in &item.extents {
-                all.data(file, *at, *len, &DATA);
-                let end = at.saturating_add(*len);
+                all.data(file, *base + at, *len, &DATA);
+                let end = (*base + at).saturating_add(*len);
                 all.claim(end, end.next_multiple_of(BLOCK) - end, &SLACK, owner);
             }
             open = item.continued.then_some(file);
             Ok(())
         });
-        all.claim(u64::from(dir.block) * BLOCK, u64::from(dir.size), &DIRECTORY_END, own);
+        all.claim(*base + u64::from(dir.block) * BLOCK, u64::from(dir.size), &DIRECTORY_END, own);
         result.map(|()| below)
     }
 
     /// Partition tables, and partitions that are not files.
     fn partitions(&mut self) {
-        for partition in gpt::claim(self.source, &mut self.found) {
+        for partition in gpt::claim(self.source, self.found) {
             let (start, end) = (partition.start, partition.start.saturating_add(partition.len));
-            // A partition that starts before or right behind the system area is the volume itself.
+            // A partition that starts before or right behind the system area is the volume itself, whose directories may be
+            // there once more, with blocks counted from its start.
             if start <= SYSTEM_AREA || end > self.bytes.size {
+                self.again(start);
                 continue;
             }
             self.found.part(&format!("partition {}", partition.number), start, partition.len, &PARTITION);
+        }
+    }
+
+    /// The volume as it is seen in a partition that starts at `start`, if it can be.
+    fn again(&mut self, start: u64) {
+        let Some(len) = self.bytes.size.checked_sub(start).filter(|_| start > 0) else { return };
+        let source: Source = Arc::new(Window::new(Arc::clone(self.source), start, len));
+        if let (Ok(volume), Ok(bytes)) = (open(&source), Bytes::new(&source)) {
+            let found = &mut *self.found;
+            Claims { source: &source, bytes, volume: &volume, base: start, found }.hierarchies();
         }
     }
 
@@ -216,7 +236,7 @@ fn joined(path: &[u8], name: &[u8]) -> Vec<u8> {
 }
 
 fn volume(bytes: &[u8]) -> Vec<Field> {
-    fields_of!(
+    let mut all = fields_of!(
         bytes,
         0,
         RawVolume {
@@ -254,7 +274,15 @@ fn volume(bytes: &[u8]) -> Vec<Field> {
             application_use,
             rest,
         }
-    )
+    );
+    for field in all.iter_mut().filter(|field| field.len == 17) {
+        let at = usize::try_from(field.at).unwrap_or(usize::MAX);
+        let seconds = bytes.get(at..at + 17).and_then(time::from_long);
+        if let Some(seconds) = seconds.and_then(|seconds| u32::try_from(seconds).ok()) {
+            field.value = format!("{} ({})", civil(seconds), field.value);
+        }
+    }
+    all
 }
 
 fn boot_record(bytes: &[u8]) -> Vec<Field> {

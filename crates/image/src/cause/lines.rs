@@ -1,0 +1,166 @@
+//! Causes that lines of text tell of.
+
+use super::Findings;
+use super::pattern::{Kind, patterns};
+use crate::compare::{Line, Lines};
+
+/// How the lines of two texts that differ are ordered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// They are not the same lines.
+    #[default]
+    Other,
+    /// The same lines.
+    Same,
+    /// The same lines, sorted by bytes in one and by the rules of a language in the other.
+    Locale,
+}
+
+impl Order {
+    /// Of two texts.
+    pub(crate) fn of(texts: [&[&str]; 2]) -> Self {
+        let [mut a, mut b] = texts.map(<[&str]>::to_vec);
+        a.sort_unstable();
+        b.sort_unstable();
+        if a != b {
+            return Self::Other;
+        }
+        let by_bytes = texts.iter().any(|text| text.is_sorted());
+        // As most languages do: letters and digits first, case and everything else only to decide.
+        let key = |line: &&str| -> String {
+            line.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+        };
+        let by_language = texts.iter().any(|text| !text.is_sorted() && text.is_sorted_by_key(key));
+        if by_bytes && by_language { Self::Locale } else { Self::Same }
+    }
+}
+
+/// Notes what the lines that differ tell of.
+pub(super) fn recognise(text: &Lines, found: &mut Findings) {
+    match text.order {
+        Order::Other => {}
+        Order::Same => return found.add("order", || format!("{} lines", text.removed)),
+        Order::Locale => return found.add("locale-sort", || format!("{} lines", text.removed)),
+    }
+    for hunk in text.lines.chunk_by(|a, b| a.side <= b.side) {
+        let middle = hunk.partition_point(|line| line.side == 0);
+        let (before, after) = hunk.split_at(middle);
+        // Only lines that were changed one by one can be set beside each other.
+        if before.len() == after.len() {
+            before.iter().zip(after).for_each(|(a, b)| pair(a, b, found));
+        }
+    }
+}
+
+/// Notes what two lines tell of that differ in patterns only.
+fn pair(a: &Line, b: &Line, found: &mut Findings) {
+    let (first, second) = (patterns(&a.text), patterns(&b.text));
+    if first.len() != second.len() || first.iter().zip(&second).any(|(a, b)| !a.is_like(b)) {
+        return;
+    }
+    for (one, other) in first.iter().zip(&second).filter(|(one, other)| one.text != other.text) {
+        let cause = match one.kind {
+            Kind::Literal => return,
+            Kind::Date => "date",
+            Kind::Uuid => "random-id",
+            Kind::Address => "address",
+            Kind::Kernel => "kernel-version",
+            Kind::Temporary => "temporary-name",
+            Kind::Directory => "build-path",
+            Kind::Hex if shortened(one.text, other.text) => "git-id",
+            Kind::Hex if one.text.len() == other.text.len() => "digest",
+            Kind::Number if a.text.to_ascii_lowercase().contains("pid") => "process-id",
+            Kind::Hex | Kind::Number => continue,
+        };
+        found.add(cause, || format!("line {}: {} -> {}", a.number, one.text, other.text));
+    }
+}
+
+/// Whether one id is the start of the other.
+fn shortened(a: &str, b: &str) -> bool {
+    a.len() != b.len() && (a.starts_with(b) || b.starts_with(a))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn causes(a: &str, b: &str) -> Vec<String> {
+        let line = |side, text: &str| Line { side, number: 7, text: text.to_owned() };
+        let lines = Lines { lines: vec![line(0, a), line(1, b)], removed: 1, added: 1, order: Order::Other };
+        let mut found = Findings::default();
+        recognise(&lines, &mut found);
+        found.0.into_values().map(|finding| format!("{} {}", finding.cause, finding.seen)).collect()
+    }
+
+    #[test]
+    fn lines_that_differ_in_a_pattern_tell_of_a_cause() {
+        for (a, b, expected) in [
+            ("Built on 2026-08-01.", "Built on 2026-08-02.", "date"),
+            ("at 2026-08-01T10:00:00Z!", "at 2026-08-01T10:00:01Z!", "date"),
+            ("Sat, 01 Aug 2026 00:00:00 +0000", "Sun, 02 Aug 2026 00:00:00 +0000", "date"),
+            ("Sat Aug  1 00:00:00 UTC 2026", "Sun Aug  2 00:00:00 UTC 2026", "date"),
+            ("built: 1785542400", "built: 1785542401", "date"),
+            ("version 20260801.1", "version 20260802.1", "date"),
+            (
+                "id=0b9a3c1e-7f7d-4a53-8d6e-0123456789ab",
+                "id=0b9a3c1e-7f7d-4a53-8d6e-fedcba987654",
+                "random-id",
+            ),
+            ("object at 0x7f3a91b2c3d0", "object at 0x7f11aa22bb40", "address"),
+            ("commit 1a2b3c4", "commit 1a2b3c4d", "git-id"),
+            ("d41d8cd98f00b204e9800998ecf8427e  a", "0cc175b9c0f1b6a831c399e269772661  a", "digest"),
+            ("from /tmp/tmp.aB3dE9xYz1/x.c", "from /tmp/tmp.Zz93kkqPQ0/x.c", "temporary-name"),
+            ("from /home/alice/src/x.c", "from /home/bob/src/x.c", "build-path"),
+            ("started as pid 4711", "started as pid 12", "process-id"),
+            ("kernel 6.1.0-18-amd64", "kernel 6.1.0-21-amd64", "kernel-version"),
+        ] {
+            let found = causes(a, b);
+            assert!(found.len() == 1 && found[0].starts_with(expected), "{a} / {b}: {found:?}");
+        }
+        for (a, b) in [
+            ("color=red", "color=blue"),
+            ("count 12", "count 13"),
+            ("1 file", "2 files"),
+            ("on 2026-08-01: red", "on 2026-08-02: blue"),
+            ("deadbeef", "cafe"),
+        ] {
+            assert_eq!(causes(a, b), [""; 0], "{a} / {b}");
+        }
+        assert_eq!(causes("at 2026-08-01", "at 2026-08-02"), ["date line 7: 2026-08-01 -> 2026-08-02"]);
+    }
+
+    #[test]
+    fn the_same_lines_in_another_order_are_known() {
+        let order = |a: &[&str], b: &[&str]| Order::of([a, b]);
+        assert_eq!(order(&["b", "a", "c"], &["a", "b", "c"]), Order::Same);
+        assert_eq!(order(&["a", "b"], &["a", "c"]), Order::Other);
+        assert_eq!(order(&["a", "a", "b"], &["a", "b", "b"]), Order::Other);
+        assert_eq!(order(&["Alpha", "Zeta", "beta"], &["Alpha", "beta", "Zeta"]), Order::Locale);
+        assert_eq!(order(&["Zeta", "Alpha", "beta"], &["Alpha", "beta", "Zeta"]), Order::Same);
+    }
+
+    #[test]
+    fn any_text_can_be_looked_at() {
+        let parts = [
+            "2026-", "Aug", " ", "é", "0x7f", "/tmp/", "12345678", "-", ":", "deadbeef", "pid", "Z", "\u{0}",
+        ];
+        let mut random = 1_usize;
+        for _ in 0..20_000 {
+            let mut text = || {
+                let mut text = String::new();
+                for _ in 0..random % 9 {
+                    random = random
+                        .wrapping_mul(6_364_136_223_846_793_005)
+                        .wrapping_add(1_442_695_040_888_963_407);
+                    text += parts[(random >> 33) % parts.len()];
+                }
+                random = random.wrapping_add(0x9e37);
+                text
+            };
+            let (a, b) = (text(), text());
+            assert_eq!(patterns(&a).iter().map(|pattern| pattern.text).collect::<String>(), a);
+            causes(&a, &b);
+        }
+    }
+}
