@@ -10,6 +10,7 @@ cc gcc
 /bin/busybox busybox-static
 cpio cpio
 debootstrap debootstrap
+diffoscope diffoscope-minimal
 dpkg-deb dpkg
 fdisk fdisk
 fsck.fat dosfstools
@@ -28,6 +29,7 @@ perl perl
 /usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring
 python3 python3
 qemu-system-x86_64 qemu-system-x86
+script bsdutils
 sgdisk gdisk
 strace strace
 tar tar

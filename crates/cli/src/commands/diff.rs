@@ -1,7 +1,12 @@
 //! `selfsame diff`
 
-mod json;
+mod diffoscope;
+mod html;
+mod markdown;
+mod pages;
+mod report;
 mod text;
+mod words;
 
 use std::fs::File;
 use std::num::NonZero;
@@ -11,7 +16,8 @@ use std::sync::Arc;
 use selfsame_image::compare::{self, Options};
 use selfsame_image::extent::Source;
 
-use self::json::Report;
+use self::pages::Pages;
+use self::report::Report;
 use super::Context;
 use crate::failure::{Failure, Status};
 use crate::ui::Output;
@@ -28,6 +34,12 @@ use crate::ui::Output;
   selfsame diff first/live.iso second/live.iso
   selfsame diff first/live.iso second/live.iso --limit 20
   selfsame diff first/live.iso second/live.iso --json
+  selfsame diff first/live.iso second/live.iso --html differences.html
+  selfsame diff first/live.iso second/live.iso --markdown - >> \"$GITHUB_STEP_SUMMARY\"
+  selfsame diff first/live.iso second/live.iso --diffoscope-json d.json ; diffoscope d.json
+
+Pages of several forms can be written in one run. Standard output then has the last line only, or
+what --json or --paths ask for.
 
 Exit status: 0 the same bytes, 1 they differ and every differing byte is in a structure that is named, 5 they differ and
 something could not be found out, because both are damaged there.")]
@@ -46,6 +58,8 @@ pub struct Args {
     #[arg(long, short, value_name = "N")]
     jobs: Option<NonZero<usize>>,
     #[command(flatten)]
+    pages: Pages,
+    #[command(flatten)]
     output: Output,
 }
 
@@ -53,6 +67,7 @@ pub struct Args {
 pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
     let one = NonZero::<usize>::MIN;
     let jobs = args.jobs.unwrap_or_else(|| std::thread::available_parallelism().unwrap_or(one));
+    args.pages.check([&args.first, &args.second], args.output.json || args.paths)?;
     let [first, second] = [open(&args.first)?, open(&args.second)?];
     let report = compare::compare(&first, &second, &Options::new(jobs)).map_err(|error| {
         let paths = format!("{} and {}", args.first.display(), args.second.display());
@@ -64,7 +79,12 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
         _ => Status::Unexplained,
     };
     let limit = if args.limit == 0 { usize::MAX } else { args.limit };
-    cx.ui.result(args.output, &Report::new(&report, text::Show { limit, paths: args.paths }))?;
+    let show = text::Show { limit, paths: args.paths, brief: args.pages.any(), colour: cx.ui.colours() };
+    let names = [&args.first, &args.second].map(|path| path.display().to_string());
+    let report = Report::new(&report, names, show);
+    if !args.pages.write(&report, limit, &cx.ui)? {
+        cx.ui.result(args.output, &report)?;
+    }
     Ok(status)
 }
 
