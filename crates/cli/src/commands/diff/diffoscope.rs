@@ -77,7 +77,7 @@ fn structure(change: &Structure) -> Node {
     };
     let mut node = node([name(&change.path), name(change.renamed.as_ref().unwrap_or(&change.path))]);
     let kind = change.kind();
-    node.comments.push(format!("{} at {}", kind.of_one(), change.place()).trim_start().to_owned());
+    node.comments.extend(Some(change.remark().trim_start().to_owned()).filter(|remark| !remark.is_empty()));
     let mut sides: [Vec<String>; 2] = Default::default();
     for (side, lines) in sides.iter_mut().enumerate() {
         // What only one file has is shown as taken away or added.

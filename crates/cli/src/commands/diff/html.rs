@@ -209,9 +209,8 @@ impl Tree {
             return;
         }
         let open = if count <= FEW { " open" } else { "" };
-        let head = format!(
-            "<details class=\"s\"{open}><summary>structures that differ: {count}</summary><ul class=\"c\">\n"
-        );
+        let head =
+            format!("<details class=\"s\"{open}><summary>structures: {count}</summary><ul class=\"c\">\n");
         let mut shown = 0;
         if room.put(page, &head) {
             let fits = |change| room.put(page, &structure(change));
@@ -238,7 +237,7 @@ fn head(found: &Comparison, place: Place) -> String {
     if let Some(touched) = found.touched() {
         let _ = write!(head, "; in structures that differ: {touched} bytes");
     }
-    let _ = write!(head, "</span> <span class=\"sum\">{}</span>", escape(&found.summary()));
+    let _ = write!(head, "; </span><span>{}</span>", escape(&found.summary()));
     // A width in percent; what is there is seen.
     let width = |bytes: u64, of: u64| (100.0 * bytes as f64 / of.max(1) as f64).clamp(0.5, 100.0);
     let whole = width(length(found), place.longest);
@@ -263,7 +262,8 @@ fn structure(change: &Structure) -> String {
             let _ = write!(item, " <strong>{what}</strong>");
         }
     }
-    let _ = writeln!(item, " <span class=\"at\">at {}</span>", change.place());
+    let place = change.place().map(|place| format!(" <span class=\"at\">at {place}</span>"));
+    let _ = writeln!(item, "{}", place.unwrap_or_default());
     if !change.fields.is_empty() {
         item.push_str("<table class=\"fields\">\n");
         for field in &change.fields {

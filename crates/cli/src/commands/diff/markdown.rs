@@ -127,10 +127,8 @@ fn of_one(one: &Comparison, limit: usize) -> Vec<Told> {
 
 fn structure(change: &Structure, told: &mut Vec<Told>) {
     let owner = change.owner().map_or_else(String::new, |owner| format!(" of {owner}"));
-    let what = change.kind().of_one();
-    let gap = if what.is_empty() { "" } else { " " };
-    let head = format!("{}{owner}", change.structure);
-    let head = format!("{}{gap}{what} at {}", harmless_line(&short(&head, LONGEST_TEXT)), change.place());
+    let head = short(&format!("{}{owner}", change.structure), LONGEST_TEXT);
+    let head = format!("{}{}", harmless_line(&head), change.remark());
     told.push(Told { text: format!("@@ {head} @@\n"), ends: false });
     let mut say = |sign: char, text: &str| told.push(Told::new(sign, text));
     for field in &change.fields {

@@ -123,8 +123,8 @@ impl Report {
         let unexplained = report.unexplained();
         Self {
             format: 1,
-            verdict: match (report.differing, unexplained) {
-                (0, _) => "identical",
+            verdict: match (&report.root, unexplained) {
+                (None, _) => "identical",
                 (_, 0) => "different",
                 _ => "unexplained",
             },

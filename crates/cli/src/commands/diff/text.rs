@@ -108,13 +108,7 @@ impl<'a> Text<'a> {
 
     fn structure(&mut self, change: &Structure, depth: usize) -> io::Result<()> {
         let owner = change.owner().map_or_else(String::new, |owner| format!(" of {owner}"));
-        let what = change.kind().of_one();
-        let gap = if what.is_empty() { "" } else { " " };
-        self.line(
-            depth,
-            Ink::Plain,
-            &format!("{}{owner}{gap}{what} at {}", change.structure, change.place()),
-        )?;
+        self.line(depth, Ink::Plain, &format!("{}{owner}{}", change.structure, change.remark()))?;
         for field in &change.fields {
             let text = format!("{}: {} -> {}", field.name, field.value(0), field.value(1));
             self.line(depth + 1, Ink::Plain, &text)?;

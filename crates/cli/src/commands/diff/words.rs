@@ -81,13 +81,23 @@ impl Structure {
         }
     }
 
-    /// Where it lies: first byte and length, for both files if they are not the same.
-    pub(super) fn place(&self) -> String {
+    /// What is said behind its name: if it is no usual change, and where it lies, as first byte and length, for both files if
+    /// they are not the same. What has no bytes lies nowhere.
+    pub(super) fn remark(&self) -> String {
+        let what = self.kind().of_one();
+        let gap = if what.is_empty() { "" } else { " " };
+        format!("{gap}{what}{}", self.place().map_or_else(String::new, |place| format!(" at {place}")))
+    }
+
+    pub(super) fn place(&self) -> Option<String> {
         let place = |(at, len): (u64, u64)| format!("{at:#x}+{len:#x}");
+        if self.places.iter().flatten().all(|place| *place == (0, 0)) {
+            return None;
+        }
         match self.places.map(|one| one.map(place)) {
-            [Some(a), Some(b)] if a == b => a,
-            [Some(a), Some(b)] => format!("{a} -> {b}"),
-            [one, other] => one.or(other).unwrap_or_default(),
+            [Some(a), Some(b)] if a == b => Some(a),
+            [Some(a), Some(b)] => Some(format!("{a} -> {b}")),
+            [one, other] => one.or(other),
         }
     }
 }
