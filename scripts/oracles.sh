@@ -8,6 +8,7 @@ needed='
 apt-get apt
 cc gcc
 /bin/busybox busybox-static
+cmark-gfm cmark-gfm
 cpio cpio
 debootstrap debootstrap
 diffoscope diffoscope-minimal

@@ -39,7 +39,7 @@ use crate::ui::Output;
   selfsame diff first/live.iso second/live.iso --json
   selfsame diff first/live.iso second/live.iso --html differences.html
   selfsame diff first/live.iso second/live.iso --markdown - >> \"$GITHUB_STEP_SUMMARY\"
-  selfsame diff first/live.iso second/live.iso --diffoscope-json d.json ; diffoscope d.json
+  selfsame diff a.iso b.iso --diffoscope-json - | diffoscope --load-existing-diff - --text -
 
 Pages of several forms can be written in one run. Standard output then has the last line only, or
 what --json or --paths ask for.

@@ -1,5 +1,6 @@
 //! `selfsame diff --html`, `--markdown` and `--diffoscope-json`
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
@@ -116,6 +117,25 @@ fn nothing_in_an_image_is_markup() {
     );
     assert_eq!(text.lines().filter(|line| *line == "````diff").count(), HOSTILE.len(), "{text}");
     assert!(!text.contains(['\u{202e}', '\x1b']), "{text}");
+    // The program that defines GitHub's Markdown finds no other elements than ours, and names in code only.
+    let mut renderer = Command::new("cmark-gfm");
+    renderer
+        .args(["--unsafe", "-e", "table", "-e", "autolink", "-e", "strikethrough"])
+        .arg(world.root().join("d.md"));
+    let Some(shown) = oracle_text(&mut renderer) else { return };
+    let elements: BTreeSet<&str> = shown
+        .split('<')
+        .skip(1)
+        .map(|rest| rest.split([' ', '>']).next().unwrap().trim_start_matches('/'))
+        .collect();
+    let ours = "code details h3 p pre summary table tbody td th thead tr";
+    assert_eq!(elements.into_iter().collect::<Vec<_>>().join(" "), ours);
+    let summaries = shown.split("<summary>").skip(1).map(|rest| rest.split("</summary>").next().unwrap());
+    assert!(
+        summaries.clone().count() > HOSTILE.len()
+            && summaries.clone().all(|one| one == "the whole" || one.starts_with("<code>")),
+        "{shown}"
+    );
 }
 
 #[test]

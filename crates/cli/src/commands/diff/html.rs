@@ -377,3 +377,75 @@ fn base64(bytes: &[u8]) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::markdown;
+    use super::super::report::{Fault, Line};
+    use super::super::text::Show;
+    use super::*;
+
+    fn report(root: Comparison) -> Report {
+        let show = Show { limit: usize::MAX, paths: false, brief: false, colour: false };
+        let found = selfsame_image::compare::Report { differing: 1, explained: 1, root: None };
+        let mut report = Report::new(&found, ["a", "b"].map(|name| name.repeat(5000)), show);
+        report.verdict = "different";
+        report.root = Some(root);
+        report
+    }
+
+    /// A file with everything that a page can have too much of.
+    fn greedy(index: usize, members: Vec<Comparison>) -> Comparison {
+        let hostile = "<\u{202e}&|`".repeat(300);
+        let root = Comparison::default();
+        let change = |at| Structure {
+            structure: "inode",
+            path: hostile.clone(),
+            places: [None, Some((at, 1))],
+            ..Structure::default()
+        };
+        let fault = |_| Fault { file: 1, format: "gzip", message: hostile.clone() };
+        let line = |number| Line { file: 2, number, text: hostile.clone() };
+        Comparison {
+            path: Some(format!("{index}{hostile}")),
+            faults: (0..index % 5).map(fault).collect(),
+            changes: (0..(index % 10) as u64).map(change).collect(),
+            lines: Some(Lines { removed: 0, added: 90, lines: (0..12).map(line).collect() }),
+            members,
+            ..root
+        }
+    }
+
+    #[test]
+    fn no_report_makes_a_page_longer_than_it_may_be() {
+        let wide = greedy(0, (0..2000).map(|index| greedy(index, Vec::new())).collect());
+        let deep = (0..25).fold(Vec::new(), |members, index| {
+            let small = (0..40).map(|index| greedy(index, Vec::new()));
+            vec![greedy(index, members.into_iter().chain(small).collect())]
+        });
+        for root in [wide, greedy(0, deep)] {
+            let files = root.extent().files;
+            let report = report(root);
+            for limit in [1, 100, usize::MAX] {
+                let page = page(&report, limit);
+                assert!(page.len() < 5_000_000, "{limit}: {}", page.len());
+                assert_eq!(page.matches("<details").count(), page.matches("</details>").count());
+                // Each file is there or counted.
+                let shown = page.matches("<details class=\"item m\"").count() + 1;
+                let (_, rest) = page.split_once("Left out here: files that differ: ").unwrap();
+                assert_eq!(rest.split(',').next().unwrap().parse(), Ok(files - shown), "{limit}");
+                let text = markdown::text(&report, limit);
+                assert!(text.len() <= 60_000, "{limit}: {}", text.len());
+                assert_eq!(text.matches("<details>").count(), text.matches("</details>").count());
+            }
+        }
+    }
+
+    #[test]
+    fn base64_is_that_of_the_standard() {
+        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")]
+        {
+            assert_eq!(base64(bytes.as_bytes()), text, "RFC 4648, section 10");
+        }
+    }
+}

@@ -30,7 +30,7 @@ pub(super) fn text(report: &Report, limit: usize) -> String {
 
     let all = root.all();
     let mut untold = Untold::default();
-    page.push_str("\n| what differs | bytes | how |\n|---|---|---|\n");
+    page.push_str("\n| what differs | size | how |\n|---|---|---|\n");
     let mut room = Room(TABLE);
     let row = |(way, one): &(String, &Comparison)| {
         let row = format!("| {} | {} | {} |\n", title(way), one.size(), one.summary());
@@ -56,7 +56,7 @@ pub(super) fn text(report: &Report, limit: usize) -> String {
 }
 
 fn title(way: &str) -> String {
-    if way.is_empty() { "the file itself".to_owned() } else { code(way) }
+    if way.is_empty() { "the whole".to_owned() } else { code(way) }
 }
 
 /// What differs of a file itself, and how many of its structures that tells; `None` if there is no room.
@@ -65,7 +65,7 @@ fn details(way: &str, one: &Comparison, limit: usize, room: usize) -> Option<(St
     if lines.is_empty() {
         return None;
     }
-    let summary = if way.is_empty() { "the file itself".to_owned() } else { tag(way) };
+    let summary = if way.is_empty() { "the whole".to_owned() } else { tag(way) };
     // A fence is longer than whatever looks like one.
     let longest = lines.iter().map(|line| ticks(&line.text)).max().unwrap_or(0);
     let fence = "`".repeat(longest.max(2) + 1);

@@ -33,7 +33,7 @@ pub(super) struct Report {
 }
 
 /// Two files that differ.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(super) struct Comparison {
     /// Path in the container; absent for what was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -69,7 +69,7 @@ pub(super) struct Fault {
     pub(super) message: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(super) struct Structure {
     pub(super) structure: &'static str,
     #[serde(skip_serializing_if = "String::is_empty")]
