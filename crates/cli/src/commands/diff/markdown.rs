@@ -8,9 +8,9 @@ use crate::ui::harmless_line;
 
 /// Longest text, in bytes: GitHub takes 65,536 characters, and somebody may put words around it.
 const LONGEST: usize = 60_000;
-/// Room for the table of files, and for what is said of one of them, in bytes.
+/// Room for the table of files, and for what is said of one of them at least, in bytes.
 const TABLE: usize = 20_000;
-const ONE: usize = 8_000;
+const LEAST: usize = 2_000;
 /// Room for notes and end tags, in bytes.
 const NOTES: usize = 400;
 /// Characters of a line of text, of a value or of a path.
@@ -42,7 +42,10 @@ pub(super) fn text(report: &Report, limit: usize) -> String {
     let mut room = Room(LONGEST.saturating_sub(page.len() + NOTES));
     page.push('\n');
     for (index, (way, one)) in all.iter().enumerate() {
-        let details = if index < limit { details(way, one, limit, ONE.min(room.0)) } else { None };
+        // Each gets its share, and what those before it left.
+        let rest = all.len().min(limit).saturating_sub(index);
+        let share = room.0.checked_div(rest).map_or(0, |share| share.max(LEAST).min(room.0));
+        let details = details(way, one, limit, share);
         let shown = match details {
             Some((text, shown)) if room.put(&mut page, &text) => shown,
             _ => 0,
