@@ -8,8 +8,10 @@ needed='
 apt-get apt
 cc gcc
 /bin/busybox busybox-static
+cmark-gfm cmark-gfm
 cpio cpio
 debootstrap debootstrap
+diffoscope diffoscope-minimal
 dpkg-deb dpkg
 fdisk fdisk
 fsck.fat dosfstools
@@ -28,6 +30,7 @@ perl perl
 /usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring
 python3 python3
 qemu-system-x86_64 qemu-system-x86
+script bsdutils
 sgdisk gdisk
 strace strace
 tar tar

@@ -31,6 +31,8 @@ pub struct Ui {
     out: Arc<Mutex<Box<dyn Write + Send>>>,
     err: Log,
     quiet: bool,
+    /// Whether results may be coloured.
+    colour: bool,
 }
 
 /// Standard error: lines, and bars below them on a terminal.
@@ -55,7 +57,13 @@ impl Ui {
                 colour: terminal && !settings.no_color,
             },
             quiet,
+            colour: io::stdout().is_terminal() && !settings.no_color,
         }
+    }
+
+    /// Whether standard output is a terminal at which colours are wanted.
+    pub fn colours(&self) -> bool {
+        self.colour
     }
 
     /// Prints the result of the command, the only thing that goes to standard output.
@@ -136,18 +144,35 @@ impl Log {
     }
 }
 
-/// `text` with control characters (but line feed and tab) written as `\x1b`, so that no name in an image and no
-/// output of a hook can drive the terminal.
+/// `text` with control characters (but line feed and tab) and invisible ones written as `\u{1b}`, so that no name in an
+/// image and no output of a hook can drive the terminal, or look like another one.
 pub fn harmless(text: &str) -> Cow<'_, str> {
-    let control = |c: char| c.is_control() && c != '\n' && c != '\t';
-    if !text.contains(control) {
+    escaped(text, |c| deceives(c) && c != '\n' && c != '\t')
+}
+
+/// Like [`harmless`] for a text that may be put at one place of a line: line feeds and tabs are written as `\n` and `\t`.
+pub fn harmless_line(text: &str) -> Cow<'_, str> {
+    escaped(text, deceives)
+}
+
+fn escaped(text: &str, odd: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if !text.contains(&odd) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len() + 8);
     for c in text.chars() {
-        if control(c) { out.extend(c.escape_default()) } else { out.push(c) }
+        if odd(c) { out.extend(c.escape_default()) } else { out.push(c) }
     }
     Cow::Owned(out)
+}
+
+/// Whether `c` is a control character, has no width, or changes the direction of what is around it: Unicode's general
+/// categories Cc, Cf, Zl and Zp, but for signs that are seen.
+fn deceives(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// What a task counts.
@@ -335,7 +360,7 @@ pub mod tests {
     fn captured(quiet: bool, colour: bool) -> (Ui, Captured, Captured) {
         let (out, err) = (Captured::default(), Captured::default());
         let log = Log { to: boxed(&err), bars: None, colour };
-        (Ui { out: boxed(&out), err: log, quiet }, out, err)
+        (Ui { out: boxed(&out), err: log, quiet, colour }, out, err)
     }
 
     #[derive(Serialize)]
@@ -410,6 +435,8 @@ pub mod tests {
         let (ui, _, err) = captured(false, false);
         ui.warn("a\x1b[2Jb\u{9b}c\td\ne\r");
         assert_eq!(err.text(), "warning: a\\u{1b}[2Jb\\u{9b}c\td\ne\\r\n");
+        assert_eq!(harmless("a\u{202e}b\u{200b}é ü🙂"), "a\\u{202e}b\\u{200b}é ü🙂");
+        assert_eq!(harmless_line("a\nb\tc"), "a\\nb\\tc");
     }
 
     #[test]

@@ -1,7 +1,13 @@
 //! `selfsame diff`
 
-mod json;
+mod diffoscope;
+mod directory;
+mod html;
+mod markdown;
+mod pages;
+mod report;
 mod text;
+mod words;
 
 use std::fs::File;
 use std::num::NonZero;
@@ -11,15 +17,17 @@ use std::sync::Arc;
 use selfsame_image::compare::{self, Options};
 use selfsame_image::extent::Source;
 
-use self::json::Report;
+use self::pages::Pages;
+use self::report::Report;
 use super::Context;
 use crate::failure::{Failure, Status};
 use crate::ui::Output;
 
-/// Say what differs between two images, and whose each differing byte is
+/// Say what differs between two images or directories, and whose each differing byte is
 ///
 /// Looks into images, file systems, archives and compressed files, also those inside each other, without unpacking them
-/// to the disk. The format is found by content, not by name.
+/// to the disk. The format is found by content, not by name. Two directories are compared by path: kinds, permissions,
+/// targets of links, devices, and what is in the files; owners and times are not looked at.
 ///
 /// Every differing byte is counted twice: once over the bytes alone, once by the structure that it belongs to. The last
 /// line says whether both counts are the same. Nothing that differs is hidden by something else that does.
@@ -27,14 +35,21 @@ use crate::ui::Output;
 #[command(after_help = "Examples:
   selfsame diff first/live.iso second/live.iso
   selfsame diff first/live.iso second/live.iso --limit 20
+  selfsame diff first second
   selfsame diff first/live.iso second/live.iso --json
+  selfsame diff first/live.iso second/live.iso --html differences.html
+  selfsame diff first/live.iso second/live.iso --markdown - >> \"$GITHUB_STEP_SUMMARY\"
+  selfsame diff a.iso b.iso --diffoscope-json - | diffoscope --load-existing-diff - --text -
+
+Pages of several forms can be written in one run. Standard output then has the last line only, or
+what --json or --paths ask for.
 
 Exit status: 0 the same bytes, 1 they differ and every differing byte is in a structure that is named, 5 they differ and
 something could not be found out, because both are damaged there.")]
 pub struct Args {
-    /// The one
+    /// The one file or directory
     first: PathBuf,
-    /// The other
+    /// The other file or directory
     second: PathBuf,
     /// How many differences of each file inside are shown; 0 for all
     #[arg(long, value_name = "N", default_value_t = 100)]
@@ -46,6 +61,8 @@ pub struct Args {
     #[arg(long, short, value_name = "N")]
     jobs: Option<NonZero<usize>>,
     #[command(flatten)]
+    pages: Pages,
+    #[command(flatten)]
     output: Output,
 }
 
@@ -53,19 +70,33 @@ pub struct Args {
 pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
     let one = NonZero::<usize>::MIN;
     let jobs = args.jobs.unwrap_or_else(|| std::thread::available_parallelism().unwrap_or(one));
-    let [first, second] = [open(&args.first)?, open(&args.second)?];
-    let report = compare::compare(&first, &second, &Options::new(jobs)).map_err(|error| {
-        let paths = format!("{} and {}", args.first.display(), args.second.display());
-        Failure::input(error).context(format!("cannot read all of {paths}"))
-    })?;
-    let status = match (report.differing, report.unexplained()) {
-        (0, _) => Status::Success,
+    args.pages.check([&args.first, &args.second], args.output.json || args.paths)?;
+    let report = compared([&args.first, &args.second], &Options::new(jobs))?;
+    let status = match (&report.root, report.unexplained()) {
+        (None, _) => Status::Success,
         (_, 0) => Status::Negative,
         _ => Status::Unexplained,
     };
     let limit = if args.limit == 0 { usize::MAX } else { args.limit };
-    cx.ui.result(args.output, &Report::new(&report, text::Show { limit, paths: args.paths }))?;
+    let show = text::Show { limit, paths: args.paths, brief: args.pages.any(), colour: cx.ui.colours() };
+    let names = [&args.first, &args.second].map(|path| path.display().to_string());
+    let report = Report::new(&report, names, show);
+    if !args.pages.write(&report, limit, &cx.ui)? {
+        cx.ui.result(args.output, &report)?;
+    }
     Ok(status)
+}
+
+/// What differs between two files, or two directories.
+fn compared(paths: [&Path; 2], options: &Options) -> Result<compare::Report, Failure> {
+    if paths.iter().all(|path| path.is_dir()) {
+        return directory::compare(paths, options);
+    }
+    let [first, second] = [open(paths[0])?, open(paths[1])?];
+    compare::compare(&first, &second, options).map_err(|error| {
+        let paths = format!("{} and {}", paths[0].display(), paths[1].display());
+        Failure::input(error).context(format!("cannot read all of {paths}"))
+    })
 }
 
 fn open(path: &Path) -> Result<Source, Failure> {
@@ -74,7 +105,8 @@ fn open(path: &Path) -> Result<Source, Failure> {
     let file = File::open(path).map_err(unreadable)?;
     if !file.metadata().map_err(unreadable)?.is_file() {
         let message = format!("{} is not a regular file", path.display());
-        return Err(Failure::input(message).hint("compare images, archives or files with each other"));
+        return Err(Failure::input(message)
+            .hint("compare images, archives or files with each other, or two directories"));
     }
     Ok(Arc::new(file))
 }

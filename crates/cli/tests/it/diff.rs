@@ -63,3 +63,48 @@ fn what_is_no_file_is_refused() {
     assert!(message.starts_with("error: . is not a regular file\nhint: "), "{message}");
     world.run(["diff", "a"]).failure(2);
 }
+
+#[test]
+fn directories_are_compared_by_path_kind_and_content() {
+    use std::fs::{Permissions, create_dir_all, set_permissions};
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let world = world();
+    for (root, host, target, mode) in [
+        ("a", &b"selfsame\n"[..], "old", 0o644),
+        ("b", b"amnesia\n", "new", 0o755),
+        ("c", b"selfsame\n", "old", 0o644),
+    ] {
+        world.write(format!("{root}/out/live.iso"), live_iso(host));
+        set_permissions(world.write(format!("{root}/same"), "same"), Permissions::from_mode(mode)).unwrap();
+        symlink(target, world.root().join(root).join("link")).unwrap();
+        create_dir_all(world.root().join(root).join("empty")).unwrap();
+    }
+    assert!(world.run(["diff", "a", "c"]).success().starts_with("differing bytes: 0, "));
+    world.write("b/new", "12345");
+    symlink("nowhere", world.root().join("a/kind")).unwrap();
+    world.write("b/kind", "123");
+    let text = world.run(["diff", "a", "b"]).answer(1);
+    for part in [
+        "entry of same\n    mode: 0644 -> 0755\n",
+        "entry of link\n    target: old -> new\n",
+        "    kind: symbolic link -> regular file\n",
+        "regular file of new only in the second at 0x0+0x5\n",
+        "  out/live.iso (iso9660, ",
+        "etc/hostname (file, 9 -> 8 bytes)\n",
+        "-1: selfsame\n",
+    ] {
+        assert!(text.contains(part), "{part:?} is not in {text}");
+    }
+    assert!(!text.contains("empty"), "{text}");
+    // The bytes of what is in both, and of what only one has.
+    let (a, b) = (live_iso(b"selfsame\n"), live_iso(b"amnesia\n"));
+    let bytes = a.iter().zip(&b).filter(|(a, b)| a != b).count() + a.len().abs_diff(b.len()) + 5 + 3;
+    assert!(
+        text.ends_with(&format!("differing bytes: {bytes}, explained: {bytes}, unexplained: 0\n")),
+        "{text}"
+    );
+    // Permissions alone are a difference, of which no byte tells.
+    set_permissions(world.root().join("c/same"), Permissions::from_mode(0o600)).unwrap();
+    let json = world.run(["diff", "a/", "c", "--json"]).answer(1);
+    assert!(json.contains("\"verdict\": \"different\"") && json.contains("\"differing\": "), "{json}");
+}

@@ -44,10 +44,9 @@ fn small_initramfs() -> Vec<u8> {
     out
 }
 
-fn small_squashfs(hostname: &[u8]) -> Vec<u8> {
-    let status = b"Package: nano\nStatus: install ok installed\nArchitecture: amd64\nVersion: 7.2-1\n\n\
-                   Package: gone\nStatus: deinstall ok config-files\nArchitecture: all\nVersion: 1\n\n";
-    let (tree, contents) = tree(&[("etc/hostname", hostname), ("var/lib/dpkg/status", status)]);
+/// A SquashFS with these files.
+pub(crate) fn squashfs_of(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let (tree, contents) = tree(files);
     let codec = "zstd:15".parse::<Codec>().unwrap();
     let options = squashfs::Options {
         block_size: 1 << 17,
@@ -61,6 +60,12 @@ fn small_squashfs(hostname: &[u8]) -> Vec<u8> {
     let mut out = Cursor::new(Vec::new());
     squashfs::write(&tree, &contents, &options, NonZero::<usize>::MIN, &mut out).unwrap();
     out.into_inner()
+}
+
+fn small_squashfs(hostname: &[u8]) -> Vec<u8> {
+    let status = b"Package: nano\nStatus: install ok installed\nArchitecture: amd64\nVersion: 7.2-1\n\n\
+                   Package: gone\nStatus: deinstall ok config-files\nArchitecture: all\nVersion: 1\n\n";
+    squashfs_of(&[("etc/hostname", hostname), ("var/lib/dpkg/status", status)])
 }
 
 fn small_esp() -> Vec<u8> {

@@ -12,6 +12,7 @@ mod collect;
 mod containment;
 mod crash;
 mod diff;
+mod diff_pages;
 mod evidence;
 mod failures;
 mod faults;

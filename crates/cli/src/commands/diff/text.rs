@@ -1,9 +1,10 @@
-//! The report for people.
+//! The report for people at a terminal.
 
 use std::io::{self, Write};
 
-use super::json::{Bytes, Comparison, Field, Structure};
-use crate::ui::harmless;
+use super::report::{Bytes, Comparison, Report, Structure};
+use super::words::more;
+use crate::ui::harmless_line;
 
 /// What is shown.
 #[derive(Clone, Copy, Debug)]
@@ -12,141 +13,126 @@ pub(super) struct Show {
     pub(super) limit: usize,
     /// Paths only.
     pub(super) paths: bool,
+    /// Nothing but the last line: the rest went elsewhere.
+    pub(super) brief: bool,
+    /// With the colours of a terminal.
+    pub(super) colour: bool,
 }
 
-/// Writes what differs in a file and in those inside it.
-pub(super) fn comparison(found: &Comparison, depth: usize, show: Show, to: &mut dyn Write) -> io::Result<()> {
-    let pad = "  ".repeat(depth);
-    let name = found.path.as_ref().or(found.part.as_ref());
-    let name = name.map_or("", String::as_str);
-    let format = match found.formats {
-        [Some(a), Some(b)] if a != b => format!("{a} -> {b}"),
-        [Some(format), _] | [_, Some(format)] => format.to_owned(),
-        [None, None] => "file".to_owned(),
-    };
-    let size = match found.sizes {
-        [a, b] if a == b => format!("{a} bytes"),
-        [a, b] => format!("{a} -> {b} bytes"),
-    };
-    let gap = if name.is_empty() { "" } else { " " };
-    line(to, &format!("{pad}{name}{gap}({format}, {size})"))?;
-    for fault in &found.faults {
-        let which = if fault.file == 1 { "first" } else { "second" };
-        line(to, &format!("{pad}  ! the {which} cannot be read as {}: {}", fault.format, fault.message))?;
-    }
-    let shown = found.changes.iter().filter(|change| !follows(change) && !holds(change));
-    for change in shown.clone().take(show.limit) {
-        structure(change, depth + 1, to)?;
-    }
-    rest(shown.count().saturating_sub(show.limit), "structures", &pad, to)?;
-    let same = found.changes.iter().filter(|change| change.same_content).count();
-    let follow = found.changes.iter().filter(|change| follows(change)).count() - same;
-    let hold = found.changes.iter().filter(|change| holds(change)).count();
-    let (moved, length) = found.moved;
-    for (count, what) in [
-        (hold, "hold what differs below".to_owned()),
-        (follow, "say otherwise where others lie or what they sum up to".to_owned()),
-        (same, "hold the same, encoded in another way".to_owned()),
-        (
-            usize::try_from(moved).unwrap_or(usize::MAX),
-            format!("are the same at another place ({length} bytes)"),
-        ),
-    ] {
-        if count > 0 {
-            line(to, &format!("{pad}  structures that {what}: {count}"))?;
+/// What a line is, for its colour. Nothing is said by colour alone.
+#[derive(Clone, Copy, Debug)]
+enum Ink {
+    Plain,
+    /// The name of a file.
+    Name,
+    Removed,
+    Added,
+    Fault,
+    /// What is counted, not shown.
+    Aside,
+}
+
+impl Ink {
+    /// Parameters of the control sequence "select graphic rendition" (ECMA-48, 8.3.117).
+    fn code(self) -> Option<&'static str> {
+        match self {
+            Self::Plain => None,
+            Self::Name => Some("1"),
+            Self::Removed => Some("31"),
+            Self::Added => Some("32"),
+            Self::Fault => Some("31;1"),
+            Self::Aside => Some("2"),
         }
     }
-    if let Some(lines) = &found.lines {
-        for one in &lines.lines {
-            let sign = if one.file == 1 { '-' } else { '+' };
-            line(to, &format!("{pad}  {sign}{}: {}", one.number, one.text.trim_end_matches('\n')))?;
+}
+
+/// Writes the text form.
+pub(super) struct Text<'a> {
+    to: &'a mut dyn Write,
+    show: Show,
+}
+
+impl<'a> Text<'a> {
+    pub(super) fn new(to: &'a mut dyn Write, show: Show) -> Self {
+        Self { to, show }
+    }
+
+    pub(super) fn report(&mut self, report: &Report) -> io::Result<()> {
+        match &report.root {
+            Some(root) if self.show.paths => {
+                let named = |(way, _): &(String, _)| !way.is_empty();
+                let mut ways = root.all().into_iter().filter(named);
+                return ways.try_for_each(|(way, _)| self.line(0, Ink::Plain, &way));
+            }
+            Some(root) if !self.show.brief => self.comparison(root, 0)?,
+            _ => {}
         }
-        let all = usize::try_from(lines.removed + lines.added).unwrap_or(usize::MAX);
-        rest(all - lines.lines.len(), "lines", &pad, to)?;
+        let ink = if report.verdict == "unexplained" { Ink::Fault } else { Ink::Name };
+        self.line(0, ink, &report.completeness())
     }
-    for one in &found.bytes {
-        bytes(one, &pad, to)?;
-    }
-    if found.more_bytes {
-        line(to, &format!("{pad}  and more bytes differ"))?;
-    }
-    for member in found.members.iter().take(show.limit) {
-        comparison(member, depth + 1, show, to)?;
-    }
-    rest(found.members.len().saturating_sub(show.limit), "files", &pad, to)
-}
 
-/// Writes the paths of files that differ, those inside files behind the path of that file.
-pub(super) fn paths(found: &Comparison, before: &str, to: &mut dyn Write) -> io::Result<()> {
-    let own = found.path.as_ref().or(found.part.as_ref());
-    let path = own.map_or_else(|| before.to_owned(), |own| format!("{before}{own}"));
-    if own.is_some() {
-        line(to, &path)?;
+    /// Writes what differs in a file and in those inside it.
+    fn comparison(&mut self, found: &Comparison, depth: usize) -> io::Result<()> {
+        let (name, limit) = (found.name(), self.show.limit);
+        let gap = if name.is_empty() { "" } else { " " };
+        self.line(depth, Ink::Name, &format!("{name}{gap}({}, {})", found.format(), found.size()))?;
+        let inner = depth + 1;
+        for fault in &found.faults {
+            self.line(inner, Ink::Fault, &format!("! {}", fault.sentence()))?;
+        }
+        for change in found.shown().take(limit) {
+            self.structure(change, inner)?;
+        }
+        self.more(found.shown().count().saturating_sub(limit), "structures", inner)?;
+        for aside in found.asides() {
+            self.line(inner, Ink::Aside, &aside)?;
+        }
+        if let Some(lines) = &found.lines {
+            for one in &lines.lines {
+                let ink = if one.file == 1 { Ink::Removed } else { Ink::Added };
+                self.line(inner, ink, &format!("{}{}: {}", one.sign(), one.number, one.content()))?;
+            }
+            self.more(lines.untold(), "lines", inner)?;
+        }
+        for one in &found.bytes {
+            self.bytes(one, inner)?;
+        }
+        if found.more_bytes {
+            self.line(inner, Ink::Aside, "and more bytes differ")?;
+        }
+        for member in found.members.iter().take(limit) {
+            self.comparison(member, inner)?;
+        }
+        self.more(found.members.len().saturating_sub(limit), "files", inner)
     }
-    let inner = if path.is_empty() { path } else { format!("{path}: ") };
-    found.members.iter().try_for_each(|member| paths(member, &inner, to))
-}
 
-/// Whether a change follows from what else differs: nobody has to look at it.
-fn follows(change: &Structure) -> bool {
-    if change.same_content {
-        return true;
+    fn structure(&mut self, change: &Structure, depth: usize) -> io::Result<()> {
+        let owner = change.owner().map_or_else(String::new, |owner| format!(" of {owner}"));
+        self.line(depth, Ink::Plain, &format!("{}{owner}{}", change.structure, change.remark()))?;
+        for field in &change.fields {
+            let text = format!("{}: {} -> {}", field.name, field.value(0), field.value(1));
+            self.line(depth + 1, Ink::Plain, &text)?;
+        }
+        self.more(change.more_fields, "fields", depth + 1)?;
+        change.bytes.as_ref().map_or(Ok(()), |bytes| self.bytes(bytes, depth + 1))
     }
-    !change.fields.is_empty()
-        && change.bytes.is_none()
-        && change.fields.iter().all(|field| field.role != "value")
-}
 
-/// Whether what differs in it is told as that of the files inside.
-fn holds(change: &Structure) -> bool {
-    let there = change.places.iter().all(Option::is_some) && change.renamed.is_none();
-    there && !change.same_content && change.fields.is_empty() && change.bytes.is_none()
-}
-
-fn structure(change: &Structure, depth: usize, to: &mut dyn Write) -> io::Result<()> {
-    let pad = "  ".repeat(depth);
-    let path = match (&change.path, &change.renamed) {
-        (path, Some(renamed)) => format!(" of {path} -> {renamed}"),
-        (path, None) if path.is_empty() => String::new(),
-        (path, None) => format!(" of {path}"),
-    };
-    let what = match change.places {
-        [Some(_), None] => " only in the first",
-        [None, Some(_)] => " only in the second",
-        _ if change.renamed.is_some() => " has another name",
-        _ => "",
-    };
-    let [a, b] = change.places.map(|place| place.map(|(at, len)| format!("{at:#x}+{len:#x}")));
-    let place = match (a, b) {
-        (Some(a), Some(b)) if a == b => a,
-        (Some(a), Some(b)) => format!("{a} -> {b}"),
-        (one, other) => one.or(other).unwrap_or_default(),
-    };
-    line(to, &format!("{pad}{}{path}{what} at {place}", change.structure))?;
-    for field in &change.fields {
-        let Field { name, values: [a, b], .. } = field;
-        let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "(none)".to_owned());
-        line(to, &format!("{pad}  {name}: {} -> {}", value(a), value(b)))?;
+    fn bytes(&mut self, one: &Bytes, depth: usize) -> io::Result<()> {
+        let [a, b] = &one.hex;
+        self.line(depth, Ink::Removed, &format!("-{:#010x}: {a}", one.at[0]))?;
+        self.line(depth, Ink::Added, &format!("+{:#010x}: {b}", one.at[1]))
     }
-    rest(change.more_fields, "fields", &pad, to)?;
-    match &change.bytes {
-        Some(one) => bytes(one, &pad, to),
-        None => Ok(()),
+
+    fn more(&mut self, count: usize, what: &str, depth: usize) -> io::Result<()> {
+        more(count, what).map_or(Ok(()), |text| self.line(depth, Ink::Aside, &text))
     }
-}
 
-fn bytes(one: &Bytes, pad: &str, to: &mut dyn Write) -> io::Result<()> {
-    for (sign, at, hex) in [('-', one.at[0], &one.hex[0]), ('+', one.at[1], &one.hex[1])] {
-        line(to, &format!("{pad}  {sign}{at:#010x}: {hex}"))?;
+    /// One line; no name in an image can drive the terminal, or begin another line.
+    fn line(&mut self, depth: usize, ink: Ink, text: &str) -> io::Result<()> {
+        let (pad, text) = ("  ".repeat(depth), harmless_line(text));
+        match ink.code().filter(|_| self.show.colour) {
+            Some(code) => writeln!(self.to, "{pad}\x1b[{code}m{text}\x1b[0m"),
+            None => writeln!(self.to, "{pad}{text}"),
+        }
     }
-    Ok(())
-}
-
-fn rest(count: usize, what: &str, pad: &str, to: &mut dyn Write) -> io::Result<()> {
-    if count == 0 { Ok(()) } else { line(to, &format!("{pad}  and {count} more {what}")) }
-}
-
-/// One line; no name in an image can drive the terminal.
-fn line(to: &mut dyn Write, text: &str) -> io::Result<()> {
-    writeln!(to, "{}", harmless(text))
 }

@@ -6,7 +6,7 @@ use selfsame_image::compare::{self, Change, FieldChange, Leaf, Name};
 use selfsame_image::extent::Role;
 use serde::Serialize;
 
-use super::text::{self, Show};
+use super::text::{Show, Text};
 use crate::ui::Present;
 
 /// What `diff` gives.
@@ -15,22 +15,25 @@ pub(super) struct Report {
     /// Of this form: 1.
     format: u32,
     /// `identical`, `different` or `unexplained`.
-    verdict: &'static str,
+    pub(super) verdict: &'static str,
     /// Bytes that differ at the same place, and what one file is longer.
-    differing: u64,
+    pub(super) differing: u64,
     /// Those of them that are in a structure that is named.
     explained: u64,
     /// The others, and those in files that could not be read on either side.
     unexplained: u64,
     /// What differs; absent if nothing does.
     #[serde(skip_serializing_if = "Option::is_none")]
-    root: Option<Comparison>,
+    pub(super) root: Option<Comparison>,
+    /// What the two are called.
+    #[serde(skip)]
+    pub(super) names: [String; 2],
     #[serde(skip)]
     show: Show,
 }
 
 /// Two files that differ.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(super) struct Comparison {
     /// Path in the container; absent for what was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -66,7 +69,7 @@ pub(super) struct Fault {
     pub(super) message: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(super) struct Structure {
     pub(super) structure: &'static str,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -116,12 +119,12 @@ pub(super) struct Line {
 }
 
 impl Report {
-    pub(super) fn new(report: &compare::Report, show: Show) -> Self {
+    pub(super) fn new(report: &compare::Report, names: [String; 2], show: Show) -> Self {
         let unexplained = report.unexplained();
         Self {
             format: 1,
-            verdict: match (report.differing, unexplained) {
-                (0, _) => "identical",
+            verdict: match (&report.root, unexplained) {
+                (None, _) => "identical",
                 (_, 0) => "different",
                 _ => "unexplained",
             },
@@ -129,8 +132,15 @@ impl Report {
             explained: report.explained,
             unexplained,
             root: report.root.as_ref().map(Comparison::of),
+            names,
             show,
         }
+    }
+
+    /// Whether every differing byte was looked at twice, and both counts are the same: the last line of each form.
+    pub(super) fn completeness(&self) -> String {
+        let Self { differing, explained, unexplained, .. } = self;
+        format!("differing bytes: {differing}, explained: {explained}, unexplained: {unexplained}")
     }
 }
 
@@ -218,16 +228,6 @@ fn readable(path: &[u8]) -> String {
 
 impl Present for Report {
     fn text(&self, to: &mut dyn Write) -> io::Result<()> {
-        if let Some(root) = &self.root {
-            if self.show.paths {
-                return text::paths(root, "", to);
-            }
-            text::comparison(root, 0, self.show, to)?;
-        }
-        writeln!(
-            to,
-            "differing bytes: {}, explained: {}, unexplained: {}",
-            self.differing, self.explained, self.unexplained
-        )
+        Text::new(to, self.show).report(self)
     }
 }

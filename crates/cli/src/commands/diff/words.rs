@@ -1,0 +1,287 @@
+//! What is said of a difference: one place for all forms that people read.
+
+use super::report::{Comparison, Fault, Field, Line, Lines, Structure};
+
+/// What a structure that differs tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Something of its own differs.
+    Differs,
+    /// Only the first file has it.
+    First,
+    /// Only the second file has it.
+    Second,
+    /// It is the same under another path.
+    Renamed,
+    /// What differs in it is told as that of the files inside.
+    Holds,
+    /// It says where others lie or what they sum up to.
+    Follows,
+    /// What is encoded in it is the same.
+    Encoded,
+}
+
+impl Kind {
+    /// Those that somebody has to look at.
+    pub(super) const SHOWN: [Self; 4] = [Self::Differs, Self::First, Self::Second, Self::Renamed];
+    /// Those that follow from what else differs: their number says enough.
+    const COUNTED: [Self; 3] = [Self::Holds, Self::Follows, Self::Encoded];
+
+    pub(super) fn is_shown(self) -> bool {
+        Self::SHOWN.contains(&self)
+    }
+
+    /// What structures of this kind do, or are.
+    pub(super) fn of_many(self) -> &'static str {
+        match self {
+            Self::Differs => "differ",
+            Self::First => "are only in the first",
+            Self::Second => "are only in the second",
+            Self::Renamed => "have another name",
+            Self::Holds => "hold what differs below",
+            Self::Follows => "say otherwise where others lie or what they sum up to",
+            Self::Encoded => "hold the same, encoded in another way",
+        }
+    }
+
+    /// What is said of one of them behind its name; nothing of the usual ones.
+    pub(super) fn of_one(self) -> &'static str {
+        match self {
+            Self::First => "only in the first",
+            Self::Second => "only in the second",
+            Self::Renamed => "has another name",
+            Self::Encoded => "holds the same, encoded in another way",
+            Self::Differs | Self::Holds | Self::Follows => "",
+        }
+    }
+}
+
+impl Structure {
+    pub(super) fn kind(&self) -> Kind {
+        let derived = |field: &Field| field.role != "value";
+        let silent = self.fields.is_empty() && self.bytes.is_none();
+        match (&self.places, &self.renamed) {
+            _ if self.same_content => Kind::Encoded,
+            _ if !self.fields.is_empty() && self.bytes.is_none() && self.fields.iter().all(derived) => {
+                Kind::Follows
+            }
+            ([Some(_), None], _) => Kind::First,
+            ([None, Some(_)], _) => Kind::Second,
+            (_, Some(_)) => Kind::Renamed,
+            _ if silent => Kind::Holds,
+            _ => Kind::Differs,
+        }
+    }
+
+    /// Whose it is: a path, or two if it has another name.
+    pub(super) fn owner(&self) -> Option<String> {
+        match &self.renamed {
+            Some(renamed) => Some(format!("{} -> {renamed}", self.path)),
+            None => (!self.path.is_empty()).then(|| self.path.clone()),
+        }
+    }
+
+    /// What is said behind its name: if it is no usual change, and where it lies, as first byte and length, for both files if
+    /// they are not the same. What has no bytes lies nowhere.
+    pub(super) fn remark(&self) -> String {
+        let what = self.kind().of_one();
+        let gap = if what.is_empty() { "" } else { " " };
+        format!("{gap}{what}{}", self.place().map_or_else(String::new, |place| format!(" at {place}")))
+    }
+
+    pub(super) fn place(&self) -> Option<String> {
+        let place = |(at, len): (u64, u64)| format!("{at:#x}+{len:#x}");
+        if self.places.iter().flatten().all(|place| *place == (0, 0)) {
+            return None;
+        }
+        match self.places.map(|one| one.map(place)) {
+            [Some(a), Some(b)] if a == b => Some(a),
+            [Some(a), Some(b)] => Some(format!("{a} -> {b}")),
+            [one, other] => one.or(other),
+        }
+    }
+}
+
+impl Field {
+    /// Its value in the first (0) or second (1) file.
+    pub(super) fn value(&self, side: usize) -> &str {
+        self.values[side].as_deref().unwrap_or("(none)")
+    }
+}
+
+impl Fault {
+    pub(super) fn sentence(&self) -> String {
+        let which = if self.file == 1 { "first" } else { "second" };
+        format!("the {which} cannot be read as {}: {}", self.format, self.message)
+    }
+}
+
+impl Line {
+    pub(super) fn sign(&self) -> char {
+        if self.file == 1 { '-' } else { '+' }
+    }
+
+    /// Its text without its end.
+    pub(super) fn content(&self) -> &str {
+        self.text.strip_suffix('\n').unwrap_or(&self.text)
+    }
+}
+
+impl Lines {
+    /// How many lines differ that are not among those that are told.
+    pub(super) fn untold(&self) -> usize {
+        let all = usize::try_from(u64::from(self.removed) + u64::from(self.added)).unwrap_or(usize::MAX);
+        all.saturating_sub(self.lines.len())
+    }
+}
+
+impl Comparison {
+    /// What it is called in the file around it; empty for what was asked for.
+    pub(super) fn name(&self) -> &str {
+        self.path.as_ref().or(self.part.as_ref()).map_or("", String::as_str)
+    }
+
+    pub(super) fn format(&self) -> String {
+        match self.formats {
+            [Some(a), Some(b)] if a != b => format!("{a} -> {b}"),
+            [Some(format), _] | [_, Some(format)] => format.to_owned(),
+            [None, None] => "file".to_owned(),
+        }
+    }
+
+    pub(super) fn size(&self) -> String {
+        match self.sizes {
+            [a, b] if a == b => format!("{a} bytes"),
+            [a, b] => format!("{a} -> {b} bytes"),
+        }
+    }
+
+    /// Structures that somebody has to look at.
+    pub(super) fn shown(&self) -> impl Iterator<Item = &Structure> + Clone {
+        self.changes.iter().filter(|change| change.kind().is_shown())
+    }
+
+    fn count(&self, kind: Kind) -> usize {
+        self.changes.iter().filter(|change| change.kind() == kind).count()
+    }
+
+    /// What is said of structures that are counted only.
+    pub(super) fn asides(&self) -> Vec<String> {
+        let counted = Kind::COUNTED.map(|kind| (self.count(kind), kind.of_many().to_owned()));
+        let mut said: Vec<String> = counted
+            .into_iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| format!("structures that {what}: {count}"))
+            .collect();
+        let (moved, length) = self.moved;
+        if moved > 0 {
+            said.push(format!("structures that are the same at another place ({length} bytes): {moved}"));
+        }
+        said
+    }
+
+    /// What differs of its own, in a few words.
+    pub(super) fn summary(&self) -> String {
+        let mut said: Vec<String> = self.faults.iter().take(1).map(|_| "cannot be read".to_owned()).collect();
+        for kind in Kind::SHOWN {
+            match self.count(kind) {
+                0 => {}
+                count if said.is_empty() => said.push(format!("structures that {}: {count}", kind.of_many())),
+                count => said.push(format!("that {}: {count}", kind.of_many())),
+            }
+        }
+        if let Some(lines) = &self.lines {
+            said.push(format!("lines: -{} +{}", lines.removed, lines.added));
+        }
+        if !self.bytes.is_empty() {
+            said.push("bytes differ".to_owned());
+        }
+        if !self.members.is_empty() {
+            said.push(format!("files inside that differ: {}", self.members.len()));
+        }
+        if said.is_empty() {
+            said.extend(self.asides().into_iter().take(1));
+        }
+        said.join(", ")
+    }
+
+    /// How many bytes the structures that differ have, in the file where they have more; nothing is known of a file
+    /// without structure.
+    pub(super) fn touched(&self) -> Option<u64> {
+        let of = |side: usize| self.changes.iter().filter_map(|change| Some(change.places[side]?.1)).sum();
+        (!self.changes.is_empty()).then(|| u64::max(of(0), of(1)))
+    }
+
+    /// How many files, and structures to look at, are in it and in what it holds.
+    pub(super) fn extent(&self) -> Untold {
+        let own = Untold { files: 1, structures: self.shown().count() };
+        self.members.iter().map(Self::extent).fold(own, Untold::and)
+    }
+
+    /// It and what it holds, each with the way to it: the path in the file around it behind the path of that file.
+    pub(super) fn all(&self) -> Vec<(String, &Self)> {
+        let mut all = Vec::new();
+        self.walk("", &mut all);
+        all
+    }
+
+    fn walk<'a>(&'a self, before: &str, all: &mut Vec<(String, &'a Self)>) {
+        let way = format!("{before}{}", self.name());
+        let inner = if way.is_empty() { String::new() } else { format!("{way}: ") };
+        all.push((way, self));
+        self.members.iter().for_each(|member| member.walk(&inner, all));
+    }
+}
+
+/// What a bounded form leaves out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Untold {
+    pub(super) files: usize,
+    pub(super) structures: usize,
+}
+
+impl Untold {
+    pub(super) fn and(self, other: Self) -> Self {
+        Self { files: self.files + other.files, structures: self.structures + other.structures }
+    }
+
+    /// A sentence for the top of the page; nothing if all is there.
+    pub(super) fn sentence(self) -> Option<String> {
+        let Self { files, structures } = self;
+        (self != Self::default()).then(|| {
+            format!(
+                "Left out here: files that differ: {files}, structures that differ: {structures}. \
+                 `selfsame diff --json` tells all."
+            )
+        })
+    }
+}
+
+/// What is said of things that are left out; nothing if there are none.
+pub(super) fn more(count: usize, what: &str) -> Option<String> {
+    (count > 0).then(|| format!("and {count} more {what}"))
+}
+
+/// At most so many characters of `text`, and how many more there are.
+pub(super) fn short(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}… ({} more bytes)", &text[..end], text.len() - end),
+    }
+}
+
+/// Space on a page of bounded length, in bytes.
+#[derive(Debug)]
+pub(super) struct Room(pub(super) usize);
+
+impl Room {
+    /// Appends `piece` if it fits; whether it did.
+    pub(super) fn put(&mut self, page: &mut String, piece: &str) -> bool {
+        let fits = piece.len() <= self.0;
+        if fits {
+            self.0 -= piece.len();
+            page.push_str(piece);
+        }
+        fits
+    }
+}
