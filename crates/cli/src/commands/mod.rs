@@ -10,6 +10,7 @@ use crate::ui::Ui;
 pub mod boot;
 pub mod build;
 pub mod diff;
+pub mod explain;
 mod gc;
 pub mod init;
 pub mod inspect;

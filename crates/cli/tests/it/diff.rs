@@ -108,3 +108,19 @@ fn directories_are_compared_by_path_kind_and_content() {
     let json = world.run(["diff", "a/", "c", "--json"]).answer(1);
     assert!(json.contains("\"verdict\": \"different\"") && json.contains("\"differing\": "), "{json}");
 }
+
+#[test]
+fn causes_are_told_where_they_are_seen_and_all_together() {
+    let world = world();
+    world.write("a", "Built on 2026-08-01.\n");
+    world.write("b", "Built on 2026-08-02.\n");
+    let text = world.run(["diff", "a", "b"]).answer(1);
+    assert!(text.contains("  looks like date: line 1: 2026-08-01 -> 2026-08-02\n"), "{text}");
+    assert!(text.contains("likely causes: date (1); `selfsame explain CAUSE` says more\n"), "{text}");
+    let pages = ["--html", "page.html", "--markdown", "page.md", "--diffoscope-json", "page.json"];
+    world.run(["diff", "a", "b"].iter().chain(&pages)).answer(1);
+    for page in ["page.html", "page.md", "page.json"] {
+        let page = std::fs::read_to_string(world.root().join(page)).unwrap();
+        assert!(page.contains("likely causes: date (1)") && page.contains("looks like date"), "{page}");
+    }
+}

@@ -7,13 +7,14 @@ use selfsame_testkit::readme::workspace;
 use crate::world;
 
 /// Every command, in the order of the page.
-const COMMANDS: [&[&str]; 26] = [
+const COMMANDS: [&[&str]; 27] = [
     &[],
     &["init"],
     &["lock"],
     &["build"],
     &["inspect"],
     &["diff"],
+    &["explain"],
     &["boot"],
     &["store"],
     &["store", "stat"],

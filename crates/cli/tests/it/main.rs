@@ -14,6 +14,7 @@ mod crash;
 mod diff;
 mod diff_pages;
 mod evidence;
+mod explain;
 mod failures;
 mod faults;
 mod hard_tag;

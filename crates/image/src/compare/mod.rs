@@ -60,6 +60,8 @@ pub struct Comparison {
     pub name: Name,
     /// Their lengths in bytes.
     pub sizes: [u64; 2],
+    /// How many of their bytes differ, and how many one is longer; 0 for files that cannot be read to their ends.
+    pub differing: u64,
     /// What they are, as far as that is known.
     pub formats: [Option<&'static str>; 2],
     /// Structures that differ, in the order of the first file, then those that only the second one has.
@@ -181,7 +183,7 @@ fn files(
     depth: usize,
 ) -> io::Result<(Comparison, u64)> {
     let sizes = [sides[0].source.size()?, sides[1].source.size()?];
-    let mut comparison = Comparison { name, sizes, ..Comparison::default() };
+    let mut comparison = Comparison { name, sizes, differing: blocks.differing, ..Comparison::default() };
     let [(first, a), (second, b)] = looked_into(sides, options, depth);
     let mut parsed = [a, b].into_iter().enumerate().map(|(side, parsed)| {
         parsed.unwrap_or_else(|fault| {

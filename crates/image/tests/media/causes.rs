@@ -55,7 +55,8 @@ fn all(found: &Comparison, causes: &mut BTreeSet<(String, &'static str)>) {
 
 #[test]
 fn what_was_planted_is_recognised() {
-    let [first, second] = [archive(|planted| planted.1, 1_600_000_000), archive(|planted| planted.2, 1_500_000_000)];
+    let [first, second] =
+        [archive(|planted| planted.1, 1_600_000_000), archive(|planted| planted.2, 1_500_000_000)];
     let options = Options::new(NonZero::<usize>::MIN);
     let report = compare(&(Arc::new(first) as _), &(Arc::new(second) as _), &options).unwrap();
     assert_eq!(report.unexplained(), 0);

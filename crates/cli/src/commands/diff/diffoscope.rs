@@ -33,6 +33,7 @@ pub(super) fn document(report: &Report, limit: usize) -> serde_json::Result<Stri
         None => node(names),
     };
     root.version = Some(1);
+    root.comments.splice(0..0, report.guess());
     root.comments.insert(0, format!("{}: {}", report.verdict, report.completeness()));
     serde_json::to_string(&root).map(|text| text + "\n")
 }
@@ -46,6 +47,7 @@ fn comparison(found: &Comparison, names: [String; 2], limit: usize) -> Node {
     node.comments.push(format!("{}, {}", found.format(), found.size()));
     node.comments.extend(found.faults.iter().map(|fault| harmless_line(&fault.sentence()).into_owned()));
     node.comments.extend(found.asides());
+    node.comments.extend(found.guesses());
     node.details.extend(found.shown().take(limit).map(structure));
     node.comments.extend(more(found.shown().count().saturating_sub(limit), "structures"));
     if let Some(lines) = &found.lines {

@@ -69,8 +69,8 @@ const SEARCH: &str = "\
 <button type=\"button\" id=\"all\">Open all</button>\n<button type=\"button\" id=\"none\">Close all</button>\n\
 <output id=\"found\" for=\"q\"></output>\n</form>\n\
 <section id=\"tree\" aria-label=\"What differs\">\n\
-<p class=\"facts\">Bars: how long a file is, measured by the longest one beside it; the coloured part is in structures \
-that differ. Lines with - are only in the first file, lines with + only in the second.</p>\n";
+<p class=\"facts\">Bars: how long a file is, measured by the longest one beside it; the coloured part: \
+how much of it differs. Lines with - are only in the first file, lines with + only in the second.</p>\n";
 
 fn summary(report: &Report, untold: Untold, names: &[String; 2], page: &mut String) {
     let meaning = match report.verdict {
@@ -84,6 +84,9 @@ fn summary(report: &Report, untold: Untold, names: &[String; 2], page: &mut Stri
         "<p class=\"verdict {verdict}\"><strong>{verdict}</strong>: {meaning}<br>{}</p>",
         report.completeness()
     );
+    if let Some(guess) = report.guess() {
+        let _ = writeln!(page, "<p>{}</p>", escape(&guess));
+    }
     let Some(root) = &report.root else { return };
     page.push_str("<table class=\"sides\">\n<tr><td></td><th scope=\"col\">first</th><th scope=\"col\">second</th></tr>\n");
     let mut row = |name: &str, cells: [String; 2]| {
@@ -193,6 +196,9 @@ impl Tree {
         for aside in found.asides() {
             room.put(page, &format!("<p class=\"aside\">{}</p>\n", escape(&aside)));
         }
+        for guess in found.guesses() {
+            room.put(page, &format!("<p class=\"aside\">{}</p>\n", text(&guess, LONGEST_TEXT)));
+        }
         if let Some(lines) = &found.lines {
             self::lines(lines, &mut room, page);
         }
@@ -234,14 +240,12 @@ fn head(found: &Comparison, place: Place) -> String {
         escape(&found.format()),
         escape(&found.size())
     );
-    if let Some(touched) = found.touched() {
-        let _ = write!(head, "; in structures that differ: {touched} bytes");
-    }
-    let _ = write!(head, "; </span><span>{}</span>", escape(&found.summary()));
+    let _ =
+        write!(head, "; differing: {}; </span><span>{}</span>", found.differing, escape(&found.summary()));
     // A width in percent; what is there is seen.
     let width = |bytes: u64, of: u64| (100.0 * bytes as f64 / of.max(1) as f64).clamp(0.5, 100.0);
     let whole = width(length(found), place.longest);
-    let part = found.touched().map_or(0.0, |touched| whole * width(touched, length(found)) / 100.0);
+    let part = if found.differing > 0 { whole * width(found.differing, length(found)) / 100.0 } else { 0.0 };
     let _ = writeln!(
         head,
         "<svg class=\"bar\" viewBox=\"0 0 100 8\" preserveAspectRatio=\"none\" aria-hidden=\"true\">\

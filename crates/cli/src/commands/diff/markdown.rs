@@ -21,6 +21,9 @@ pub(super) fn text(report: &Report, limit: usize) -> String {
     let names = report.names.each_ref().map(|name| code(name));
     let [a, b] = &names;
     let mut page = format!("### {a} and {b}: {}\n\n{}\n", report.verdict, report.completeness());
+    if let Some(guess) = report.guess() {
+        let _ = writeln!(page, "\n{guess}");
+    }
     let Some(root) = &report.root else { return page };
     let _ = writeln!(page, "\n| | first | second |\n|---|---|---|\n| file | {a} | {b} |");
     let [a, b] = root.formats.map(|format| format.unwrap_or("unknown"));
@@ -113,6 +116,9 @@ fn of_one(one: &Comparison, limit: usize) -> Vec<Told> {
     }
     for aside in one.asides() {
         say('#', &aside);
+    }
+    for guess in one.guesses() {
+        say('#', &guess);
     }
     for line in one.lines.iter().flat_map(|lines| &lines.lines) {
         say(line.sign(), &format!("{}: {}", line.number, line.content()));

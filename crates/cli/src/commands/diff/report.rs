@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use selfsame_image::cause::Finding;
 use selfsame_image::compare::{self, Change, FieldChange, Leaf, Name};
 use selfsame_image::extent::Role;
 use serde::Serialize;
@@ -22,6 +23,9 @@ pub(super) struct Report {
     explained: u64,
     /// The others, and those in files that could not be read on either side.
     unexplained: u64,
+    /// Causes that were recognised in what differs, by name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) causes: Vec<Cause>,
     /// What differs; absent if nothing does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) root: Option<Comparison>,
@@ -42,6 +46,8 @@ pub(super) struct Comparison {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) part: Option<String>,
     pub(super) sizes: [u64; 2],
+    /// Bytes that differ at the same place, and what one of them is longer.
+    pub(super) differing: u64,
     pub(super) formats: [Option<&'static str>; 2],
     /// What could not be read.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -57,8 +63,21 @@ pub(super) struct Comparison {
     pub(super) bytes: Vec<Bytes>,
     /// Whether there are more of them.
     pub(super) more_bytes: bool,
+    /// Causes that were recognised, by name, those of files inside not counted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) causes: Vec<Cause>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) members: Vec<Comparison>,
+}
+
+/// A cause that was recognised: `selfsame explain` says more of it.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Cause {
+    pub(super) cause: &'static str,
+    /// How many differences look like it.
+    pub(super) count: usize,
+    /// The first of them.
+    pub(super) seen: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -121,6 +140,7 @@ pub(super) struct Line {
 impl Report {
     pub(super) fn new(report: &compare::Report, names: [String; 2], show: Show) -> Self {
         let unexplained = report.unexplained();
+        let root = report.root.as_ref().map(Comparison::of);
         Self {
             format: 1,
             verdict: match (&report.root, unexplained) {
@@ -131,7 +151,8 @@ impl Report {
             differing: report.differing,
             explained: report.explained,
             unexplained,
-            root: report.root.as_ref().map(Comparison::of),
+            causes: root.as_ref().map_or_else(Vec::new, Comparison::causes),
+            root,
             names,
             show,
         }
@@ -165,6 +186,7 @@ impl Comparison {
             path,
             part,
             sizes: found.sizes,
+            differing: found.differing,
             formats: found.formats,
             faults: found.faults.iter().map(fault).collect(),
             changes: found.changes.iter().map(Structure::of).collect(),
@@ -172,8 +194,15 @@ impl Comparison {
             lines,
             bytes,
             more_bytes,
+            causes: found.causes.iter().map(Cause::of).collect(),
             members: found.members.iter().map(Self::of).collect(),
         }
+    }
+}
+
+impl Cause {
+    fn of(found: &Finding) -> Self {
+        Self { cause: found.cause, count: found.count, seen: found.seen.clone() }
     }
 }
 

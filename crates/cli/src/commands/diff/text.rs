@@ -67,6 +67,9 @@ impl<'a> Text<'a> {
             Some(root) if !self.show.brief => self.comparison(root, 0)?,
             _ => {}
         }
+        if let Some(guess) = report.guess() {
+            self.line(0, Ink::Plain, &guess)?;
+        }
         let ink = if report.verdict == "unexplained" { Ink::Fault } else { Ink::Name };
         self.line(0, ink, &report.completeness())
     }
@@ -86,6 +89,9 @@ impl<'a> Text<'a> {
         self.more(found.shown().count().saturating_sub(limit), "structures", inner)?;
         for aside in found.asides() {
             self.line(inner, Ink::Aside, &aside)?;
+        }
+        for guess in found.guesses() {
+            self.line(inner, Ink::Aside, &guess)?;
         }
         if let Some(lines) = &found.lines {
             for one in &lines.lines {

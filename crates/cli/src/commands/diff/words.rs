@@ -1,6 +1,8 @@
 //! What is said of a difference: one place for all forms that people read.
 
-use super::report::{Comparison, Fault, Field, Line, Lines, Structure};
+use std::collections::BTreeMap;
+
+use super::report::{Cause, Comparison, Fault, Field, Line, Lines, Report, Structure};
 
 /// What a structure that differs tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,6 +182,33 @@ impl Comparison {
         said
     }
 
+    /// What is said of the causes that were recognised.
+    pub(super) fn guesses(&self) -> Vec<String> {
+        let of = |cause: &Cause| {
+            let times = if cause.count == 1 { String::new() } else { format!(", {} times", cause.count) };
+            format!("looks like {}{times}: {}", cause.cause, cause.seen)
+        };
+        self.causes.iter().map(of).collect()
+    }
+
+    /// The causes that were recognised in it and in what it holds, with the first one seen of each.
+    pub(super) fn causes(&self) -> Vec<Cause> {
+        let mut sums: BTreeMap<&str, Cause> = BTreeMap::new();
+        for (way, one) in self.all() {
+            for cause in &one.causes {
+                match sums.get_mut(cause.cause) {
+                    Some(sum) => sum.count += cause.count,
+                    None => {
+                        let gap = if way.is_empty() { "" } else { ": " };
+                        let seen = format!("{way}{gap}{}", cause.seen);
+                        sums.insert(cause.cause, Cause { seen, ..cause.clone() });
+                    }
+                }
+            }
+        }
+        sums.into_values().collect()
+    }
+
     /// What differs of its own, in a few words.
     pub(super) fn summary(&self) -> String {
         let mut said: Vec<String> = self.faults.iter().take(1).map(|_| "cannot be read".to_owned()).collect();
@@ -205,13 +234,6 @@ impl Comparison {
         said.join(", ")
     }
 
-    /// How many bytes the structures that differ have, in the file where they have more; nothing is known of a file
-    /// without structure.
-    pub(super) fn touched(&self) -> Option<u64> {
-        let of = |side: usize| self.changes.iter().filter_map(|change| Some(change.places[side]?.1)).sum();
-        (!self.changes.is_empty()).then(|| u64::max(of(0), of(1)))
-    }
-
     /// How many files, and structures to look at, are in it and in what it holds.
     pub(super) fn extent(&self) -> Untold {
         let own = Untold { files: 1, structures: self.shown().count() };
@@ -230,6 +252,16 @@ impl Comparison {
         let inner = if way.is_empty() { String::new() } else { format!("{way}: ") };
         all.push((way, self));
         self.members.iter().for_each(|member| member.walk(&inner, all));
+    }
+}
+
+impl Report {
+    /// What is said of the causes of all that differs; nothing if none was recognised.
+    pub(super) fn guess(&self) -> Option<String> {
+        let of = |cause: &Cause| format!("{} ({})", cause.cause, cause.count);
+        let all: Vec<String> = self.causes.iter().map(of).collect();
+        (!all.is_empty())
+            .then(|| format!("likely causes: {}; `selfsame explain CAUSE` says more", all.join(", ")))
     }
 }
 
