@@ -19,7 +19,7 @@ mod source;
 mod timeline;
 mod ui;
 
-use commands::{Context, boot, build, diff, explain, init, inspect, lock, snapshot, store};
+use commands::{Context, boot, build, diff, init, inspect, lock, snapshot, store};
 use failure::{Failure, Kind, Status};
 use interrupt::Interrupt;
 use settings::Settings;
@@ -54,7 +54,7 @@ enum Command {
     Build(build::Args),
     Inspect(inspect::Args),
     Diff(diff::Args),
-    Explain(explain::Args),
+    Explain(commands::explain::Args),
     Boot(boot::Args),
     Snapshot(snapshot::Args),
     Store(store::Args),
@@ -90,7 +90,7 @@ fn run(command: &Command, settings: Settings, ui: &Ui) -> Result<Status, Failure
         Command::Build(args) => build::run(args, &cx),
         Command::Inspect(args) => inspect::run(args, &cx),
         Command::Diff(args) => diff::run(args, &cx),
-        Command::Explain(args) => explain::run(args, &cx),
+        Command::Explain(args) => commands::explain::run(args, &cx),
         Command::Boot(args) => boot::run(args, &cx),
         Command::Snapshot(args) => snapshot::run(args, &cx),
         Command::Store(args) => store::run(args, &cx),
