@@ -19,7 +19,7 @@ mod source;
 mod timeline;
 mod ui;
 
-use commands::{Context, boot, build, diff, init, inspect, lock, snapshot, store};
+use commands::{Context, boot, build, diff, init, inspect, lock, reproduce, snapshot, store, verify};
 use failure::{Failure, Kind, Status};
 use interrupt::Interrupt;
 use settings::Settings;
@@ -55,6 +55,8 @@ enum Command {
     Inspect(inspect::Args),
     Diff(diff::Args),
     Boot(boot::Args),
+    Reproduce(reproduce::Args),
+    Verify(verify::Args),
     Snapshot(snapshot::Args),
     Store(store::Args),
 }
@@ -90,6 +92,8 @@ fn run(command: &Command, settings: Settings, ui: &Ui) -> Result<Status, Failure
         Command::Inspect(args) => inspect::run(args, &cx),
         Command::Diff(args) => diff::run(args, &cx),
         Command::Boot(args) => boot::run(args, &cx),
+        Command::Reproduce(args) => reproduce::run(args, &cx),
+        Command::Verify(args) => verify::run(args, &cx),
         Command::Snapshot(args) => snapshot::run(args, &cx),
         Command::Store(args) => store::run(args, &cx),
     }

@@ -17,6 +17,7 @@ pub mod lock;
 mod plan;
 pub mod recipe_dir;
 mod remote;
+pub mod reproduce;
 mod shell;
 pub mod snapshot;
 pub mod store;
@@ -24,6 +25,7 @@ mod store_check;
 mod store_key;
 mod store_pull;
 mod store_push;
+pub mod verify;
 
 /// This very program, which becomes the first process of each sandbox.
 pub const PROGRAM: &str = "/proc/self/exe";

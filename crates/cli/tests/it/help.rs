@@ -7,7 +7,7 @@ use selfsame_testkit::readme::workspace;
 use crate::world;
 
 /// Every command, in the order of the page.
-const COMMANDS: [&[&str]; 26] = [
+const COMMANDS: [&[&str]; 28] = [
     &[],
     &["init"],
     &["lock"],
@@ -15,6 +15,8 @@ const COMMANDS: [&[&str]; 26] = [
     &["inspect"],
     &["diff"],
     &["boot"],
+    &["reproduce"],
+    &["verify"],
     &["store"],
     &["store", "stat"],
     &["store", "check"],
