@@ -130,6 +130,11 @@ pub(crate) mod tests {
         secret(seed).0.verifying_key().to_public_key_pem(LineEnding::LF).unwrap()
     }
 
+    /// The same as rebuilderd writes it.
+    pub(crate) fn public_pem_with_null(seed: u8) -> String {
+        as_pem("PUBLIC KEY", &[&PREFIX_WITH_NULL[..], secret(seed).public().0.as_bytes()].concat())
+    }
+
     fn as_pem(label: &str, der: &[u8]) -> String {
         pem::encode_string(label, LineEnding::CRLF, der).unwrap()
     }
@@ -137,9 +142,8 @@ pub(crate) mod tests {
     #[test]
     fn both_forms_of_a_public_key_are_the_same_key() {
         let key = secret(7).public();
-        let with_null = [&PREFIX_WITH_NULL[..], key.0.as_bytes()].concat();
         assert_eq!(PublicKey::from_pem(&public_pem(7)).unwrap(), key);
-        let other = PublicKey::from_pem(&as_pem("PUBLIC KEY", &with_null)).unwrap();
+        let other = PublicKey::from_pem(&public_pem_with_null(7)).unwrap();
         assert_eq!((other.id(), &other), (key.id(), &key));
     }
 

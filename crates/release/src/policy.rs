@@ -245,6 +245,13 @@ pub(crate) mod tests {
         let error = refused(&text(1, &[("a", &[1]), ("b", &[2, 1])]));
         assert!(error.problem.starts_with("\"a\" and \"b\" have the same key "), "{error}");
         assert!(error.line > 5 && error.hint.contains("one vote"), "{error:?}");
+        // Another spelling of a key is the same key.
+        let one = crate::key::tests::public_pem(1);
+        let other = crate::key::tests::public_pem_with_null(1);
+        assert_ne!(one, other);
+        let both = text(1, &[("a", &[1]), ("b", &[1])]);
+        let (first, second) = both.rsplit_once(&one).unwrap();
+        assert!(refused(&format!("{first}{other}{second}")).problem.contains("the same key "));
         assert!(refused(&text(1, &[("a", &[1, 1])])).problem.starts_with("\"a\" has the key "));
     }
 

@@ -125,6 +125,9 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
             None => None,
             Some(key) => Some(write(&rebuild, key, args, &request.recipe.name)?),
         };
+        if let Some(path) = &result {
+            cx.ui.note(&format!("the signed result is {}", path.display()));
+        }
         for Compared { published, built, .. } in outputs.iter().filter(|output| !output.identical) {
             let [published, built] = [&published.path, &built.path].map(|path| path.display());
             cx.ui.note(&format!("`selfsame diff {published} {built}` says what differs"));
@@ -213,4 +216,20 @@ fn write(rebuild: &Rebuild, key: &SecretKey, args: &Args, name: &str) -> Result<
         Failure::environment(error).context(format!("cannot write the result {}", path.display()))
     })?;
     Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_json_form_has_the_promised_names() {
+        let side = |path: &str| Side { path: path.into(), sha256: path.to_uppercase() };
+        let output = Compared { name: "n".into(), identical: false, published: side("p"), built: side("b") };
+        let report = Report { identical: false, outputs: vec![output], result: Some("r".into()) };
+        assert_eq!(
+            serde_json::to_string(&report).unwrap(),
+            r#"{"identical":false,"outputs":[{"name":"n","identical":false,"published":{"path":"p","sha256":"P"},"built":{"path":"b","sha256":"B"}}],"result":"r"}"#
+        );
+    }
 }

@@ -39,7 +39,13 @@ fn a_good_and_a_bad_result_are_signed_and_count_as_such() {
         "--out-result",
         "result.json",
     ]);
-    assert_says(&run.stderr, &["`selfsame diff published/tiny.tar rebuilt/tiny.tar` says what differs"]);
+    assert_says(
+        &run.stderr,
+        &[
+            "the signed result is result.json\n",
+            "`selfsame diff published/tiny.tar rebuilt/tiny.tar` says what differs",
+        ],
+    );
     let squashfs = Digest::of(&fs::read(at("published/tiny.squashfs")).unwrap());
     let expected = format!(
         "identical  tiny.squashfs  {squashfs}\n\
