@@ -11,6 +11,7 @@ pub mod boot;
 pub mod build;
 pub mod diff;
 mod gc;
+mod given;
 pub mod init;
 pub mod inspect;
 pub mod lock;

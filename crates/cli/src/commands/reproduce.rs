@@ -1,6 +1,5 @@
 //! `selfsame reproduce`
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -9,8 +8,8 @@ use selfsame_image::Digest;
 use selfsame_release::{self as release, Rebuild, SecretKey, Verdict, dsse};
 use serde::Serialize;
 
-use super::Context;
 use super::build::{Asked, Reach};
+use super::{Context, given};
 use crate::failure::{Failure, Status};
 use crate::moment;
 use crate::replace::replace;
@@ -118,7 +117,7 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
         remote: None,
     };
     asked.prepare(cx, |request| {
-        let published = published(args, &request.recipe.file_names())?;
+        let published = published(args, &request.recipe.file_names(), cx)?;
         let built = execute::build(request)?;
         let (outputs, rebuild) = compare(published, &built, request)?;
         let result = match &key {
@@ -140,7 +139,7 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
 
 /// The secret key in `path`.
 fn read_key(path: &Path) -> Result<SecretKey, Failure> {
-    let text = super::verify::read_text(path, MAX_KEY, "the key")?;
+    let text = given::text(path, MAX_KEY, "the key")?;
     SecretKey::from_pem(&text).map_err(|error| {
         Failure::input(error)
             .context(format!("cannot sign with {}", path.display()))
@@ -149,7 +148,7 @@ fn read_key(path: &Path) -> Result<SecretKey, Failure> {
 }
 
 /// Hashes the published files, which must be among those of these `names`, and must not be overwritten by the build.
-fn published(args: &Args, names: &[String]) -> Result<Vec<Published>, Failure> {
+fn published(args: &Args, names: &[String], cx: &Context) -> Result<Vec<Published>, Failure> {
     let mut found: Vec<Published> = Vec::new();
     for path in &args.published {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
@@ -163,17 +162,14 @@ fn published(args: &Args, names: &[String]) -> Result<Vec<Published>, Failure> {
         if found.iter().any(|other| other.name == name) {
             return Err(Failure::usage(format!("two published files have the name {name}")));
         }
-        let cannot = |error: io::Error| {
+        let here = path.canonicalize().map_err(|error| {
             Failure::input(error).context(format!("cannot read what was published, {}", path.display()))
-        };
-        let here = path.canonicalize().map_err(cannot)?;
+        })?;
         if args.out.canonicalize().is_ok_and(|out| here == out.join(&name)) {
             let message = format!("the build would write over what was published, {}", path.display());
             return Err(Failure::usage(message).hint("choose another directory with --out"));
         }
-        let mut file = File::open(path).map_err(cannot)?;
-        let (digest, _) = Digest::of_reader(&mut file).map_err(cannot)?;
-        found.push(Published { name, path: path.clone(), digest });
+        found.push(Published { name, path: path.clone(), digest: given::digest(path, cx)? });
     }
     Ok(found)
 }

@@ -1,14 +1,14 @@
 //! `selfsame verify`
 
-use std::fs::{self, File};
-use std::io::{self, Read as _, Write};
+use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use selfsame_image::Digest;
 use selfsame_release::{Decision, MAX_RESULT, Outcome, Policy, Refusal, Tally, Vote};
 use serde::Serialize;
 
-use super::Context;
+use super::{Context, given};
 use crate::failure::{Failure, Status};
 use crate::ui::{Output, Present, harmless};
 
@@ -153,16 +153,14 @@ fn one_line(text: &str) -> String {
 /// Runs the command.
 pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
     let policy = read_policy(&args.policy)?;
-    let cannot = |path: &Path, error: io::Error| {
-        Failure::input(error).context(format!("cannot read {}", path.display()))
-    };
     let results = results(&args.results)?;
-    let (digest, _) = File::open(&args.image)
-        .and_then(|mut file| Digest::of_reader(&mut file))
-        .map_err(|error| cannot(&args.image, error))?;
+    let digest = given::digest(&args.image, cx)?;
     let mut tally = Tally::new(&policy, digest);
     for path in results {
-        let bytes = read(&path, MAX_RESULT as u64).map_err(|error| cannot(&path, error))?;
+        cx.interrupt.check()?;
+        let bytes = given::bytes(&path, MAX_RESULT as u64).map_err(|error| {
+            Failure::input(error).context(format!("cannot read the result {}", path.display()))
+        })?;
         tally.add(&path.to_string_lossy(), &bytes);
     }
     let report = Report::new(&args.image, digest, tally.decide());
@@ -178,10 +176,10 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
 
 /// The policy in `path`; its key files are relative to it.
 fn read_policy(path: &Path) -> Result<Policy, Failure> {
-    let text = read_text(path, MAX_POLICY, "the policy")?;
+    let text = given::text(path, MAX_POLICY, "the policy")?;
     let mut file = |name: &str| {
         let path = path.parent().unwrap_or(Path::new("")).join(name);
-        let bytes = read(&path, MAX_POLICY).map_err(|error| error.to_string())?;
+        let bytes = given::bytes(&path, MAX_POLICY).map_err(|error| error.to_string())?;
         String::from_utf8(bytes).map_err(|_| "it is not text".to_owned())
     };
     Policy::read(&text, &mut file).map_err(|error| {
@@ -189,27 +187,6 @@ fn read_policy(path: &Path) -> Result<Policy, Failure> {
         let place = format!("{}:{}:{}: {}", path.display(), error.line, error.column, error.problem);
         Failure::input(place).hint(hint)
     })
-}
-
-/// The text in `path`, which is `what`, if it has at most `limit` bytes.
-pub fn read_text(path: &Path, limit: u64, what: &str) -> Result<String, Failure> {
-    let cannot = || format!("cannot read {what} {}", path.display());
-    let bytes = read(path, limit).map_err(|error| Failure::input(error).context(cannot()))?;
-    if bytes.len() as u64 > limit {
-        return Err(Failure::input(format!("it is longer than {limit} bytes")).context(cannot()));
-    }
-    String::from_utf8(bytes).map_err(|error| Failure::input(error.utf8_error()).context(cannot()))
-}
-
-/// What is in the file `path`, and one byte beyond `limit` at most, so that what is too long can be told.
-fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    // Before it is opened: opening a pipe waits for whoever writes.
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
-    }
-    let mut bytes = Vec::new();
-    File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 /// The files that `given` names; of directories, in byte order, those whose names end like results do.

@@ -1,11 +1,14 @@
 //! `selfsame verify`: results of rebuilders, and the policy that judges them.
 
+use std::process::Stdio;
+
+use rustix::process::{Pid, Signal, kill_process};
 use selfsame_image::Digest;
 use selfsame_release::dsse::{IN_TOTO, seal};
 use selfsame_release::{Output, Rebuild, SecretKey};
 use selfsame_testkit::TestEnvironment;
 
-use crate::{assert_says, world};
+use crate::{assert_says, program, world};
 
 /// Secret keys of the bytes 1, 2 and 3, and their public halves, as OpenSSL wrote them.
 pub(crate) const KEYS: [(&str, &str); 3] = [
@@ -165,11 +168,36 @@ fn what_cannot_be_judged_is_no_answer() {
         &["\"A\" and \"B\" have the same key ", "hint: who shares a key"],
     );
     let world = scene("threshold = 1\n");
-    assert_says(&world.run([&VERIFY[..], &["no.json"]].concat()).failure(3), &["cannot read no.json"]);
+    assert_says(
+        &world.run([&VERIFY[..], &["no.json"]].concat()).failure(3),
+        &["cannot read the result no.json"],
+    );
     world.write("a.json", result(0, "image", "image"));
     let missing = ["verify", "no.iso", "--policy", "trust/policy.toml", "a.json"];
     assert_says(&world.run(missing).failure(3), &["cannot read no.iso"]);
     world.run(VERIFY).failure(2);
+}
+
+#[test]
+fn hashing_a_large_image_ends_on_ctrl_c() {
+    let world = scene("threshold = 1\n");
+    let image = std::fs::File::create(world.root().join("x.iso")).unwrap();
+    image.set_len(1 << 40).unwrap();
+    world.write("a.json", result(0, "image", "image"));
+    let mut command = program(&world, &[], &[&VERIFY[..], &["a.json"]].concat());
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // Whoever reads the image has arranged to be interrupted.
+    let files = format!("/proc/{}/fd", child.id());
+    let reads = || {
+        let mut files = std::fs::read_dir(&files).unwrap().flatten();
+        files.any(|file| std::fs::read_link(file.path()).is_ok_and(|path| path.ends_with("x.iso")))
+    };
+    while !reads() {
+        std::thread::yield_now();
+    }
+    kill_process(Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap(), Signal::INT).unwrap();
+    let message = world.outcome(child.wait_with_output().unwrap()).failure(130);
+    assert_says(&message, &["error: interrupted"]);
 }
 
 #[test]

@@ -269,7 +269,8 @@ fn what_is_too_long_too_much_or_of_another_kind_is_told() {
     let policy = policy(1, &[("a", &[1])]);
     let long = format!("{}{}", good(1), " ".repeat(MAX_RESULT));
     let record = seal(IN_TOTO, br#"{"_type":"https://in-toto.io/Statement/v1"}"#, &secret(1));
-    for result in [long.as_str(), "", "[]", "{}", &record, &rebuild(IMAGE, IMAGE).statement()] {
+    let twice = good(1).replacen('{', "{\"payload\":\"\",", 1);
+    for result in [long.as_str(), "", "[]", "{}", &record, &twice, &rebuild(IMAGE, IMAGE).statement()] {
         assert_eq!(reasons(&on_image(&policy, &[result])), [("0", "malformed")]);
     }
     let result = good(2);
