@@ -193,7 +193,7 @@ fn run(request: &Request<'_>) -> Result<Built, BuildError> {
             }
         }
     };
-    let not_made = if outputs.is_empty() { builder.file_names() } else { Vec::new() };
+    let not_made = if outputs.is_empty() { request.recipe.file_names() } else { Vec::new() };
     let mut stages = builder.reports.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
     stages.sort_by_key(|report| Stage::ALL.iter().position(|stage| stage.name() == report.name));
     let beforehand = builder.beforehand.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -261,13 +261,6 @@ impl<'a> Builder<'a> {
     pub(crate) fn image_key(&self, plan: Digest) -> Digest {
         let text = format!("image {} {plan} {}", self.recipe.name, self.lock.digest());
         plan::in_store(Digest::of(text.as_bytes()))
-    }
-
-    /// Names of all files that a build makes.
-    fn file_names(&self) -> Vec<String> {
-        let outputs = self.plan.outputs.iter().map(|(output, _)| output.name());
-        let extensions = outputs.chain(["manifest", "packages", "record.json"]);
-        extensions.map(|extension| format!("{}.{extension}", self.recipe.name)).collect()
     }
 
     /// Writes manifest, package list and record, and remembers the whole set under `key`.

@@ -19,7 +19,7 @@ mod source;
 mod timeline;
 mod ui;
 
-use commands::{Context, boot, build, diff, init, inspect, lock, snapshot, store};
+use commands::{Context, boot, build, diff, init, inspect, lock, reproduce, snapshot, store, verify};
 use failure::{Failure, Kind, Status};
 use interrupt::Interrupt;
 use settings::Settings;
@@ -56,6 +56,8 @@ enum Command {
     Diff(diff::Args),
     Explain(commands::explain::Args),
     Boot(boot::Args),
+    Reproduce(reproduce::Args),
+    Verify(verify::Args),
     Snapshot(snapshot::Args),
     Store(store::Args),
 }
@@ -92,6 +94,8 @@ fn run(command: &Command, settings: Settings, ui: &Ui) -> Result<Status, Failure
         Command::Diff(args) => diff::run(args, &cx),
         Command::Explain(args) => commands::explain::run(args, &cx),
         Command::Boot(args) => boot::run(args, &cx),
+        Command::Reproduce(args) => reproduce::run(args, &cx),
+        Command::Verify(args) => verify::run(args, &cx),
         Command::Snapshot(args) => snapshot::run(args, &cx),
         Command::Store(args) => store::run(args, &cx),
     }

@@ -108,6 +108,16 @@ fn of_commit(dir: &Path) -> Result<Epoch, Failure> {
     text.trim().parse().map(Epoch).map_err(|_| unknown("the commit's time is not understood"))
 }
 
+/// The commit that all of `recipe` is of. `None` if it is not in Git, or not as it was committed: then no commit says what
+/// it was.
+pub fn commit(recipe: &Recipe) -> Option<String> {
+    let text = git(&recipe.dir, ["rev-parse", "--verify", "HEAD"].map(OsString::from))?;
+    let commit = text.trim();
+    let digits = commit.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let known = digits && matches!(commit.len(), 40 | 64) && uncommitted(recipe).is_none();
+    known.then(|| commit.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use selfsame_testkit::oracle_text;
@@ -139,6 +149,7 @@ mod tests {
         write(".gitignore", "*.swp\nout\n");
         let recipe = recipe::load(&dir.path().join("r")).unwrap();
         assert_eq!(uncommitted(&recipe), None, "no repository, no commit to compare with");
+        assert_eq!(commit(&recipe), None);
         let run = |arguments: &[&str]| {
             let mut git = Command::new("git");
             git.arg("-C").arg(dir.path()).args(["-c", "user.name=x", "-c", "user.email=x@example.org"]);
@@ -157,7 +168,10 @@ mod tests {
         write("r/out/x.tar", "image");
         write("r/notes", "mine");
         assert_eq!(uncommitted(&recipe), None);
+        let head = run(&["rev-parse", "HEAD"]).unwrap();
+        assert_eq!(commit(&recipe).as_deref(), Some(head.trim()));
         write("r/files/etc/.motd.swp", "ignored");
+        assert_eq!(commit(&recipe), None, "nobody else has this");
         assert_eq!(uncommitted(&recipe).as_deref(), Some("r/files/etc/.motd.swp"));
         write("r/files/etc/motd", "changed");
         write("r/files/a", "new");

@@ -218,6 +218,13 @@ impl Recipe {
         self.dir.join(relative)
     }
 
+    /// Names of all files that a build makes: the outputs in the order asked for, then manifest, package list and record.
+    pub fn file_names(&self) -> Vec<String> {
+        let outputs = self.outputs.iter().map(|output| output.name());
+        let extensions = outputs.chain(["manifest", "packages", "record.json"]);
+        extensions.map(|extension| format!("{}.{extension}", self.name)).collect()
+    }
+
     /// Whether an output needs a kernel and a boot loader.
     pub fn bootable(&self) -> bool {
         self.outputs.contains(&Output::Iso)

@@ -233,52 +233,91 @@ impl Present for Report {
     }
 }
 
+/// What a command asks of a build.
+pub struct Asked<'a> {
+    /// As given.
+    pub recipe: &'a Path,
+    /// Where the outputs go.
+    pub out: &'a Path,
+    pub until: Option<event::Stage>,
+    /// Whether to use nothing that earlier builds made.
+    pub anew: bool,
+    /// Whether nothing is built, so that the store need not know of the lock.
+    pub forecast: bool,
+    pub reach: &'a Reach,
+    /// `None` for a command that asks no remote, whatever the environment says.
+    pub remote: Option<&'a remote::Choice>,
+}
+
+impl Asked<'_> {
+    /// Reads recipe and lock, opens what a build needs, and hands all of it to `work`.
+    pub fn prepare<T>(
+        &self,
+        cx: &Context,
+        work: impl FnOnce(&execute::Request<'_>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        // A wrong environment is told before anything is read.
+        cx.settings.source_date_epoch(SystemTime::now())?;
+        let (directory, _) = recipe_dir::find(self.recipe)?;
+        let recipe = recipe::load(&directory)?;
+        let lock = read_lock(&directory)?.ok_or_else(|| no_lock(&directory))?;
+        let host = cx.host()?;
+        let progress = Progress::new(&cx.ui, self.reach.verbose);
+        let epoch = moment::of(&recipe, &cx.settings, &cx.ui)?;
+        let remote = self.remote.map(|remote| remote.open(cx, self.reach.offline)).transpose()?.flatten();
+        let warn = |text: String| cx.ui.warn(&text);
+        let pull = remote.as_ref().map(|known| known.pull(&warn));
+        let source = Mirrors::new(&recipe, self.reach, &cx.settings, pull.as_ref())?;
+        let store = Store::open(cx.settings.store(self.reach.store.as_ref())?)?;
+        if !self.forecast {
+            hold(&store, &directory.join(lock::FILE))?;
+        }
+        work(&execute::Request {
+            recipe: &recipe,
+            lock: &lock,
+            epoch,
+            store: &store,
+            host: &host,
+            program: Path::new(PROGRAM),
+            source: &source,
+            remote: pull.as_ref(),
+            jobs: self.reach.jobs(),
+            out: self.out,
+            until: self.until,
+            anew: self.anew,
+            observer: &progress,
+        })
+    }
+}
+
 /// Runs the command.
 pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
-    // A wrong environment is told before anything is read.
-    cx.settings.source_date_epoch(SystemTime::now())?;
-    let (directory, _) = recipe_dir::find(&args.recipe)?;
-    let recipe = recipe::load(&directory)?;
-    let lock = read_lock(&directory)?.ok_or_else(|| no_lock(&directory))?;
-    let host = cx.host()?;
-    let progress = Progress::new(&cx.ui, args.reach.verbose);
-    let epoch = moment::of(&recipe, &cx.settings, &cx.ui)?;
-    let remote = args.remote.open(cx, args.reach.offline)?;
-    let warn = |text: String| cx.ui.warn(&text);
-    let pull = remote.as_ref().map(|known| known.pull(&warn));
-    let source = Mirrors::new(&recipe, &args.reach, &cx.settings, pull.as_ref())?;
-    let store = Store::open(cx.settings.store(args.reach.store.as_ref())?)?;
-    if !args.plan {
-        hold(&store, &directory.join(lock::FILE))?;
-    }
-    let request = execute::Request {
-        recipe: &recipe,
-        lock: &lock,
-        epoch,
-        store: &store,
-        host: &host,
-        program: Path::new(PROGRAM),
-        source: &source,
-        remote: pull.as_ref(),
-        jobs: args.reach.jobs(),
+    let asked = Asked {
+        recipe: &args.recipe,
         out: &args.out,
         until: args.until,
         anew: args.no_cache,
-        observer: &progress,
+        forecast: args.plan,
+        reach: &args.reach,
+        remote: Some(&args.remote),
     };
+    asked.prepare(cx, |request| with(request, args, cx))
+}
+
+fn with(request: &execute::Request<'_>, args: &Args, cx: &Context) -> Result<Status, Failure> {
     if args.plan {
-        cx.ui.result(args.output, &Plan::of(selfsame_build::forecast::forecast(&request)?))?;
+        cx.ui.result(args.output, &Plan::of(selfsame_build::forecast::forecast(request)?))?;
         return Ok(Status::Success);
     }
     if let Some(stage) = args.shell {
-        return shell::run(&request, stage, cx);
+        return shell::run(request, stage, cx);
     }
-    let built = execute::build(&request)?;
+    let built = execute::build(request)?;
     if let Some(stage) = args.until {
         cx.ui.note(&format!("stopped after stage {stage}; not made: {}", built.not_made.join(", ")));
     }
     let bars = bars(&built);
-    let report = Report::of(built, pull.as_ref());
+    let report = Report::of(built, request.remote);
     if let Report { remote: Some(report), compressed, .. } = &report {
         cx.ui.note(&format!("from the remote: {report}; {} blocks were compressed here", compressed));
     }

@@ -12,12 +12,14 @@ pub mod build;
 pub mod diff;
 pub mod explain;
 mod gc;
+mod given;
 pub mod init;
 pub mod inspect;
 pub mod lock;
 mod plan;
 pub mod recipe_dir;
 mod remote;
+pub mod reproduce;
 mod shell;
 pub mod snapshot;
 pub mod store;
@@ -25,6 +27,7 @@ mod store_check;
 mod store_key;
 mod store_pull;
 mod store_push;
+pub mod verify;
 
 /// This very program, which becomes the first process of each sandbox.
 pub const PROGRAM: &str = "/proc/self/exe";

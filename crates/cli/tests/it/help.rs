@@ -7,7 +7,7 @@ use selfsame_testkit::readme::workspace;
 use crate::world;
 
 /// Every command, in the order of the page.
-const COMMANDS: [&[&str]; 27] = [
+const COMMANDS: [&[&str]; 29] = [
     &[],
     &["init"],
     &["lock"],
@@ -16,6 +16,8 @@ const COMMANDS: [&[&str]; 27] = [
     &["diff"],
     &["explain"],
     &["boot"],
+    &["reproduce"],
+    &["verify"],
     &["store"],
     &["store", "stat"],
     &["store", "check"],

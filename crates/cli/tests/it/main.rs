@@ -24,6 +24,7 @@ mod init;
 mod inspect;
 mod powercut;
 mod remote;
+mod reproduce;
 mod rot;
 mod scene;
 mod serve;
@@ -32,6 +33,7 @@ mod snapshot;
 mod stages;
 mod store;
 mod tag;
+mod verify;
 
 /// A fresh hostile world around the program.
 fn world() -> TestEnvironment {
