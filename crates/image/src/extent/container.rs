@@ -125,3 +125,28 @@ impl Container {
         Parsed { format, map, members: Box::new(members), faults, held: 0 }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static DATA: Structure = Structure::plain("data");
+
+    #[test]
+    fn paths_beyond_the_memory_for_them_are_told_once_and_their_bytes_have_an_owner() {
+        let source: Source = Arc::new(vec![0; 100]);
+        let mut found = Container::new("test", &source).unwrap();
+        found.room = 2 * 65 + 10;
+        for at in 0..5 {
+            let owner = found.owner(b"a");
+            let file = found.file(owner);
+            found.data(file, at * 10, 10, &DATA);
+        }
+        let parsed = found.finish();
+        let message = "its paths need more than 512 MiB of memory".to_owned();
+        assert_eq!(parsed.faults, [Unreadable { format: "test", message }]);
+        let paths: Vec<_> = parsed.map.extents().iter().map(|extent| parsed.map.path(extent.owner)).collect();
+        assert_eq!(paths, [&b"a"[..], b"a", b"", b"", b"", b""]);
+        assert_eq!(parsed.map.size(), 100);
+    }
+}

@@ -64,11 +64,11 @@ impl<'a> Text<'a> {
                 let mut ways = root.all().into_iter().filter(named);
                 return ways.try_for_each(|(way, _)| self.line(0, Ink::Plain, &way));
             }
-            Some(root) if !self.show.brief => self.comparison(root, 0)?,
+            Some(root) if !self.show.brief => {
+                self.comparison(root, 0)?;
+                report.guess().map_or(Ok(()), |guess| self.line(0, Ink::Plain, &guess))?;
+            }
             _ => {}
-        }
-        if let Some(guess) = report.guess() {
-            self.line(0, Ink::Plain, &guess)?;
         }
         let ink = if report.verdict == "unexplained" { Ink::Fault } else { Ink::Name };
         self.line(0, ink, &report.completeness())
