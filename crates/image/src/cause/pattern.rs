@@ -60,10 +60,13 @@ pub(super) fn patterns(line: &str) -> Vec<Pattern<'_>> {
     all
 }
 
+/// How long what a text begins with is, if it is that.
+type Match = fn(&str) -> Option<usize>;
+
 /// What a text begins with, and how long that is.
 fn known(text: &str) -> Option<(Kind, usize)> {
     let ends = |len: usize| text.as_bytes().get(len).is_none_or(|byte| !byte.is_ascii_alphanumeric());
-    let all: [(Kind, fn(&str) -> Option<usize>); 8] = [
+    let all: [(Kind, Match); 8] = [
         (Kind::Uuid, uuid),
         (Kind::Date, date),
         (Kind::Kernel, kernel),
@@ -209,7 +212,7 @@ fn in_words(text: &str) -> Option<usize> {
         let letters = rest.bytes().take_while(u8::is_ascii_alphabetic).count();
         let word = &rest[..letters];
         let begins =
-            |names: &[&str]| letters >= 3 && letters <= 9 && names.iter().any(|name| word.starts_with(name));
+            |names: &[&str]| (3..=9).contains(&letters) && names.iter().any(|name| word.starts_with(name));
         let len = if begins(&MONTHS) {
             month = true;
             letters

@@ -90,10 +90,10 @@ impl Container {
 
     /// The next bytes of a file, which are zeros and lie nowhere.
     pub(crate) fn hole(&mut self, file: u32, len: u64) {
-        if let Some(found) = usize::try_from(file).ok().and_then(|index| self.files.get_mut(index)) {
-            if len > 0 {
-                found.ranges.push((super::HOLE, len));
-            }
+        if let Some(found) = usize::try_from(file).ok().and_then(|index| self.files.get_mut(index))
+            && len > 0
+        {
+            found.ranges.push((super::HOLE, len));
         }
     }
 
