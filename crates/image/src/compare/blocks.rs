@@ -90,60 +90,23 @@ impl Blocks {
     }
 
     /// How many of the differing bytes are in an extent that was told, on one side at least.
-    pub(super) fn explained(
-        &self,
-        sources: [&Source; 2],
-        maps: [&Map; 2],
-        told: &[Vec<bool>; 2],
-        jobs: NonZero<usize>,
-    ) -> io::Result<u64> {
+    pub(super) fn explained(&self, told: &Told<'_>, jobs: NonZero<usize>) -> io::Result<u64> {
         let shared = self.sizes[0].min(self.sizes[1]);
-        // Where the extents that were told end, the first of which has the byte at `at`.
-        let is_told = |side: usize, at: u64| {
-            let index = maps[side].index_at(at).filter(|index| told[side][*index])?;
-            Some(maps[side].extents()[index].end())
-        };
-        let within = |side: usize, mut at: u64, end: u64| {
-            while at < end {
-                match is_told(side, at) {
-                    Some(until) => at = until,
-                    None => return false,
-                }
-            }
-            true
-        };
         let block = |(number, bytes): (u64, u16)| {
             let at = number * wide(BLOCK);
             let end = shared.min(at + wide(BLOCK));
-            if within(0, at, end) || within(1, at, end) {
-                return Ok(u64::from(bytes));
+            match told.has_all(at, end) {
+                true => Ok(u64::from(bytes)),
+                false => told.read(at, end),
             }
-            let len = usize::try_from(end - at).expect("at most a block");
-            let [mut a, mut b] = [vec![0; len], vec![0; len]];
-            sources[0].read_exact_at(&mut a, at)?;
-            sources[1].read_exact_at(&mut b, at)?;
-            let (mut index, mut explained) = (0, 0);
-            while let Some(step) = a[index..].iter().zip(&b[index..]).position(|(a, b)| a != b) {
-                index += step;
-                let place = at + wide(index);
-                let Some(until) = is_told(0, place).or_else(|| is_told(1, place)) else {
-                    index += 1;
-                    continue;
-                };
-                let stop = index + usize::try_from(until.min(end) - place).expect("inside the block");
-                explained += differing(&a[index..stop], &b[index..stop]);
-                index = stop;
-            }
-            Ok(explained)
         };
-        let mut explained = 0;
         // Those of one piece are read together: it may have to be unpacked.
-        let pieces =
-            self.blocks.chunk_by(|(a, _), (b, _)| a * wide(BLOCK) / PIECE == b * wide(BLOCK) / PIECE);
+        let piece = |(block, _): &(u64, u16)| block * wide(BLOCK) / PIECE;
+        let mut explained = 0;
         par::map_ordered(
-            self.jobs(sources, jobs),
-            pieces,
-            |piece| piece.iter().map(|one| block(*one)).sum::<io::Result<u64>>(),
+            self.jobs(told.sources, jobs),
+            self.blocks.chunk_by(|a, b| piece(a) == piece(b)),
+            |blocks| blocks.iter().map(|one| block(*one)).sum::<io::Result<u64>>(),
             |found| {
                 explained += found?;
                 Ok::<(), io::Error>(())
@@ -152,17 +115,66 @@ impl Blocks {
         // What one of them is longer.
         let longer = usize::from(self.sizes[1] > self.sizes[0]);
         let mut at = shared;
-        while at < self.sizes[longer] {
-            match maps[longer].index_at(at) {
-                Some(index) => {
-                    let end = maps[longer].extents()[index].end().min(self.sizes[longer]);
-                    if told[longer][index] {
-                        explained += end - at;
-                    }
-                    at = end;
-                }
-                None => break,
+        while let Some((end, is_told)) = told.extent(longer, at).filter(|_| at < self.sizes[longer]) {
+            let end = end.min(self.sizes[longer]);
+            if is_told {
+                explained += end - at;
             }
+            at = end;
+        }
+        Ok(explained)
+    }
+}
+
+/// Which extents of two files were told.
+pub(super) struct Told<'a> {
+    pub(super) sources: [&'a Source; 2],
+    pub(super) maps: [&'a Map; 2],
+    /// For each extent.
+    pub(super) told: &'a [Vec<bool>; 2],
+}
+
+impl Told<'_> {
+    /// Where the extent ends that has the byte at `at`, and whether it was told.
+    fn extent(&self, side: usize, at: u64) -> Option<(u64, bool)> {
+        let index = self.maps[side].index_at(at)?;
+        Some((self.maps[side].extents()[index].end(), self.told[side][index]))
+    }
+
+    /// Where the extent ends that has the byte at `at`, if it was told on one side.
+    fn until(&self, at: u64) -> Option<u64> {
+        let one = |side| self.extent(side, at).filter(|(_, told)| *told).map(|(end, _)| end);
+        one(0).or_else(|| one(1))
+    }
+
+    /// Whether all extents that have these bytes were told.
+    fn has_all(&self, mut at: u64, end: u64) -> bool {
+        while at < end {
+            match self.until(at) {
+                Some(until) => at = until,
+                None => return false,
+            }
+        }
+        true
+    }
+
+    /// How many of these bytes differ and are in an extent that was told.
+    fn read(&self, start: u64, end: u64) -> io::Result<u64> {
+        let len = usize::try_from(end - start).expect("at most a block");
+        let [mut a, mut b] = [vec![0; len], vec![0; len]];
+        self.sources[0].read_exact_at(&mut a, start)?;
+        self.sources[1].read_exact_at(&mut b, start)?;
+        let (mut index, mut explained) = (0, 0);
+        while let Some(step) = a[index..].iter().zip(&b[index..]).position(|(a, b)| a != b) {
+            index += step;
+            let place = start + wide(index);
+            let Some(until) = self.until(place) else {
+                index += 1;
+                continue;
+            };
+            let stop = index + usize::try_from(until.min(end) - place).expect("inside the block");
+            explained += differing(&a[index..stop], &b[index..stop]);
+            index = stop;
         }
         Ok(explained)
     }

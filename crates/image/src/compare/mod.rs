@@ -15,7 +15,7 @@ use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use self::blocks::Blocks;
+use self::blocks::{Blocks, Told};
 pub use self::leaf::{Bytes, Leaf, Line, Lines};
 use self::pair::{Pairing, Side};
 use crate::cause::{self, Finding};
@@ -292,7 +292,8 @@ fn structures(
     for pair in &pairing.pairs {
         comparison.changes.push(change(&sides, parsed, pair, [&compared, &differing])?);
     }
-    let explained = blocks.explained(sources, [sides[0].map, sides[1].map], &pairing.told, options.jobs)?;
+    let told = Told { sources, maps: [sides[0].map, sides[1].map], told: &pairing.told };
+    let explained = blocks.explained(&told, options.jobs)?;
     Ok(explained + behind(comparison, &sides))
 }
 
