@@ -206,8 +206,8 @@ fn files(
         [Some(a), Some(b)] if a.format == b.format => {
             structures(&mut comparison, sources, [a, b], blocks, options, depth)?
         }
-        // What can be read says where things are in the one that cannot, too.
-        [Some(one), None] | [None, Some(one)] if !comparison.faults.is_empty() => {
+        // What can be read says where things are in the one that cannot, too; that one may have lost its signature only.
+        [Some(one), None] | [None, Some(one)] if !comparison.faults.is_empty() || mostly_same(blocks) => {
             structures(&mut comparison, sources, [one, one], blocks, options, depth)?
         }
         _ => {
@@ -243,6 +243,11 @@ fn looked_into(sides: [Member; 2], options: &Options, depth: usize) -> [LookedIn
         return [look(first), look(second)];
     }
     par::both(|| look(first), || look(second)).into()
+}
+
+/// Whether more bytes are the same than differ.
+fn mostly_same(blocks: &Blocks) -> bool {
+    blocks.differing < blocks.sizes[0].max(blocks.sizes[1]) / 2
 }
 
 /// Whether something could not be read on both sides.

@@ -11,6 +11,7 @@ use selfsame_image::extent::{self, Role, Room, Source};
 use selfsame_image::squashfs;
 use selfsame_image::tree::{Kind, Leaf as Inode, Memory, Meta, Tree};
 use selfsame_image::{Epoch, initramfs, tar};
+use selfsame_testkit::{Numbers, number};
 
 use crate::support::mutations;
 use crate::{fat, gpt, iso};
@@ -233,36 +234,41 @@ fn each_byte_is_named() {
     insta::assert_snapshot!(text);
 }
 
+/// Changes one bit at a time, alone and together with a byte elsewhere; each time both must be told.
+pub(crate) fn flips(name: &str, good: &[u8], seed: u64) {
+    let mut random = Numbers(seed);
+    for round in 0..number("FLIPS", 100) {
+        let (at, bit, also) = (random.below(good.len()), random.below(8), random.below(good.len()));
+        let mut bad = good.to_vec();
+        bad[at] ^= 1 << bit;
+        let second = round % 2 == 1 && also != at;
+        if second {
+            bad[also] ^= 0x20;
+        }
+        let report = compared(good, &bad);
+        let count = 1 + u64::from(second);
+        assert_eq!(
+            (report.differing, report.explained, report.unexplained()),
+            (count, count, 0),
+            "{name} at {at}"
+        );
+        let root = report.root.unwrap();
+        for at in [Some(at), second.then_some(also)].into_iter().flatten() {
+            let place = u64::try_from(at).unwrap();
+            let has = |change: &&Change| {
+                change.places.iter().flatten().any(|(start, len)| (*start..start + len).contains(&place))
+            };
+            let owner = root.changes.iter().find(has).unwrap_or_else(|| panic!("{name} at {at}: {root:?}"));
+            // Nothing is unused but what is empty.
+            assert!(owner.structure != "unused" || good[at] == 0, "{name}: {owner:?}");
+        }
+    }
+}
+
 #[test]
 fn one_bit_anywhere_is_named_with_its_structure() {
-    let mut random = 7_u64;
-    let mut below = |limit: usize| {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(random >> 33).unwrap() % limit
-    };
-    for (name, good) in fixtures() {
-        for _ in 0..100 {
-            let mut bad = good.clone();
-            let (at, bit) = (below(bad.len()), below(8));
-            bad[at] ^= 1 << bit;
-            let report = compared(&good, &bad);
-            assert_eq!(
-                (report.differing, report.explained, report.unexplained()),
-                (1, 1, 0),
-                "{name} at {at}"
-            );
-            let root = report.root.unwrap();
-            let at = u64::try_from(at).unwrap();
-            let has = |change: &&Change| {
-                change.places.iter().flatten().any(|(start, len)| (*start..start + len).contains(&at))
-            };
-            // Nothing is unused but what is empty.
-            let owner = root.changes.iter().find(has).unwrap_or_else(|| panic!("{name} at {at}: {root:?}"));
-            assert!(
-                owner.structure != "unused" || good[usize::try_from(at).unwrap()] == 0,
-                "{name}: {owner:?}"
-            );
-        }
+    for (seed, (name, good)) in (7..).zip(fixtures()) {
+        flips(&name, &good, seed);
     }
 }
 
