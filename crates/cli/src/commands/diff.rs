@@ -10,7 +10,9 @@ mod text;
 mod words;
 
 use std::fs::File;
+use std::io::{self, Seek};
 use std::num::NonZero;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -36,6 +38,7 @@ use crate::ui::Output;
   selfsame diff first/live.iso second/live.iso
   selfsame diff first/live.iso second/live.iso --limit 20
   selfsame diff first second
+  xz -dc published.iso.xz | selfsame diff - out/live.iso
   selfsame diff first/live.iso second/live.iso --json
   selfsame diff first/live.iso second/live.iso --html differences.html
   selfsame diff first/live.iso second/live.iso --markdown - >> \"$GITHUB_STEP_SUMMARY\"
@@ -47,9 +50,9 @@ what --json or --paths ask for.
 Exit status: 0 the same bytes, 1 they differ and every differing byte is in a structure that is named, 5 they differ and
 something could not be found out, because both are damaged there.")]
 pub struct Args {
-    /// The one file or directory
+    /// The one file or directory; `-` for standard input
     first: PathBuf,
-    /// The other file or directory
+    /// The other file or directory; `-` for standard input
     second: PathBuf,
     /// How many differences of each file inside are shown; 0 for all
     #[arg(long, value_name = "N", default_value_t = 100)]
@@ -89,6 +92,9 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
 
 /// What differs between two files, or two directories.
 fn compared(paths: [&Path; 2], options: &Options) -> Result<compare::Report, Failure> {
+    if paths.iter().all(|path| path.as_os_str() == STANDARD_INPUT) {
+        return Err(Failure::usage("standard input cannot be both files"));
+    }
     if paths.iter().all(|path| path.is_dir()) {
         return directory::compare(paths, options);
     }
@@ -99,9 +105,16 @@ fn compared(paths: [&Path; 2], options: &Options) -> Result<compare::Report, Fai
     })
 }
 
+/// What stands for standard input.
+const STANDARD_INPUT: &str = "-";
+
 fn open(path: &Path) -> Result<Source, Failure> {
     let unreadable =
         |error: std::io::Error| Failure::input(error).context(format!("cannot read {}", path.display()));
+    if path.as_os_str() == STANDARD_INPUT {
+        let failed = |error: std::io::Error| Failure::input(error).context("cannot read standard input");
+        return standard_input().map(|file| Arc::new(file) as Source).map_err(failed);
+    }
     let file = File::open(path).map_err(unreadable)?;
     if !file.metadata().map_err(unreadable)?.is_file() {
         let message = format!("{} is not a regular file", path.display());
@@ -109,4 +122,15 @@ fn open(path: &Path) -> Result<Source, Failure> {
             .hint("compare images, archives or files with each other, or two directories"));
     }
     Ok(Arc::new(file))
+}
+
+/// Standard input, which must be a file to be read anywhere: what comes through a pipe is copied to one without a name.
+fn standard_input() -> io::Result<File> {
+    let mut input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+    if input.metadata()?.is_file() && input.stream_position()? == 0 {
+        return Ok(input);
+    }
+    let mut copy = tempfile::tempfile()?;
+    io::copy(&mut input, &mut copy)?;
+    Ok(copy)
 }

@@ -1,5 +1,8 @@
 //! `selfsame diff`
 
+use std::io::Write;
+use std::process::Stdio;
+
 use crate::inspect::live_iso;
 use crate::world;
 
@@ -123,4 +126,28 @@ fn causes_are_told_where_they_are_seen_and_all_together() {
         let page = std::fs::read_to_string(world.root().join(page)).unwrap();
         assert!(page.contains("likely causes: date (1)") && page.contains("looks like date"), "{page}");
     }
+}
+
+#[test]
+fn standard_input_is_a_file_too() {
+    let world = world();
+    world.write("a", "one\n");
+    let b = world.write("b", "two\n");
+    let through = |stdin: Stdio, text: Option<&str>, arguments: [&str; 3]| {
+        let mut command = world.command(arguments);
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        if let (Some(mut pipe), Some(text)) = (child.stdin.take(), text) {
+            pipe.write_all(text.as_bytes()).unwrap();
+        }
+        world.outcome(child.wait_with_output().unwrap())
+    };
+    let piped = through(Stdio::piped(), Some("two\n"), ["diff", "a", "-"]).answer(1);
+    assert!(piped.contains("-1: one\n") && piped.contains("+1: two\n"), "{piped}");
+    let file = std::fs::File::open(b).unwrap();
+    assert_eq!(through(file.into(), None, ["diff", "a", "-"]).answer(1), piped);
+    assert!(
+        through(Stdio::piped(), Some("one\n"), ["diff", "-", "a"]).success().contains("differing bytes: 0")
+    );
+    assert!(through(Stdio::piped(), None, ["diff", "-", "-"]).failure(2).contains("cannot be both"));
 }

@@ -255,8 +255,9 @@ pub(crate) fn flips(name: &str, good: &[u8], seed: u64) {
         let root = report.root.unwrap();
         for at in [Some(at), second.then_some(also)].into_iter().flatten() {
             let place = u64::try_from(at).unwrap();
+            // In the good one: what a damaged directory led to has no owner in the bad one.
             let has = |change: &&Change| {
-                change.places.iter().flatten().any(|(start, len)| (*start..start + len).contains(&place))
+                change.places[0].is_some_and(|(start, len)| (start..start + len).contains(&place))
             };
             let owner = root.changes.iter().find(has).unwrap_or_else(|| panic!("{name} at {at}: {root:?}"));
             // Nothing is unused but what is empty.
