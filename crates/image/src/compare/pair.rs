@@ -1,5 +1,6 @@
 //! Which structure of one file belongs to which of the other.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 
@@ -49,32 +50,7 @@ impl Pairing {
         let told = sides.each_ref().map(|side| vec![false; side.map.extents().len()]);
         let same = vec![None; told[0].len()];
         let mut pairing = Self { told, same, ..Self::default() };
-        let order = [sorted(sides[0].map), sorted(sides[1].map)];
-        let [mut left, mut right] = [0, 0];
-        let (mut single, mut both): ([Vec<usize>; 2], Vec<(usize, usize)>) = Default::default();
-        loop {
-            let next = [order[0].get(left).copied(), order[1].get(right).copied()];
-            let which = match next {
-                [Some(a), Some(b)] => key(sides[0].map, a).cmp(&key(sides[1].map, b)),
-                [Some(_), None] => std::cmp::Ordering::Less,
-                [None, Some(_)] => std::cmp::Ordering::Greater,
-                [None, None] => break,
-            };
-            match (which, next) {
-                (std::cmp::Ordering::Equal, [Some(a), Some(b)]) => {
-                    both.push((a, b));
-                    (left, right) = (left + 1, right + 1);
-                }
-                (std::cmp::Ordering::Greater, [_, Some(b)]) => {
-                    single[1].push(b);
-                    right += 1;
-                }
-                (_, [a, _]) => {
-                    single[0].extend(a);
-                    left += 1;
-                }
-            }
-        }
+        let (mut both, mut single) = by_name([sides[0].map, sides[1].map]);
         // In the order of the file: going back may be dear.
         both.sort_unstable();
         for (a, b) in both {
@@ -145,6 +121,57 @@ impl Pairing {
         let left = by_content.into_values().flatten();
         self.pairs.extend(left.map(|index| Pair { extents: [None, Some(index)] }));
         Ok(())
+    }
+}
+
+type Pairs = Vec<(usize, usize)>;
+
+/// Extents of the same structure and path, and those that have no other.
+fn by_name(maps: [&Map; 2]) -> (Pairs, [Vec<usize>; 2]) {
+    let order = maps.map(sorted);
+    let (mut both, mut single): (Pairs, [Vec<usize>; 2]) = Default::default();
+    let [mut left, mut right] = order.each_ref().map(Vec::as_slice);
+    while let (Some(a), Some(b)) = (left.first(), right.first()) {
+        let (first, second) = (key(maps[0], *a), key(maps[1], *b));
+        // How many have the lesser name, or both.
+        let run =
+            |side: usize, all: &[usize], name| all.partition_point(|index| key(maps[side], *index) <= name);
+        let (a, b) = match first.cmp(&second) {
+            Ordering::Less => (run(0, left, first), 0),
+            Ordering::Greater => (0, run(1, right, second)),
+            Ordering::Equal => (run(0, left, first), run(1, right, first)),
+        };
+        let (these, those);
+        (these, left) = left.split_at(a);
+        (those, right) = right.split_at(b);
+        in_place_first(maps, [these, those], &mut both, &mut single);
+    }
+    single[0].extend(left);
+    single[1].extend(right);
+    (both, single)
+}
+
+/// Pairs extents of one name: those at the same place, then the others in their order. If one of several is gone, the others
+/// are not taken for their neighbours.
+fn in_place_first(maps: [&Map; 2], run: [&[usize]; 2], both: &mut Pairs, single: &mut [Vec<usize>; 2]) {
+    let start = |side: usize, index: usize| maps[side].extents()[index].start;
+    let place = |side: usize, at: u64| {
+        let found = run[side].binary_search_by_key(&at, |index| start(side, *index));
+        found.ok().map(|place| run[side][place])
+    };
+    let stay = |a: &usize| place(1, start(0, *a)).map(|b| (*a, b));
+    both.extend(run[0].iter().filter_map(stay));
+    let mut first = run[0].iter().filter(|a| stay(a).is_none()).copied();
+    let mut second = run[1].iter().filter(|b| place(0, start(1, **b)).is_none()).copied();
+    loop {
+        match (first.next(), second.next()) {
+            (Some(a), Some(b)) => both.push((a, b)),
+            (None, None) => break,
+            (a, b) => {
+                single[0].extend(a);
+                single[1].extend(b);
+            }
+        }
     }
 }
 

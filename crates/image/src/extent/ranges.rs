@@ -37,6 +37,15 @@ impl Members for Ranges {
         let Some(found) = self.get(member) else {
             return Err(Unreadable { format: self.format, message: format!("there is no member {member}") });
         };
+        let size = self.source.size().map_err(|error| Unreadable::new(self.format, &error))?;
+        let behind = |(start, len): &&(u64, u64)| {
+            *start != HOLE && start.checked_add(*len).is_none_or(|end| end > size)
+        };
+        if let Some((start, len)) = found.ranges.iter().find(behind) {
+            let message =
+                format!("{len} bytes of it would lie from byte {start:#x} on, behind the end at {size:#x}");
+            return Err(Unreadable { format: self.format, message });
+        }
         let source: Source = match &found.ranges[..] {
             [(start, len)] if *start != HOLE => Arc::new(Window::new(Arc::clone(&self.source), *start, *len)),
             several => Arc::new(Pieces { source: Arc::clone(&self.source), ranges: several.to_vec() }),

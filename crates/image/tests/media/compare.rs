@@ -247,11 +247,8 @@ pub(crate) fn flips(name: &str, good: &[u8], seed: u64) {
         }
         let report = compared(good, &bad);
         let count = 1 + u64::from(second);
-        assert_eq!(
-            (report.differing, report.explained, report.unexplained()),
-            (count, count, 0),
-            "{name} at {at}"
-        );
+        let counts = (report.differing, report.explained, report.unexplained());
+        assert_eq!(counts, (count, count, 0), "{name} at {at}, {also}: {report:#?}");
         let root = report.root.unwrap();
         for at in [Some(at), second.then_some(also)].into_iter().flatten() {
             let place = u64::try_from(at).unwrap();
