@@ -45,7 +45,8 @@ impl Kept {
 
     /// Whether the first `count` pieces are kept.
     pub(super) fn has_all(&self, count: u64) -> bool {
-        wide(self.pieces.len()) >= count && self.pieces.iter().all(Option::is_some)
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        self.pieces.get(..count).is_some_and(|pieces| pieces.iter().all(Option::is_some))
     }
 
     /// Whether a piece was kept.
