@@ -27,6 +27,8 @@ pub enum Format {
     Deb,
     /// An ar archive that is no Debian package.
     Ar,
+    /// An ELF file of 32 or 64 bits.
+    Elf,
     /// A Zstandard frame.
     Zstd,
     /// An xz stream.
@@ -37,7 +39,7 @@ pub enum Format {
 
 impl Format {
     /// All formats.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Iso9660,
         Self::Squashfs,
         Self::Ext4,
@@ -48,6 +50,7 @@ impl Format {
         Self::Tar,
         Self::Deb,
         Self::Ar,
+        Self::Elf,
         Self::Zstd,
         Self::Xz,
         Self::Gzip,
@@ -66,6 +69,7 @@ impl Format {
             Self::Tar => "tar",
             Self::Deb => "deb",
             Self::Ar => "ar",
+            Self::Elf => "elf",
             Self::Zstd => "zstd",
             Self::Xz => "xz",
             Self::Gzip => "gzip",
@@ -89,6 +93,11 @@ pub fn format(image: &(impl ReadAt + ?Sized)) -> io::Result<Option<Format>> {
         (0, b"070702", Format::Cpio),
         (0, b"!<arch>\ndebian-binary", Format::Deb),
         (0, b"!<arch>\n", Format::Ar),
+        // gABI, chapter 4: class, byte order and version follow the signature.
+        (0, b"\x7fELF\x01\x01\x01", Format::Elf),
+        (0, b"\x7fELF\x01\x02\x01", Format::Elf),
+        (0, b"\x7fELF\x02\x01\x01", Format::Elf),
+        (0, b"\x7fELF\x02\x02\x01", Format::Elf),
         (0, b"\x28\xb5\x2f\xfd", Format::Zstd),
         (0, b"\xfd7zXZ\0", Format::Xz),
         (0, b"\x1f\x8b\x08", Format::Gzip),
@@ -151,6 +160,8 @@ mod tests {
             (257, b"ustar  \0", Format::Tar),
             (0, b"!<arch>\ndebian-binary   ", Format::Deb),
             (0, b"!<arch>\n", Format::Ar),
+            (0, b"\x7fELF\x01\x02\x01", Format::Elf),
+            (0, b"\x7fELF\x02\x01\x01", Format::Elf),
             (0, b"\x28\xb5\x2f\xfd", Format::Zstd),
             (0, b"\xfd7zXZ\0", Format::Xz),
             (0, b"\x1f\x8b\x08", Format::Gzip),

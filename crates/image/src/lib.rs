@@ -12,6 +12,7 @@ pub mod cpio;
 pub mod deb;
 pub mod detect;
 pub mod digest;
+pub mod elf;
 pub mod epoch;
 pub mod ext4;
 pub mod extent;

@@ -2,6 +2,7 @@
 
 mod causes;
 mod compare;
+mod elf;
 mod ext4;
 mod fat;
 mod gpt;
