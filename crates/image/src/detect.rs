@@ -29,6 +29,8 @@ pub enum Format {
     Ar,
     /// An ELF file of 32 or 64 bits.
     Elf,
+    /// A ZIP archive, also by the names of JAR, WHL or ODT.
+    Zip,
     /// A Zstandard frame.
     Zstd,
     /// An xz stream.
@@ -39,7 +41,7 @@ pub enum Format {
 
 impl Format {
     /// All formats.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Iso9660,
         Self::Squashfs,
         Self::Ext4,
@@ -51,6 +53,7 @@ impl Format {
         Self::Deb,
         Self::Ar,
         Self::Elf,
+        Self::Zip,
         Self::Zstd,
         Self::Xz,
         Self::Gzip,
@@ -70,6 +73,7 @@ impl Format {
             Self::Deb => "deb",
             Self::Ar => "ar",
             Self::Elf => "elf",
+            Self::Zip => "zip",
             Self::Zstd => "zstd",
             Self::Xz => "xz",
             Self::Gzip => "gzip",
@@ -98,6 +102,9 @@ pub fn format(image: &(impl ReadAt + ?Sized)) -> io::Result<Option<Format>> {
         (0, b"\x7fELF\x01\x02\x01", Format::Elf),
         (0, b"\x7fELF\x02\x01\x01", Format::Elf),
         (0, b"\x7fELF\x02\x02\x01", Format::Elf),
+        // APPNOTE 4.3.7 and 4.3.16: the first entry, or the end of an archive that has none.
+        (0, b"PK\x03\x04", Format::Zip),
+        (0, b"PK\x05\x06", Format::Zip),
         (0, b"\x28\xb5\x2f\xfd", Format::Zstd),
         (0, b"\xfd7zXZ\0", Format::Xz),
         (0, b"\x1f\x8b\x08", Format::Gzip),
@@ -162,6 +169,8 @@ mod tests {
             (0, b"!<arch>\n", Format::Ar),
             (0, b"\x7fELF\x01\x02\x01", Format::Elf),
             (0, b"\x7fELF\x02\x01\x01", Format::Elf),
+            (0, b"PK\x03\x04", Format::Zip),
+            (0, b"PK\x05\x06", Format::Zip),
             (0, b"\x28\xb5\x2f\xfd", Format::Zstd),
             (0, b"\xfd7zXZ\0", Format::Xz),
             (0, b"\x1f\x8b\x08", Format::Gzip),

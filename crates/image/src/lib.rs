@@ -28,6 +28,7 @@ mod raw;
 pub mod squashfs;
 pub mod tar;
 pub mod tree;
+pub mod zip;
 
 pub use digest::Digest;
 pub use epoch::Epoch;

@@ -13,7 +13,7 @@ use selfsame_image::tree::{Kind, Leaf as Inode, Memory, Meta, Tree};
 use selfsame_image::{Epoch, initramfs, tar};
 
 use crate::support::mutations;
-use crate::{elf, fat, gpt, iso};
+use crate::{elf, fat, gpt, iso, zip};
 
 const MOTD: &str = "Welcome.\nHave fun.\n";
 
@@ -113,6 +113,8 @@ fn fixtures() -> Vec<(String, Vec<u8>)> {
     for shape in elf::SHAPES {
         all.push((format!("ELF {shape:?}"), elf::fixture(shape, elf::COMMENT, 7)));
     }
+    all.push(("zip".to_owned(), zip::fixture(false)));
+    all.push(("zip64".to_owned(), zip::fixture(true)));
     all
 }
 
@@ -256,7 +258,7 @@ fn one_bit_anywhere_is_named_with_its_structure() {
             );
             let root = report.root.unwrap();
             // Without its signature a file is of no format; of a file as small as these, every hundredth byte is in it.
-            if name.starts_with("ELF") && at < 7 && root.leaf.is_some() {
+            if (name.starts_with("ELF") || name.starts_with("zip")) && at < 7 && root.leaf.is_some() {
                 continue;
             }
             let at = u64::try_from(at).unwrap();
@@ -466,4 +468,48 @@ fn a_compiler_and_a_build_id_are_told_in_an_elf_file() {
         let lines: Vec<_> = lines.lines.iter().map(|line| (line.side, line.text.as_str())).collect();
         assert_eq!(lines, [(0, "GCC: 12.2.0\n"), (1, "GCC: 12.2.1\n")]);
     }
+}
+
+#[test]
+fn dates_and_lines_of_files_in_an_archive_are_told() {
+    let one = |text: &[u8], time| {
+        let entry = |name| zip::Entry { time, method: 8, ..zip::Entry::new(name, text) };
+        zip::archive(&[entry("a"), zip::Entry { method: 0, ..entry("b") }], false, b"", b"")
+    };
+    let report = compared(&one(b"one\ntwo\n", zip::TIME), &one(b"one\n2\n", zip::TIME + (1 << 16)));
+    assert_eq!(report.unexplained(), 0);
+    let date = "last modified: 2026-08-01T00:00:00Z if in UTC (0x5d010000) -> \
+        2026-08-02T00:00:00Z if in UTC (0x5d020000)";
+    let told = fields(&report);
+    for expected in ["central directory entry of a", "local file header of b"] {
+        assert!(told.contains(&format!("{expected}: {date}")), "{told:?}");
+    }
+    let root = report.root.unwrap();
+    assert!(root.causes.iter().any(|finding| finding.cause == "time-stamp"), "{:?}", root.causes);
+    for (member, path) in root.members.iter().zip([b"a", b"b"]) {
+        assert_eq!(member.name, Name::Path(path.to_vec()));
+        let Some(Leaf::Text(lines)) = &member.leaf else { panic!("{member:?}") };
+        let lines: Vec<_> = lines.lines.iter().map(|line| (line.side, line.text.as_str())).collect();
+        assert_eq!(lines, [(0, "two\n"), (1, "2\n")]);
+    }
+    assert_eq!(root.members.len(), 2);
+}
+
+#[test]
+fn an_archive_behind_a_program_is_looked_into() {
+    let one = |text: &[u8]| {
+        let mut all = elf::fixture(elf::SHAPES[0], elf::COMMENT, 7);
+        all.truncate(all.len() - b"#behind\n".len());
+        all.extend(zip::archive(&[zip::Entry::new("a", text)], false, b"", b""));
+        all
+    };
+    let report = compared(&one(b"one\n"), &one(b"two\n"));
+    assert_eq!(report.unexplained(), 0);
+    let root = report.root.unwrap();
+    let [behind] = &root.members[..] else { panic!("{root:?}") };
+    assert_eq!(
+        (&behind.name, behind.formats[0]),
+        (&Name::Part("data behind the end".to_owned()), Some("zip"))
+    );
+    assert!(matches!(&behind.members[0].leaf, Some(Leaf::Text(lines)) if lines.added == 1));
 }

@@ -9,3 +9,4 @@ mod gpt;
 mod iso;
 mod iso_peers;
 mod support;
+mod zip;
