@@ -272,6 +272,7 @@ fn header(bytes: &[u8]) -> Vec<Field> {
     if let Some(shape) = Shape::of(bytes) {
         all.extend(shape.fields(bytes, IDENT, &HEADER));
     }
+    all.retain(|field| field.len > 0);
     all
 }
 
@@ -325,6 +326,7 @@ fn note<const INDEX: usize>(bytes: &[u8]) -> Vec<Field> {
     desc.value = if what == "build ID" { hex(shown) } else { until_zeros(shown) };
     desc.role = role;
     all.push(desc);
+    all.retain(|field| field.len > 0);
     all
 }
 
@@ -344,5 +346,7 @@ fn debug_link(bytes: &[u8]) -> Vec<Field> {
     let len = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
     let mut checksum = show(bytes, bytes.len().saturating_sub(4).max(len), 4, "CRC-32");
     checksum.role = Role::Checksum;
-    vec![show(bytes, 0, len, "file name"), checksum]
+    let mut all = vec![show(bytes, 0, len, "file name"), checksum];
+    all.retain(|field| field.len > 0);
+    all
 }

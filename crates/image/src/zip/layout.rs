@@ -84,7 +84,8 @@ fn cut(bytes: &[u8], places: &[(usize, usize, &'static str)]) -> Vec<Field> {
         }
         field
     };
-    places.iter().map(one).collect()
+    // What another structure overlaps is cut off.
+    places.iter().map(one).filter(|field| field.len > 0).collect()
 }
 
 fn method(value: u64) -> String {

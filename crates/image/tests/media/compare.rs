@@ -136,6 +136,38 @@ fn no_damage_makes_a_comparison_panic_or_leave_something_out() {
 }
 
 #[test]
+fn damaged_programs_and_archives_are_cut_without_panic_and_their_files_are_no_longer_than_there_is_room() {
+    let kinds = ["ELF", "zip"];
+    for (name, good) in
+        fixtures().into_iter().filter(|(name, _)| kinds.iter().any(|kind| name.starts_with(kind)))
+    {
+        mutations(&good, 3_000, |bad| {
+            let Ok(Some(parsed)) = extent::parse(&source(bad), &Room::new(1 << 20, 0)) else { return };
+            let mut at = 0;
+            for extent in parsed.map.extents() {
+                assert_eq!(extent.start, at, "{name}");
+                at = extent.end();
+                let range = usize::try_from(extent.start).unwrap()..usize::try_from(at).unwrap();
+                for field in (extent.structure.fields)(&bad[range]) {
+                    assert!(field.at + field.len <= extent.len, "{name}: {extent:?}, {field:?}");
+                }
+            }
+            assert_eq!(at, u64::try_from(bad.len()).unwrap(), "{name}");
+            let mut sum = 0;
+            for member in 0..parsed.members.count() {
+                let opened = parsed.members.open(member).unwrap().source;
+                let size = opened.size().unwrap();
+                sum += size;
+                // Damaged data may not be readable; that is an error, and no panic.
+                let _ = opened.read_exact_at(&mut vec![0; usize::try_from(size).unwrap()], 0);
+            }
+            // Strings can be twice as long when what is ambiguous in them is escaped.
+            assert!(sum <= (1 << 20) + 2 * at, "{name}: {sum}");
+        });
+    }
+}
+
+#[test]
 fn what_is_damaged_on_both_sides_is_not_called_explained() {
     let good = squash("xz:6:x86", same);
     // The middle of the only data that is compressed as xz; a check there is of all of it.
