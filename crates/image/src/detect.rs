@@ -27,6 +27,10 @@ pub enum Format {
     Deb,
     /// An ar archive that is no Debian package.
     Ar,
+    /// An ELF file of 32 or 64 bits.
+    Elf,
+    /// A ZIP archive, also by the names of JAR, WHL or ODT.
+    Zip,
     /// A Zstandard frame.
     Zstd,
     /// An xz stream.
@@ -37,7 +41,7 @@ pub enum Format {
 
 impl Format {
     /// All formats.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Iso9660,
         Self::Squashfs,
         Self::Ext4,
@@ -48,6 +52,8 @@ impl Format {
         Self::Tar,
         Self::Deb,
         Self::Ar,
+        Self::Elf,
+        Self::Zip,
         Self::Zstd,
         Self::Xz,
         Self::Gzip,
@@ -66,6 +72,8 @@ impl Format {
             Self::Tar => "tar",
             Self::Deb => "deb",
             Self::Ar => "ar",
+            Self::Elf => "elf",
+            Self::Zip => "zip",
             Self::Zstd => "zstd",
             Self::Xz => "xz",
             Self::Gzip => "gzip",
@@ -89,6 +97,14 @@ pub fn format(image: &(impl ReadAt + ?Sized)) -> io::Result<Option<Format>> {
         (0, b"070702", Format::Cpio),
         (0, b"!<arch>\ndebian-binary", Format::Deb),
         (0, b"!<arch>\n", Format::Ar),
+        // gABI, chapter 4: class, byte order and version follow the signature.
+        (0, b"\x7fELF\x01\x01\x01", Format::Elf),
+        (0, b"\x7fELF\x01\x02\x01", Format::Elf),
+        (0, b"\x7fELF\x02\x01\x01", Format::Elf),
+        (0, b"\x7fELF\x02\x02\x01", Format::Elf),
+        // APPNOTE 4.3.7 and 4.3.16: the first entry, or the end of an archive that has none.
+        (0, b"PK\x03\x04", Format::Zip),
+        (0, b"PK\x05\x06", Format::Zip),
         (0, b"\x28\xb5\x2f\xfd", Format::Zstd),
         (0, b"\xfd7zXZ\0", Format::Xz),
         (0, b"\x1f\x8b\x08", Format::Gzip),
@@ -151,6 +167,10 @@ mod tests {
             (257, b"ustar  \0", Format::Tar),
             (0, b"!<arch>\ndebian-binary   ", Format::Deb),
             (0, b"!<arch>\n", Format::Ar),
+            (0, b"\x7fELF\x01\x02\x01", Format::Elf),
+            (0, b"\x7fELF\x02\x01\x01", Format::Elf),
+            (0, b"PK\x03\x04", Format::Zip),
+            (0, b"PK\x05\x06", Format::Zip),
             (0, b"\x28\xb5\x2f\xfd", Format::Zstd),
             (0, b"\xfd7zXZ\0", Format::Xz),
             (0, b"\x1f\x8b\x08", Format::Gzip),

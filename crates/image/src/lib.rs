@@ -12,6 +12,7 @@ pub mod cpio;
 pub mod deb;
 pub mod detect;
 pub mod digest;
+pub mod elf;
 pub mod epoch;
 pub mod ext4;
 pub mod extent;
@@ -27,6 +28,7 @@ mod raw;
 pub mod squashfs;
 pub mod tar;
 pub mod tree;
+pub mod zip;
 
 pub use digest::Digest;
 pub use epoch::Epoch;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Wrapping;
 use super::kept::Keeper;
-use super::rewind::{Rewind, Stream};
+use super::rewind::{Coding, Rewind, Stream};
 use crate::extent::{
     Builder, Field, Label, Member, Members, Owner, Parsed, Piece, Role, Room, Source, Structure, Unreadable,
     show,
@@ -98,7 +98,7 @@ fn stream(
         _ => builder.claim(at, wide(zstd_length(&start)), &ZSTD_HEADER, Owner::WHOLE),
     }
     builder.claim_encoded(at, end - at, data, Owner::WHOLE, &[0]);
-    Ok((format, Stream { wrapping, start: at, end, plain: plain.written - before }))
+    Ok((format, Stream { coding: Coding::Wrapped(wrapping), start: at, end, plain: plain.written - before }))
 }
 
 struct Content {

@@ -19,6 +19,7 @@ use liblzma::stream::{Action, Status};
 use lz4::block::CompressionMode;
 
 pub use extents::extents;
+pub(crate) use rewind::inflated;
 
 /// A codec and its parameters. Its text form is its identity in locks and records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -7,16 +7,26 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Wrapping;
 use super::kept::{Kept, PIECE};
+use super::stream::Bounded;
 use crate::extent::Source;
 use crate::io::{Cursor, ReadAt, Window, wide};
 
 /// Pieces that are held as they are: 4 MiB. Streams may lie in streams, and each has its own.
 const RECENT: usize = 16;
 
+/// How a stream is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Coding {
+    /// In a form that says itself what it is.
+    Wrapped(Wrapping),
+    /// As deflate data (RFC 1951) without anything around it.
+    Deflate,
+}
+
 /// One stream: how it is compressed, where it lies and how many bytes it holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stream {
-    pub(crate) wrapping: Wrapping,
+    pub(crate) coding: Coding,
     pub(crate) start: u64,
     pub(crate) end: u64,
     pub(crate) plain: u64,
@@ -114,14 +124,48 @@ impl Read for Streams {
                 }
                 self.open = None;
             }
-            let Some(Stream { wrapping, start, end, plain }) = self.streams.get(self.next).copied() else {
+            let Some(Stream { coding, start, end, plain }) = self.streams.get(self.next).copied() else {
                 return Ok(0);
             };
             self.next += 1;
             let packed = Cursor::new(Window::new(Arc::clone(&self.source), start, end - start), 0);
-            self.open = Some(Box::new(wrapping.plain(packed, plain)?));
+            self.open = Some(match coding {
+                Coding::Wrapped(wrapping) => Box::new(wrapping.plain(packed, plain)?),
+                Coding::Deflate => Box::new(Inflate::new(packed, plain)),
+            });
         }
     }
+}
+
+/// The plain bytes of deflate data that has to hold as many as was said elsewhere: it has no length or checksum of its own.
+struct Inflate<R> {
+    plain: Bounded<flate2::read::DeflateDecoder<R>>,
+    left: u64,
+}
+
+impl<R: Read> Inflate<R> {
+    fn new(packed: R, plain: u64) -> Self {
+        Self { plain: Bounded::new(flate2::read::DeflateDecoder::new(packed), plain), left: plain }
+    }
+}
+
+impl<R: Read> Read for Inflate<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let count = self.plain.read(buf)?;
+        self.left -= wide(count);
+        if self.left == 0 && count > 0 {
+            // Nobody reads on behind the last byte, and would see that there are more.
+            self.plain.read(&mut [0])?;
+        }
+        Ok(count)
+    }
+}
+
+/// The `plain` bytes of the deflate data that `packed` is. Nothing is read before they are; if there are fewer or more of them,
+/// that is an error of the read that finds it.
+pub(crate) fn inflated(packed: Source, plain: u64) -> io::Result<Source> {
+    let stream = Stream { coding: Coding::Deflate, start: 0, end: packed.size()?, plain };
+    Ok(Arc::new(Rewind::new(packed, vec![stream], Kept::new(Arc::default()))))
 }
 
 impl ReadAt for Rewind {
@@ -171,7 +215,8 @@ mod tests {
             writer.write_all(part).unwrap();
             let start = wide(packed.len());
             packed.extend(writer.finish().unwrap());
-            streams.push(Stream { wrapping, start, end: wide(packed.len()), plain: wide(part.len()) });
+            let coding = Coding::Wrapped(wrapping);
+            streams.push(Stream { coding, start, end: wide(packed.len()), plain: wide(part.len()) });
         }
         let packed: Source = Arc::new(packed);
         // Nothing kept, some of it, and all.
@@ -189,6 +234,25 @@ mod tests {
                 assert!(buf == plain[from..from + len], "{len} bytes at {from}, {memory}");
             }
             assert!(rewind.read_exact_at(&mut [0; 2], 11_999_999).is_err());
+        }
+    }
+    #[test]
+    fn deflate_data_has_as_many_bytes_as_was_said() {
+        let plain: Vec<u8> = (0_u32..300_000).flat_map(|number| (number / 3).to_le_bytes()).collect();
+        let mut writer = Codec::Gzip { level: 6 }.stream_writer(Vec::new(), None).unwrap();
+        writer.write_all(&plain).unwrap();
+        let packed = writer.finish().unwrap();
+        let packed: Source = Arc::new(packed[10..packed.len() - 8].to_vec());
+        let open = |plain| inflated(Arc::clone(&packed), plain).unwrap();
+        let right = open(wide(plain.len()));
+        let mut buf = vec![0; plain.len()];
+        right.read_exact_at(&mut buf, 0).unwrap();
+        assert!(buf == plain);
+        right.read_exact_at(&mut buf[..10], 500_001).unwrap();
+        assert!(buf[..10] == plain[500_001..500_011]);
+        for wrong in [plain.len() - 1, plain.len() + 1, 1] {
+            let mut buf = vec![0; wrong];
+            assert!(open(wide(wrong)).read_exact_at(&mut buf, 0).is_err(), "{wrong}");
         }
     }
 }

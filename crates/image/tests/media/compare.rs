@@ -14,7 +14,7 @@ use selfsame_image::{Epoch, initramfs, tar};
 use selfsame_testkit::{Numbers, number};
 
 use crate::support::mutations;
-use crate::{fat, gpt, iso};
+use crate::{elf, fat, gpt, iso, zip};
 
 const MOTD: &str = "Welcome.\nHave fun.\n";
 
@@ -111,6 +111,11 @@ fn fixtures() -> Vec<(String, Vec<u8>)> {
         "deb".to_owned(),
         selfsame_testkit::archive::Deb::new("nano", "1").file("usr/bin/nano", 0o755, b"#!/bin/sh\n").bytes(),
     ));
+    for shape in elf::SHAPES {
+        all.push((format!("ELF {shape:?}"), elf::fixture(shape, elf::COMMENT, 7)));
+    }
+    all.push(("zip".to_owned(), zip::fixture(false)));
+    all.push(("zip64".to_owned(), zip::fixture(true)));
     all
 }
 
@@ -127,6 +132,38 @@ fn no_damage_makes_a_comparison_panic_or_leave_something_out() {
         mutations(&good, 100, |bad| {
             let report = compared(&good, bad);
             assert_eq!(report.unexplained(), 0, "{name}");
+        });
+    }
+}
+
+#[test]
+fn damaged_programs_and_archives_are_cut_without_panic_and_their_files_are_no_longer_than_there_is_room() {
+    let kinds = ["ELF", "zip"];
+    for (name, good) in
+        fixtures().into_iter().filter(|(name, _)| kinds.iter().any(|kind| name.starts_with(kind)))
+    {
+        mutations(&good, 3_000, |bad| {
+            let Ok(Some(parsed)) = extent::parse(&source(bad), &Room::new(1 << 20, 0)) else { return };
+            let mut at = 0;
+            for extent in parsed.map.extents() {
+                assert_eq!(extent.start, at, "{name}");
+                at = extent.end();
+                let range = usize::try_from(extent.start).unwrap()..usize::try_from(at).unwrap();
+                for field in (extent.structure.fields)(&bad[range]) {
+                    assert!(field.at + field.len <= extent.len, "{name}: {extent:?}, {field:?}");
+                }
+            }
+            assert_eq!(at, u64::try_from(bad.len()).unwrap(), "{name}");
+            let mut sum = 0;
+            for member in 0..parsed.members.count() {
+                let opened = parsed.members.open(member).unwrap().source;
+                let size = opened.size().unwrap();
+                sum += size;
+                // Damaged data may not be readable; that is an error, and no panic.
+                let _ = opened.read_exact_at(&mut vec![0; usize::try_from(size).unwrap()], 0);
+            }
+            // Strings can be twice as long when what is ambiguous in them is escaped.
+            assert!(sum <= (1 << 20) + 2 * at, "{name}: {sum}");
         });
     }
 }
@@ -445,4 +482,66 @@ fn text_in_a_file_in_an_image_is_compared_by_lines() {
     let Some(Leaf::Text(lines)) = &motd.leaf else { panic!("{motd:?}") };
     let lines: Vec<_> = lines.lines.iter().map(|line| (line.side, line.text.as_str())).collect();
     assert_eq!(lines, [(0, "Welcome.\n"), (1, "Welcome!\n")]);
+}
+
+#[test]
+fn a_compiler_and_a_build_id_are_told_in_an_elf_file() {
+    for shape in elf::SHAPES {
+        let first = elf::fixture(shape, elf::COMMENT, 7);
+        let second = elf::fixture(shape, b"GCC: 12.2.1\0LLD 15.", 8);
+        let report = compared(&first, &second);
+        assert_eq!(report.unexplained(), 0);
+        let root = report.root.unwrap();
+        let changed: Vec<_> =
+            root.changes.iter().map(|change| (change.structure, change.path.as_slice())).collect();
+        assert_eq!(changed, [("note", &b".note.gnu.build-id"[..]), ("section", b".comment")]);
+        assert_eq!(root.changes[0].fields[0].role, Role::Checksum);
+        let Some(Leaf::Text(lines)) = &root.members[0].leaf else { panic!("{root:?}") };
+        let lines: Vec<_> = lines.lines.iter().map(|line| (line.side, line.text.as_str())).collect();
+        assert_eq!(lines, [(0, "GCC: 12.2.0\n"), (1, "GCC: 12.2.1\n")]);
+    }
+}
+
+#[test]
+fn dates_and_lines_of_files_in_an_archive_are_told() {
+    let one = |text: &[u8], time| {
+        let entry = |name| zip::Entry { time, method: 8, ..zip::Entry::new(name, text) };
+        zip::archive(&[entry("a"), zip::Entry { method: 0, ..entry("b") }], false, b"", b"")
+    };
+    let report = compared(&one(b"one\ntwo\n", zip::TIME), &one(b"one\n2\n", zip::TIME + (1 << 16)));
+    assert_eq!(report.unexplained(), 0);
+    let date = "last modified: 2026-08-01T00:00:00Z if in UTC (0x5d010000) -> \
+        2026-08-02T00:00:00Z if in UTC (0x5d020000)";
+    let told = fields(&report);
+    for expected in ["central directory entry of a", "local file header of b"] {
+        assert!(told.contains(&format!("{expected}: {date}")), "{told:?}");
+    }
+    let root = report.root.unwrap();
+    assert!(root.causes.iter().any(|finding| finding.cause == "time-stamp"), "{:?}", root.causes);
+    for (member, path) in root.members.iter().zip([b"a", b"b"]) {
+        assert_eq!(member.name, Name::Path(path.to_vec()));
+        let Some(Leaf::Text(lines)) = &member.leaf else { panic!("{member:?}") };
+        let lines: Vec<_> = lines.lines.iter().map(|line| (line.side, line.text.as_str())).collect();
+        assert_eq!(lines, [(0, "two\n"), (1, "2\n")]);
+    }
+    assert_eq!(root.members.len(), 2);
+}
+
+#[test]
+fn an_archive_behind_a_program_is_looked_into() {
+    let one = |text: &[u8]| {
+        let mut all = elf::fixture(elf::SHAPES[0], elf::COMMENT, 7);
+        all.truncate(all.len() - b"#behind\n".len());
+        all.extend(zip::archive(&[zip::Entry::new("a", text)], false, b"", b""));
+        all
+    };
+    let report = compared(&one(b"one\n"), &one(b"two\n"));
+    assert_eq!(report.unexplained(), 0);
+    let root = report.root.unwrap();
+    let [behind] = &root.members[..] else { panic!("{root:?}") };
+    assert_eq!(
+        (&behind.name, behind.formats[0]),
+        (&Name::Part("data behind the end".to_owned()), Some("zip"))
+    );
+    assert!(matches!(&behind.members[0].leaf, Some(Leaf::Text(lines)) if lines.added == 1));
 }

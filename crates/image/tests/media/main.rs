@@ -2,9 +2,11 @@
 
 mod causes;
 mod compare;
+mod elf;
 mod ext4;
 mod fat;
 mod gpt;
 mod iso;
 mod iso_peers;
 mod support;
+mod zip;
