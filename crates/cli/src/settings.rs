@@ -1,7 +1,7 @@
 //! What the environment says. The only file that reads environment variables.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use selfsame_image::Epoch;
@@ -29,6 +29,8 @@ pub struct Settings {
     pub remote_auth: Option<String>,
     /// `TERM`: the kind of the user's terminal.
     pub terminal: Option<OsString>,
+    /// `TMPDIR`, used if absolute: where files without a name are made.
+    temporary: Option<PathBuf>,
     /// Proxies for fetching.
     pub proxies: Proxies,
 }
@@ -65,12 +67,18 @@ impl Settings {
             remote_key: text(&["SELFSAME_REMOTE_KEY"]),
             remote_auth: text(&["SELFSAME_REMOTE_AUTH"]),
             terminal: filled("TERM"),
+            temporary: absolute("TMPDIR"),
             proxies: Proxies {
                 http: text(&["http_proxy"]),
                 https: text(&["https_proxy", "HTTPS_PROXY"]),
                 none: text(&["no_proxy", "NO_PROXY"]),
             },
         }
+    }
+
+    /// A directory for files that nobody else sees.
+    pub fn temporary(&self) -> &Path {
+        self.temporary.as_deref().unwrap_or_else(|| Path::new("/tmp"))
     }
 
     /// The store: `argument` if given, else `SELFSAME_STORE`, else `selfsame` in the user's cache directory.

@@ -16,6 +16,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::fs::{Mode, OFlags};
 use selfsame_image::compare::{self, Options};
 use selfsame_image::extent::Source;
 
@@ -74,7 +75,7 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
     let one = NonZero::<usize>::MIN;
     let jobs = args.jobs.unwrap_or_else(|| std::thread::available_parallelism().unwrap_or(one));
     args.pages.check([&args.first, &args.second], args.output.json || args.paths)?;
-    let report = compared([&args.first, &args.second], &Options::new(jobs))?;
+    let report = compared([&args.first, &args.second], &Options::new(jobs), cx.settings.temporary())?;
     let status = match (&report.root, report.unexplained()) {
         (None, _) => Status::Success,
         (_, 0) => Status::Negative,
@@ -91,14 +92,14 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
 }
 
 /// What differs between two files, or two directories.
-fn compared(paths: [&Path; 2], options: &Options) -> Result<compare::Report, Failure> {
+fn compared(paths: [&Path; 2], options: &Options, temporary: &Path) -> Result<compare::Report, Failure> {
     if paths.iter().all(|path| path.as_os_str() == STANDARD_INPUT) {
         return Err(Failure::usage("standard input cannot be both files"));
     }
     if paths.iter().all(|path| path.is_dir()) {
         return directory::compare(paths, options);
     }
-    let [first, second] = [open(paths[0])?, open(paths[1])?];
+    let [first, second] = [open(paths[0], temporary)?, open(paths[1], temporary)?];
     compare::compare(&first, &second, options).map_err(|error| {
         let paths = format!("{} and {}", paths[0].display(), paths[1].display());
         Failure::input(error).context(format!("cannot read all of {paths}"))
@@ -108,12 +109,12 @@ fn compared(paths: [&Path; 2], options: &Options) -> Result<compare::Report, Fai
 /// What stands for standard input.
 const STANDARD_INPUT: &str = "-";
 
-fn open(path: &Path) -> Result<Source, Failure> {
+fn open(path: &Path, temporary: &Path) -> Result<Source, Failure> {
     let unreadable =
         |error: std::io::Error| Failure::input(error).context(format!("cannot read {}", path.display()));
     if path.as_os_str() == STANDARD_INPUT {
         let failed = |error: std::io::Error| Failure::input(error).context("cannot read standard input");
-        return standard_input().map(|file| Arc::new(file) as Source).map_err(failed);
+        return standard_input(temporary).map(|file| Arc::new(file) as Source).map_err(failed);
     }
     let file = File::open(path).map_err(unreadable)?;
     if !file.metadata().map_err(unreadable)?.is_file() {
@@ -125,12 +126,13 @@ fn open(path: &Path) -> Result<Source, Failure> {
 }
 
 /// Standard input, which must be a file to be read anywhere: what comes through a pipe is copied to one without a name.
-fn standard_input() -> io::Result<File> {
+fn standard_input(temporary: &Path) -> io::Result<File> {
     let mut input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
     if input.metadata()?.is_file() && input.stream_position()? == 0 {
         return Ok(input);
     }
-    let mut copy = tempfile::tempfile()?;
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    let mut copy = File::from(rustix::fs::open(temporary, flags, Mode::RUSR | Mode::WUSR)?);
     io::copy(&mut input, &mut copy)?;
     Ok(copy)
 }
