@@ -108,14 +108,43 @@ fn of_commit(dir: &Path) -> Result<Epoch, Failure> {
     text.trim().parse().map(Epoch).map_err(|_| unknown("the commit's time is not understood"))
 }
 
-/// The commit that all of `recipe` is of. `None` if it is not in Git, or not as it was committed: then no commit says what
-/// it was.
-pub fn commit(recipe: &Recipe) -> Option<String> {
-    let text = git(&recipe.dir, ["rev-parse", "--verify", "HEAD"].map(OsString::from))?;
+/// The commit that all of `recipe` is of, if there is one.
+#[cfg(test)]
+fn commit(recipe: &Recipe) -> Option<String> {
+    witness(recipe).ok()
+}
+
+/// The commit that all of `recipe` is of, else why there is none.
+///
+/// # Errors
+/// A reason that goes on after `there is no commit to name: `.
+pub fn witness(recipe: &Recipe) -> Result<String, String> {
+    let none = || "git finds none that the recipe belongs to".to_owned();
+    let text = git(&recipe.dir, ["rev-parse", "--verify", "HEAD"].map(OsString::from)).ok_or_else(none)?;
     let commit = text.trim();
     let digits = commit.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    let known = digits && matches!(commit.len(), 40 | 64) && uncommitted(recipe).is_none();
-    known.then(|| commit.to_owned())
+    if !digits || !matches!(commit.len(), 40 | 64) {
+        return Err(none());
+    }
+    match uncommitted(recipe) {
+        Some(files) => Err(format!("not committed as it is: {files}")),
+        None => Ok(commit.to_owned()),
+    }
+}
+
+/// Refuses a date of the environment that is not the one that everybody else gets from the recipe or its commit.
+pub fn own(recipe: &Recipe, settings: &Settings) -> Result<(), Failure> {
+    let Some(epoch) = settings.source_date_epoch(SystemTime::now())? else { return Ok(()) };
+    let date = recipe.epoch.or_else(|| of_commit(&recipe.dir).ok());
+    match date.filter(|date| *date != epoch) {
+        None => Ok(()),
+        Some(date) => Err(Failure::input(format!(
+            "SOURCE_DATE_EPOCH dates the image {}, and the recipe or its commit {}",
+            epoch.civil(),
+            date.civil()
+        ))
+        .hint("unset SOURCE_DATE_EPOCH: a rebuild with another date gives other bytes, and would be signed as bad")),
+    }
 }
 
 #[cfg(test)]

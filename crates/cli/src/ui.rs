@@ -72,9 +72,10 @@ impl Ui {
     pub fn result(&self, form: Output, value: &impl Present) -> Result<(), Failure> {
         let mut out = lock(&self.out);
         let written = if form.json {
-            serde_json::to_writer_pretty(&mut *out, value)
+            // Whole before any of it is written: half a document would be worse than none.
+            serde_json::to_string_pretty(value)
                 .map_err(io::Error::from)
-                .and_then(|()| writeln!(out))
+                .and_then(|text| writeln!(out, "{text}"))
         } else {
             value.text(&mut *out)
         };

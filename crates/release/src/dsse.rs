@@ -47,15 +47,17 @@ pub fn seal(payload_type: &str, payload: &[u8], key: &SecretKey) -> String {
     text
 }
 
-/// The payload of an envelope, which must be an in-toto statement. Fields that the standard does not know are passed over,
-/// as it demands.
-pub(crate) fn payload(envelope: &Object) -> Result<Vec<u8>, Malformed> {
+/// The payload of an envelope and its type. Fields that the standard does not know are passed over, as it demands.
+pub(crate) fn payload(envelope: &Object) -> Result<(&str, Vec<u8>), Malformed> {
     let kind = json::text(envelope, "payloadType", "payloadType")?;
-    if kind != IN_TOTO {
-        return Err(Malformed::Value { field: "payloadType", value: cut(kind), expected: IN_TOTO });
-    }
     let text = json::text(envelope, "payload", "payload")?;
-    decode(text).ok_or(Malformed::Field { field: "payload", expected: "base64" })
+    let payload = decode(text).ok_or(Malformed::Field { field: "payload", expected: "base64" })?;
+    Ok((kind, payload))
+}
+
+/// What is wrong with payloads of the type `kind`, which is not [`IN_TOTO`].
+pub(crate) fn foreign(kind: &str) -> Malformed {
+    Malformed::Value { field: "payloadType", value: cut(kind), expected: IN_TOTO }
 }
 
 /// What is written in base64 of either alphabet: whoever verifies must take both. The padding must be there, and bits that
@@ -85,15 +87,16 @@ mod tests {
     }
 
     #[test]
-    fn a_payload_is_read_in_both_alphabets_and_of_our_type_only() {
-        let read = |text: &str| payload(Value::read(text.as_bytes()).unwrap().object("envelope").unwrap());
-        let field = "payloadType";
-        let value = "http://example.com/HelloWorld".to_owned();
-        assert_eq!(read(EXAMPLE), Err(Malformed::Value { field, value, expected: IN_TOTO }));
-        let ours = EXAMPLE.replace("http://example.com/HelloWorld", IN_TOTO);
-        assert_eq!(read(&ours).unwrap(), b"hello world");
-        let more = ours.replacen('{', r#"{"extension": {"kind": 1.5}, "#, 1);
-        assert_eq!(read(&more).unwrap(), b"hello world");
+    fn a_payload_is_read_in_both_alphabets_with_its_type() {
+        let read = |text: &str| {
+            let value = Value::read(text.as_bytes()).unwrap();
+            let (kind, payload) = payload(value.object("envelope").unwrap()).unwrap();
+            (kind.to_owned(), payload)
+        };
+        let expected = ("http://example.com/HelloWorld".to_owned(), b"hello world".to_vec());
+        assert_eq!(read(EXAMPLE), expected);
+        let more = EXAMPLE.replacen('{', r#"{"extension": {"kind": 1.5}, "#, 1);
+        assert_eq!(read(&more), expected);
         for (text, bytes) in [("_-8=", Some(vec![0xff, 0xef])), ("/+8=", Some(vec![0xff, 0xef]))] {
             assert_eq!(decode(text), bytes);
         }

@@ -13,7 +13,7 @@ pub enum Malformed {
     /// Longer than [`MAX_RESULT`].
     #[error("it is longer than {MAX_RESULT} bytes")]
     Long,
-    /// Not JSON, JSON with a name twice in one object, or nested more than 128 levels deep.
+    /// Not JSON, JSON with a name twice in one object, or nested more than 127 levels deep.
     #[error("it is not JSON that has one meaning: {0}")]
     Json(String),
     /// Neither a DSSE envelope nor a signed in-toto link.
@@ -146,6 +146,19 @@ pub(crate) fn text<'o>(object: &'o Object, name: &str, field: &'static str) -> R
     }
 }
 
+/// The whole number from 0 to 4294967295 in the field `name` of `object`.
+pub(crate) fn integer(object: &Object, name: &str, field: &'static str) -> Result<u32, Malformed> {
+    let expected = "a whole number from 0 to 4294967295";
+    match object.get(name) {
+        Some(Value::Integer(value)) => u32::try_from(*value).map_err(|_| Malformed::Value {
+            field,
+            value: cut(&value.to_string()),
+            expected,
+        }),
+        _ => Err(Malformed::Field { field, expected }),
+    }
+}
+
 /// The list in the field `name` of `object`.
 pub(crate) fn list<'o>(
     object: &'o Object,
@@ -249,7 +262,9 @@ mod tests {
     #[test]
     fn what_is_long_deep_or_not_all_json_is_refused() {
         assert_eq!(Value::read(&[b' '; MAX_RESULT + 1]), Err(Malformed::Long));
-        let deep = ["[".repeat(200), "]".repeat(200)].concat();
+        let nested = |levels| ["[".repeat(levels), "]".repeat(levels)].concat();
+        Value::read(nested(127).as_bytes()).unwrap();
+        let deep = nested(128);
         for text in [deep.as_str(), "", "{", "{} {}", "nul", "{\"a\":\"\u{1}\"}", "\"\\ud800\""] {
             assert!(matches!(Value::read(text.as_bytes()), Err(Malformed::Json(_))), "{text}");
         }

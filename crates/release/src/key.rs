@@ -51,13 +51,17 @@ pub enum BadKey {
     /// A public key of small order, for which anybody can make signatures.
     #[error("it is a key for which anybody can make signatures")]
     Weak,
+    /// A public key that no honest program makes: written in a second way, or with a part of small order. Programs differ in
+    /// which signatures they take for such keys.
+    #[error("it is a key that no honest program makes: not canonical, or not of prime order")]
+    Mixed,
 }
 
 impl SecretKey {
     /// Reads PKCS #8 in PEM, as `openssl genpkey -algorithm ed25519` writes it.
     pub fn from_pem(text: &str) -> Result<Self, BadKey> {
         contents(text, "PRIVATE KEY")?;
-        SigningKey::from_pkcs8_pem(text.trim()).map(Self).map_err(|_| BadKey::Algorithm)
+        SigningKey::from_pkcs8_pem(bare(text)).map(Self).map_err(|_| BadKey::Algorithm)
     }
 
     /// The half that may be given away.
@@ -84,7 +88,12 @@ impl PublicKey {
         let bytes = der.strip_prefix(&PREFIX).or_else(|| der.strip_prefix(&PREFIX_WITH_NULL));
         let bytes: &[u8; 32] = bytes.and_then(|bytes| bytes.try_into().ok()).ok_or(BadKey::Algorithm)?;
         let key = VerifyingKey::from_bytes(bytes).map_err(|_| BadKey::Algorithm)?;
-        if key.is_weak() { Err(BadKey::Weak) } else { Ok(Self(key)) }
+        if key.is_weak() {
+            return Err(BadKey::Weak);
+        }
+        let point = key.to_edwards();
+        let honest = point.is_torsion_free() && point.compress().as_bytes() == bytes;
+        if honest { Ok(Self(key)) } else { Err(BadKey::Mixed) }
     }
 
     /// Its name.
@@ -106,10 +115,15 @@ impl fmt::Debug for PublicKey {
     }
 }
 
+/// `text` without white space around it, and without the byte order mark that some editors write.
+fn bare(text: &str) -> &str {
+    text.trim_start_matches('\u{feff}').trim()
+}
+
 /// What is in the only block of `text`, which must have this label.
 fn contents(text: &str, expected: &'static str) -> Result<Vec<u8>, BadKey> {
     let (found, der) =
-        pem::decode_vec(text.trim().as_bytes()).map_err(|error| BadKey::Pem(error.to_string()))?;
+        pem::decode_vec(bare(text).as_bytes()).map_err(|error| BadKey::Pem(error.to_string()))?;
     if found == expected { Ok(der) } else { Err(BadKey::Label { found: found.to_owned(), expected }) }
 }
 
@@ -145,6 +159,52 @@ pub(crate) mod tests {
         assert_eq!(PublicKey::from_pem(&public_pem(7)).unwrap(), key);
         let other = PublicKey::from_pem(&public_pem_with_null(7)).unwrap();
         assert_eq!((other.id(), &other), (key.id(), &key));
+    }
+
+    #[test]
+    fn a_byte_order_mark_before_a_key_is_passed_over() {
+        assert_eq!(PublicKey::from_pem(&format!("\u{feff}{}", public_pem(7))).unwrap(), secret(7).public());
+        let der = [&[0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20][..], &[7; 32]];
+        let pem = format!("\u{feff}{}", as_pem("PRIVATE KEY", &der.concat()));
+        assert_eq!(SecretKey::from_pem(&pem).unwrap().public(), secret(7).public());
+    }
+
+    #[test]
+    fn keys_that_no_honest_program_makes_are_refused() {
+        // A true key to which the point of order 2, (0, -1), was added: (x, y) becomes (-x, -y).
+        let key = secret(7).public();
+        let mut mixed = *key.0.as_bytes();
+        let sign = mixed[31] & 0x80;
+        mixed[31] &= 0x7f;
+        // p - y, with p = 2^255 - 19.
+        let mut borrow = 0;
+        for (at, byte) in mixed.iter_mut().enumerate() {
+            let prime = match at {
+                0 => 0xed,
+                31 => 0x7f,
+                _ => 0xff,
+            };
+            let rest = prime - i32::from(*byte) - borrow;
+            borrow = i32::from(rest < 0);
+            *byte = u8::try_from(rest.rem_euclid(256)).unwrap();
+        }
+        mixed[31] |= sign ^ 0x80;
+        let read =
+            |bytes: &[u8; 32]| PublicKey::from_pem(&as_pem("PUBLIC KEY", &[&PREFIX[..], bytes].concat()));
+        let point = VerifyingKey::from_bytes(&mixed).unwrap().to_edwards();
+        assert!(!point.is_small_order() && !point.is_torsion_free());
+        assert_eq!(read(&mixed), Err(BadKey::Mixed));
+        // y from p to 2^255 - 1 are a second way to write 0 to 18; those that are points are refused, each.
+        let mut refused = 0;
+        for low in 0xed..=0xff {
+            let mut bytes = [0xff; 32];
+            (bytes[0], bytes[31]) = (low, 0x7f);
+            if VerifyingKey::from_bytes(&bytes).is_ok() {
+                assert!(matches!(read(&bytes), Err(BadKey::Weak | BadKey::Mixed)), "{low}");
+                refused += 1;
+            }
+        }
+        assert!(refused > 2);
     }
 
     #[test]

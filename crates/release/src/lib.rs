@@ -16,7 +16,7 @@ mod tally;
 
 pub use json::Malformed;
 pub use key::{BadKey, KeyId, PublicKey, SecretKey};
-pub use policy::{OnBad, Operator, Policy, PolicyError};
+pub use policy::{OnBad, Operator, Policy, PolicyError, Wanted};
 pub use rebuild::{Output, PREDICATE_TYPE, Rebuild, Verdict};
 pub use signed::MAX_SIGNATURES;
 pub use tally::{Decision, MAX_RESULTS, Outcome, Reason, Refusal, Tally, Vote};

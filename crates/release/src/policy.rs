@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use selfsame_image::Digest;
 use serde::Deserialize;
 use toml::Spanned;
 
 use crate::key::{KeyId, PublicKey};
+use crate::rebuild;
 
 /// The longest policy that is read, in bytes.
 const MAX_POLICY: usize = 1 << 18;
@@ -34,6 +36,17 @@ pub struct Operator {
     pub keys: Vec<PublicKey>,
 }
 
+/// What good results must be of, to count. What is `None` may be anything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// The name that results have for the image: 1 to 255 bytes without `/` and control characters.
+    pub name: Option<String>,
+    /// SHA-256 of the lock.
+    pub lock: Option<Digest>,
+    /// The commit of the recipe, 40 or 64 lower-case hexadecimal digits.
+    pub commit: Option<String>,
+}
+
 /// Who must have rebuilt an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -41,6 +54,8 @@ pub struct Policy {
     pub threshold: usize,
     /// What becomes of an image to which somebody objects.
     pub bad: OnBad,
+    /// What they must have rebuilt.
+    pub wanted: Wanted,
     /// Whose results count, each once.
     pub operators: Vec<Operator>,
 }
@@ -65,6 +80,9 @@ struct RawPolicy {
     threshold: Spanned<u64>,
     #[serde(default)]
     bad: OnBad,
+    name: Option<Spanned<String>>,
+    lock: Option<Spanned<String>>,
+    commit: Option<Spanned<String>>,
     #[serde(default)]
     operator: Vec<RawOperator>,
 }
@@ -95,16 +113,21 @@ impl Policy {
         }
         let raw: RawPolicy = toml::from_str(text).map_err(|error| {
             let problem = error.message().lines().collect::<Vec<_>>().join(", ");
-            let hint =
-                "a policy has `threshold`, perhaps `bad`, and tables `[[operator]]` with `name` and `keys`";
+            let problem = problem.replace("expected u64", "expected a whole number");
+            let hint = "a policy has `threshold`, perhaps `bad`, `name`, `lock` and `commit`, and tables \
+                        `[[operator]]` with `name` and `keys`";
             at(error.span().unwrap_or(0..0), problem, hint)
         })?;
+        let wanted = wanted(text, &raw)?;
         let mut operators: Vec<Operator> = Vec::new();
         let mut owners: BTreeMap<KeyId, String> = BTreeMap::new();
         for one in raw.operator {
             let (span, name) = (one.name.span(), one.name.into_inner());
-            if name.is_empty() || name.len() > 255 || name.contains(char::is_control) {
-                let problem = format!("{name:?} is no name: 1 to 255 bytes without control characters");
+            if !is_operator(&name) {
+                let problem = format!(
+                    "{name:?} is no name: 1 to 255 bytes without control characters, characters that are not seen, \
+                     and blanks at the ends"
+                );
                 return Err(at(span, problem, "name who answers for the machine that rebuilds"));
             }
             if operators.iter().any(|other| other.name == name) {
@@ -127,26 +150,63 @@ impl Policy {
             let keys = keys.into_iter().map(read).collect::<Result<_, _>>()?;
             operators.push(Operator { name, keys });
         }
-        let (span, threshold) = (raw.threshold.span(), raw.threshold.into_inner());
-        let threshold = usize::try_from(threshold).unwrap_or(usize::MAX);
-        if threshold == 0 {
-            return Err(at(
-                span,
-                "a threshold of 0 would verify anything".into(),
-                "ask for 1 operator at least",
-            ));
-        }
-        if threshold > operators.len() {
-            let problem =
-                format!("the threshold is {threshold}, but there are {} operators", operators.len());
-            return Err(at(
-                span,
-                problem,
-                "lower the threshold, or add operators: each has one vote, however many keys",
-            ));
-        }
-        Ok(Self { threshold, bad: raw.bad, operators })
+        let threshold = threshold(text, raw.threshold, operators.len())?;
+        Ok(Self { threshold, bad: raw.bad, wanted, operators })
     }
+}
+
+/// How many of the `operators` are needed.
+fn threshold(text: &str, given: Spanned<u64>, operators: usize) -> Result<usize, PolicyError> {
+    let at = |problem: String, hint: &str| Err(error(text, given.span(), problem, hint));
+    let threshold = usize::try_from(*given.get_ref()).unwrap_or(usize::MAX);
+    if threshold == 0 {
+        return at("a threshold of 0 would verify anything".into(), "ask for 1 operator at least");
+    }
+    if threshold > operators {
+        let there = match operators {
+            1 => "is 1 operator".to_owned(),
+            count => format!("are {count} operators"),
+        };
+        let problem = format!("the threshold is {threshold}, but there {there}");
+        return at(problem, "lower the threshold, or add operators: each has one vote, however many keys");
+    }
+    Ok(threshold)
+}
+
+/// Whether `name` can name an operator: it is not mistaken for another one.
+fn is_operator(name: &str) -> bool {
+    // Unicode's general categories Cf, Zl and Zp, but for signs that are seen, and what has no width.
+    let unseen = |c: char| {
+        matches!(c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
+            | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+    };
+    let odd = |c: char| c.is_control() || unseen(c);
+    (1..=255).contains(&name.len()) && !name.contains(odd) && name.trim() == name
+}
+
+/// What results must be of.
+fn wanted(text: &str, raw: &RawPolicy) -> Result<Wanted, PolicyError> {
+    let check =
+        |given: &Option<Spanned<String>>, what: &str, rule: &str, good: fn(&str) -> bool, hint: &str| {
+            let Some(given) = given else { return Ok(None) };
+            let value = given.get_ref();
+            if good(value) {
+                return Ok(Some(value.clone()));
+            }
+            Err(error(text, given.span(), format!("{what} is {value:?}, which is not {rule}"), hint))
+        };
+    let hint = "it is the name that the file was built with";
+    let name = check(&raw.name, "the name", rebuild::NAME, rebuild::is_name, hint)?;
+    let hint = "`sha256sum selfsame.lock` prints it";
+    let is_digest = |text: &str| text.parse::<Digest>().is_ok_and(|digest| digest.to_string() == text);
+    let rule = "64 lower-case hexadecimal digits";
+    let lock = check(&raw.lock, "the lock", rule, is_digest, hint)?.and_then(|text| text.parse().ok());
+    let hint = "`git rev-parse TAG^{commit}` prints it";
+    let commit = check(&raw.commit, "the commit", rebuild::COMMIT, rebuild::is_commit, hint)?;
+    Ok(Wanted { name, lock, commit })
 }
 
 /// Reads a key of the operator `name`, and sees to it that nobody else has it.
@@ -261,8 +321,16 @@ pub(crate) mod tests {
         let with = |head: &str| one.replacen("threshold = 1", head, 1);
         for (text, (line, column), problem) in [
             (with("threshold = 0"), (1, 13), "a threshold of 0"),
-            (with("threshold = 2"), (1, 13), "the threshold is 2, but there are 1 operators"),
+            (with("threshold = 2"), (1, 13), "the threshold is 2, but there is 1 operator"),
             (with("threshold = -1"), (1, 13), "invalid value"),
+            (with("threshold = \"2\""), (1, 13), "expected a whole number"),
+            (with("threshold = 1\nname = \"a/b\""), (2, 8), "the name is \"a/b\", which is not a file name"),
+            (with("threshold = 1\nlock = \"ab\""), (2, 8), "the lock is \"ab\", which is not 64 lower-case"),
+            (with("threshold = 1\ncommit = \"main\""), (2, 10), "the commit is \"main\", which is not 40"),
+            (one.replace("\"a\"", "\"a\\u202e\""), (3, 8), "\"a\\u{202e}\" is no name"),
+            (one.replace("\"a\"", "\"a\\u200b\""), (3, 8), "\"a\\u{200b}\" is no name"),
+            (one.replace("\"a\"", "\" a\""), (3, 8), "\" a\" is no name"),
+            (one.replace("\"a\"", "\"a\u{a0}\""), (3, 8), " is no name"),
             (with("threshold = 1\nbad = \"ignore\""), (2, 7), "unknown variant `ignore`"),
             (with("threshold = 1\nnotbefore = 1"), (2, 1), "unknown field `notbefore`"),
             (with("bad = \"warn\""), (1, 1), "missing field `threshold`"),

@@ -63,6 +63,8 @@ pub struct Rebuild {
     pub lock: Digest,
     /// The commit of the recipe in 40 or 64 hexadecimal digits, if it was in Git and just as committed.
     pub commit: Option<String>,
+    /// What the build was dated: seconds since 1970.
+    pub epoch: u32,
     /// Version of the program that built.
     pub selfsame: String,
 }
@@ -89,6 +91,7 @@ struct Predicate<'a> {
     lock: BTreeMap<&'static str, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     commit: Option<&'a str>,
+    epoch: u32,
     selfsame: &'a str,
 }
 
@@ -126,6 +129,7 @@ impl Rebuild {
                 outputs: self.outputs.iter().map(Found::of).collect(),
                 lock: sha256(self.lock),
                 commit: self.commit.as_deref(),
+                epoch: self.epoch,
                 selfsame: &self.selfsame,
             },
         };
@@ -145,7 +149,7 @@ impl Rebuild {
         fixed(statement, "_type", STATEMENT_TYPE)?;
         fixed(statement, "predicateType", PREDICATE_TYPE)?;
         let predicate = json::object(statement, "predicate", "predicate")?;
-        json::only(predicate, "predicate", &["outputs", "lock", "commit", "selfsame"])?;
+        json::only(predicate, "predicate", &["outputs", "lock", "commit", "epoch", "selfsame"])?;
         let subjects = json::list(statement, "subject", "subject")?;
         let found = json::list(predicate, "outputs", "predicate.outputs")?;
         if subjects.len() != found.len() || subjects.is_empty() || subjects.len() > MAX_OUTPUTS {
@@ -167,8 +171,9 @@ impl Rebuild {
         let lock = json::object(predicate, "lock", "predicate.lock")?;
         json::only(lock, "predicate.lock", &["sha256"])?;
         let commit = predicate.get("commit").map(|_| commit(predicate)).transpose()?;
+        let epoch = json::integer(predicate, "epoch", "predicate.epoch")?;
         let selfsame = json::text(predicate, "selfsame", "predicate.selfsame")?.to_owned();
-        Ok(Self { outputs, lock: digest(lock, "predicate.lock.sha256")?, commit, selfsame })
+        Ok(Self { outputs, lock: digest(lock, "predicate.lock.sha256")?, commit, epoch, selfsame })
     }
 }
 
@@ -183,11 +188,36 @@ fn fixed(object: &Object, name: &'static str, expected: &'static str) -> Result<
 fn commit(predicate: &Object) -> Result<String, Malformed> {
     let field = "predicate.commit";
     let text = json::text(predicate, "commit", field)?;
-    let digits = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    if digits && matches!(text.len(), 40 | 64) {
+    if is_commit(text) {
         return Ok(text.to_owned());
     }
-    Err(Malformed::Value { field, value: cut(text), expected: "40 or 64 lower-case hexadecimal digits" })
+    Err(Malformed::Value { field, value: cut(text), expected: COMMIT })
+}
+
+/// What a commit must be.
+pub(crate) const COMMIT: &str = "40 or 64 lower-case hexadecimal digits";
+
+/// What the name of a file must be.
+pub(crate) const NAME: &str = "a file name: 1 to 255 bytes without `/` and control characters";
+
+pub(crate) fn is_commit(text: &str) -> bool {
+    let digits = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    digits && matches!(text.len(), 40 | 64)
+}
+
+pub(crate) fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.len() <= 255 && !text.contains(|c: char| c == '/' || c.is_control())
+}
+
+/// Whether a statement that cannot be read may be about the image with this SHA-256: unless it plainly has other subjects.
+pub(crate) fn may_concern(statement: &[u8], image: Digest) -> bool {
+    let plain = |subject: &Value| {
+        let digest = json::object(subject.object("subject").ok()?, "digest", "subject.digest").ok()?;
+        json::text(digest, "sha256", "subject.digest.sha256").ok()?.parse::<Digest>().ok()
+    };
+    let Ok(Value::Object(statement)) = Value::read(statement) else { return true };
+    let Ok(subjects) = json::list(&statement, "subject", "subject") else { return true };
+    subjects.is_empty() || subjects.iter().any(|subject| plain(subject).is_none_or(|digest| digest == image))
 }
 
 /// The SHA-256 in a set of digests.
@@ -204,9 +234,8 @@ fn output(subject: &Value, found: &Value) -> Result<Output, Malformed> {
     let subject = subject.object("subject")?;
     let digests = json::object(subject, "digest", "subject.digest")?;
     let name = json::text(subject, "name", "subject.name")?;
-    if name.is_empty() || name.len() > 255 || name.contains(|c: char| c == '/' || c.is_control()) {
-        let expected = "a file name: 1 to 255 bytes without `/` and control characters";
-        return Err(Malformed::Value { field: "subject.name", value: cut(name), expected });
+    if !is_name(name) {
+        return Err(Malformed::Value { field: "subject.name", value: cut(name), expected: NAME });
     }
     let found = found.object("predicate.outputs")?;
     json::only(found, "predicate.outputs", &["name", "verdict", "built"])?;
@@ -241,7 +270,13 @@ pub(crate) mod tests {
     pub(crate) fn rebuild(published: &[u8], built: &[u8]) -> Rebuild {
         let output =
             Output { name: "x.iso".into(), published: Digest::of(published), built: Digest::of(built) };
-        Rebuild { outputs: vec![output], lock: Digest::of(b"lock"), commit: None, selfsame: "0.1.0".into() }
+        Rebuild {
+            outputs: vec![output],
+            lock: Digest::of(b"lock"),
+            commit: None,
+            epoch: 1,
+            selfsame: "0.1.0".into(),
+        }
     }
 
     #[test]
@@ -280,6 +315,10 @@ pub(crate) mod tests {
             ("\"verdict\":", "\"except\":1,\"verdict\":", "a field \"except\" that"),
             ("\"selfsame\":", "\"commit\":\"main\",\"selfsame\":", "predicate.commit is"),
             ("\"selfsame\":", "\"commit\":null,\"selfsame\":", "predicate.commit must"),
+            ("\"epoch\":1,", "", "predicate.epoch must be a whole number"),
+            ("\"epoch\":1", "\"epoch\":\"1\"", "predicate.epoch must be a whole number"),
+            ("\"epoch\":1", "\"epoch\":1.0", "predicate.epoch must be a whole number"),
+            ("\"epoch\":1", "\"epoch\":4294967296", "predicate.epoch is \"4294967296\""),
             ("\"lock\":", "\"lock\":1,\"lock\":", "stands twice"),
             ("\"outputs\":[", "\"outputs\":[{},", "as long as"),
             ("\"sha256\"", "\"sha512\"", "subject.digest.sha256 must be"),

@@ -6,13 +6,16 @@ use crate::dsse;
 use crate::json::{self, Malformed, Object, Value, cut};
 use crate::key::PublicKey;
 use crate::link;
-use crate::rebuild::{Rebuild, Verdict};
+use crate::rebuild::{self, Rebuild, Verdict};
 
 /// Most signatures that one result may have: each is tried with every key of a policy.
 pub const MAX_SIGNATURES: usize = 16;
 
+/// What some editors write before a text. It is not signed.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 /// One signature, of which nothing is known yet.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Signature {
     /// The key that it says it is of, cut to 80 characters. Not signed: a hint at most, for messages.
     pub(crate) keyid: String,
@@ -32,6 +35,8 @@ impl Signature {
 enum Body {
     /// An in-toto statement, in a DSSE envelope.
     Statement(Vec<u8>),
+    /// Something else in a DSSE envelope, of this type.
+    Foreign(String),
     /// The object `signed` of an in-toto link.
     Link(Value),
 }
@@ -47,27 +52,46 @@ pub(crate) struct Signed {
 }
 
 /// What a result says of an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Finding {
     pub(crate) verdict: Verdict,
     /// What came out of the rebuild.
     pub(crate) built: Digest,
+    /// The names under which the result has the image; never empty.
+    pub(crate) names: Vec<String>,
+    /// The lock and the commit that were built, as far as the result says it.
+    pub(crate) lock: Option<Digest>,
+    pub(crate) commit: Option<String>,
+}
+
+/// What becomes of a result that somebody signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Meaning {
+    /// It speaks of the image.
+    Finding(Finding),
+    /// It speaks of other files only.
+    OtherImage,
+    /// It is no result, and could not be a bad one.
+    Nothing(Malformed),
+    /// It may say anything of the image.
+    Unreadable(Malformed),
 }
 
 impl Signed {
     pub(crate) fn read(bytes: &[u8]) -> Result<Self, Malformed> {
-        let value = Value::read(bytes)?;
+        let value = Value::read(bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes))?;
         let Value::Object(mut outer) = value else { return Err(Malformed::Kind) };
         // A text that could be read as both is neither.
         match (outer.contains_key("payload"), outer.remove("signed")) {
             (true, None) => {
-                let payload = dsse::payload(&outer)?;
+                let (kind, payload) = dsse::payload(&outer)?;
                 let signatures = signatures(&outer, dsse::decode)?;
-                Ok(Self {
-                    message: dsse::pae(dsse::IN_TOTO, &payload),
-                    signatures,
-                    body: Body::Statement(payload),
-                })
+                let message = dsse::pae(kind, &payload);
+                let body = match kind {
+                    dsse::IN_TOTO => Body::Statement(payload),
+                    other => Body::Foreign(other.to_owned()),
+                };
+                Ok(Self { message, signatures, body })
             }
             (false, Some(signed)) => {
                 let signatures = signatures(&outer, hexadecimal)?;
@@ -77,22 +101,45 @@ impl Signed {
         }
     }
 
-    /// What it says of the image with this SHA-256; `None` if it speaks of others only. To be believed no more than the
-    /// signatures are.
-    pub(crate) fn finding(&self, image: Digest) -> Result<Option<Finding>, Malformed> {
+    /// What it says of the image with this SHA-256. To be believed no more than the signatures are.
+    pub(crate) fn meaning(&self, image: Digest) -> Meaning {
         match &self.body {
-            Body::Statement(payload) => {
-                let outputs = Rebuild::read(payload)?.outputs;
-                let about = outputs.iter().filter(|output| output.published == image);
-                // The same bytes may be published under two names: one that came out otherwise is enough to be bad.
-                let worst = about.max_by_key(|output| output.verdict());
-                Ok(worst.map(|output| Finding { verdict: output.verdict(), built: output.built }))
-            }
-            Body::Link(signed) => {
-                let built = link::product(signed.object("signed")?)?;
-                Ok((built == image).then_some(Finding { verdict: Verdict::Good, built }))
-            }
+            Body::Statement(payload) => match Rebuild::read(payload) {
+                Ok(rebuild) => of_rebuild(rebuild, image),
+                Err(error) if rebuild::may_concern(payload, image) => Meaning::Unreadable(error),
+                Err(_) => Meaning::OtherImage,
+            },
+            Body::Foreign(kind) => Meaning::Unreadable(dsse::foreign(kind)),
+            Body::Link(signed) => of_link(signed, image),
         }
+    }
+}
+
+fn of_rebuild(rebuild: Rebuild, image: Digest) -> Meaning {
+    let about = || rebuild.outputs.iter().filter(|output| output.published == image);
+    let names = about().map(|output| output.name.clone()).collect();
+    // The same bytes may be published under two names: one that came out otherwise is enough to be bad.
+    let Some(worst) = about().max_by_key(|output| output.verdict()) else { return Meaning::OtherImage };
+    let (verdict, built) = (worst.verdict(), worst.built);
+    Meaning::Finding(Finding { verdict, built, names, lock: Some(rebuild.lock), commit: rebuild.commit })
+}
+
+/// A link can say only that the same bytes came out: one that is not understood hides no objection, unless it is no link.
+fn of_link(signed: &Value, image: Digest) -> Meaning {
+    let link = match signed.object("signed").and_then(|link| link::is_link(link).map(|()| link)) {
+        Ok(link) => link,
+        Err(error) => return Meaning::Unreadable(error),
+    };
+    match link::product(link) {
+        Ok((name, built)) if built == image => Meaning::Finding(Finding {
+            verdict: Verdict::Good,
+            built,
+            names: vec![name.to_owned()],
+            lock: None,
+            commit: None,
+        }),
+        Ok(_) => Meaning::OtherImage,
+        Err(error) => Meaning::Nothing(error),
     }
 }
 
@@ -110,7 +157,19 @@ fn signatures(outer: &Object, decode: fn(&str) -> Option<Vec<u8>>) -> Result<Vec
         let bytes = decode(json::text(signature, "sig", "signatures.sig")?);
         Ok(Signature { keyid, bytes: bytes.and_then(|bytes| bytes.try_into().ok()) })
     };
-    list.iter().map(signature).collect()
+    let mut signatures: Vec<Signature> = Vec::new();
+    for signature in list.iter().map(signature) {
+        let signature = signature?;
+        // Whoever repeats a signature makes work, and says nothing.
+        let again = |other: &Signature| match signature.bytes {
+            Some(_) => other.bytes == signature.bytes,
+            None => *other == signature,
+        };
+        if !signatures.iter().any(again) {
+            signatures.push(signature);
+        }
+    }
+    Ok(signatures)
 }
 
 /// The bytes of lower-case hexadecimal digits.

@@ -8,9 +8,9 @@ use serde::{Serialize, Serializer};
 
 use crate::json::Malformed;
 use crate::key::KeyId;
-use crate::policy::{OnBad, Policy};
+use crate::policy::{OnBad, Policy, Wanted};
 use crate::rebuild::Verdict;
-use crate::signed::{Finding, Signature, Signed};
+use crate::signed::{Finding, Meaning, Signature, Signed};
 
 /// Most results that are looked at: all that are given are somebody's word for how much work to do.
 pub const MAX_RESULTS: usize = 1000;
@@ -25,8 +25,16 @@ pub enum Reason {
     #[error("no key of the policy made the signature ({})", named(.0))]
     UnknownKey(String),
     /// It says to be signed by a key of the policy, and is not.
-    #[error("the signature is not one of the key that it names, {0}")]
-    BadSignature(String),
+    #[error("the signature is not one of the key that it names, {key} of {claimed}")]
+    BadSignature {
+        /// The key.
+        key: String,
+        /// The operator whose key it is.
+        claimed: String,
+    },
+    /// An operator signed it, and it may say anything of the image.
+    #[error("it is signed, and this version cannot read what it says: {0}")]
+    Unreadable(Malformed),
     /// It is signed by an operator, and speaks of other files only.
     #[error("it is about another image")]
     OtherImage,
@@ -39,6 +47,19 @@ pub enum Reason {
     /// The operator says both good and bad.
     #[error("the operator says both good and bad of this image")]
     Contradicts,
+    /// It is good, and of something else than the policy wants.
+    #[error("it is of {}, and the policy wants {wanted}", says(.what, .found))]
+    Unwanted {
+        /// `the name`, `the lock` or `the commit`.
+        what: &'static str,
+        /// What the result says; empty if it does not say it.
+        found: String,
+        /// What the policy says.
+        wanted: String,
+    },
+    /// It was there, but could not be looked at.
+    #[error("it cannot be read: {0}")]
+    NotRead(String),
     /// More than [`MAX_RESULTS`] were given.
     #[error("it is one too many: {MAX_RESULTS} results are looked at")]
     TooMany,
@@ -50,11 +71,14 @@ impl Reason {
         match self {
             Self::Malformed(_) => "malformed",
             Self::UnknownKey(_) => "unknown-key",
-            Self::BadSignature(_) => "bad-signature",
+            Self::BadSignature { .. } => "bad-signature",
             Self::OtherImage => "other-image",
             Self::Bad(_) => "bad",
             Self::Counted => "counted",
             Self::Contradicts => "contradicts",
+            Self::Unreadable(_) => "unreadable",
+            Self::Unwanted { .. } => "unwanted",
+            Self::NotRead(_) => "not-read",
             Self::TooMany => "too-many",
         }
     }
@@ -63,6 +87,11 @@ impl Reason {
 /// What a signature says it is of.
 fn named(keyid: &str) -> String {
     if keyid.is_empty() { "it names none".to_owned() } else { format!("it names {keyid:?}") }
+}
+
+/// What a result is of.
+fn says(what: &str, found: &str) -> String {
+    if found.is_empty() { format!("{what} that it does not say") } else { format!("{what} {found}") }
 }
 
 /// A vote for the image.
@@ -74,6 +103,12 @@ pub struct Vote {
     pub source: String,
     /// The key that signed it.
     pub key: KeyId,
+    /// The names that the result has for the image; never empty.
+    pub names: Vec<String>,
+    /// SHA-256 of the lock that was built; `None` if the result does not say it.
+    pub lock: Option<Digest>,
+    /// The commit of the recipe that was built; `None` if the result does not say it.
+    pub commit: Option<String>,
 }
 
 /// A result, or one signature of it, that is no vote for the image.
@@ -92,10 +127,12 @@ pub struct Refusal {
 pub enum Outcome {
     /// Enough operators got the same bytes.
     Verified,
-    /// Enough got the same bytes, another one did not, and the policy does not pass over that.
+    /// An operator got other bytes, and the policy does not pass over that, however many got the same.
     Disputed,
     /// Too few got the same bytes.
     BelowThreshold,
+    /// Enough got the same bytes, but there is more that could not be read, and may say otherwise.
+    Incomplete,
 }
 
 impl Outcome {
@@ -105,6 +142,7 @@ impl Outcome {
             Self::Verified => "verified",
             Self::Disputed => "disputed",
             Self::BelowThreshold => "below-threshold",
+            Self::Incomplete => "incomplete",
         }
     }
 }
@@ -134,6 +172,10 @@ pub struct Decision {
     pub bad: Vec<String>,
     /// Operators that said both, which count as neither, in the order of the policy.
     pub contradicting: Vec<String>,
+    /// Operators that signed something about the image which this version cannot read, in the order of the policy.
+    pub unreadable: Vec<String>,
+    /// How many results were given that were not looked at: more than [`MAX_RESULTS`], or not to be read.
+    pub unseen: usize,
     /// Each result that is no vote, and why, in the order given.
     pub refused: Vec<Refusal>,
 }
@@ -156,6 +198,10 @@ pub struct Tally<'p> {
     results: usize,
     /// By place of the operator in the policy.
     said: BTreeMap<usize, Vec<Said>>,
+    /// Places of operators that signed what cannot be read.
+    unreadable: BTreeSet<usize>,
+    /// Results that were not looked at.
+    unseen: usize,
     refused: BTreeMap<usize, Refusal>,
     /// How many results and signatures there were.
     seen: usize,
@@ -164,7 +210,16 @@ pub struct Tally<'p> {
 impl<'p> Tally<'p> {
     /// Nobody said anything yet of the image with this SHA-256.
     pub fn new(policy: &'p Policy, image: Digest) -> Self {
-        Self { policy, image, results: 0, said: BTreeMap::new(), refused: BTreeMap::new(), seen: 0 }
+        Self {
+            policy,
+            image,
+            results: 0,
+            said: BTreeMap::new(),
+            unreadable: BTreeSet::new(),
+            unseen: 0,
+            refused: BTreeMap::new(),
+            seen: 0,
+        }
     }
 
     /// Takes the result `bytes`, which came from `source`. Whatever it is, it ends in [`Decision::votes`] or
@@ -172,6 +227,7 @@ impl<'p> Tally<'p> {
     pub fn add(&mut self, source: &str, bytes: &[u8]) {
         self.results += 1;
         if self.results > MAX_RESULTS {
+            self.unseen += 1;
             return self.refuse(source, None, Reason::TooMany);
         }
         let signed = match Signed::read(bytes) {
@@ -185,14 +241,24 @@ impl<'p> Tally<'p> {
                 None => {
                     let keyid = signature.keyid.clone();
                     let ours = |key: &KeyId| key.to_string() == keyid;
-                    let reason = match self.keys().any(|(_, key)| ours(&key.id())) {
-                        true => Reason::BadSignature(keyid),
-                        false => Reason::UnknownKey(keyid),
+                    let reason = match self.keys().find(|(_, key)| ours(&key.id())) {
+                        Some((operator, _)) => {
+                            let claimed = self.policy.operators[operator].name.clone();
+                            Reason::BadSignature { key: keyid, claimed }
+                        }
+                        None => Reason::UnknownKey(keyid),
                     };
                     self.refuse(source, None, reason);
                 }
             }
         }
+    }
+
+    /// Says that there is a result at `source` that cannot be read, because of `why`. It might be a bad one, so that without
+    /// it nothing is verified.
+    pub fn cannot_read(&mut self, source: &str, why: &str) {
+        self.unseen += 1;
+        self.refuse(source, None, Reason::NotRead(why.to_owned()));
     }
 
     /// All keys of the policy, with the place of their operator in it.
@@ -209,14 +275,18 @@ impl<'p> Tally<'p> {
 
     /// Takes what `signed` says, because the operator at this place of the policy signed it.
     fn believe(&mut self, source: &str, operator: usize, key: KeyId, signed: &Signed) {
-        let reason = match signed.finding(self.image) {
-            Ok(Some(finding)) => {
+        let reason = match signed.meaning(self.image) {
+            Meaning::Finding(finding) => {
                 let said = Said { at: self.seen, source: source.to_owned(), key, finding };
                 self.seen += 1;
                 return self.said.entry(operator).or_default().push(said);
             }
-            Ok(None) => Reason::OtherImage,
-            Err(error) => error.into(),
+            Meaning::OtherImage => Reason::OtherImage,
+            Meaning::Nothing(error) => error.into(),
+            Meaning::Unreadable(error) => {
+                self.unreadable.insert(operator);
+                Reason::Unreadable(error)
+            }
         };
         let name = self.policy.operators[operator].name.clone();
         self.refuse(source, Some(name), reason);
@@ -243,26 +313,55 @@ impl<'p> Tally<'p> {
                 let reason = match finding.verdict {
                     Verdict::Bad => Reason::Bad(finding.built),
                     Verdict::Good if verdicts.len() > 1 => Reason::Contradicts,
-                    Verdict::Good if counted => Reason::Counted,
-                    Verdict::Good => {
-                        counted = true;
-                        votes.push(Vote { operator: name.clone(), source, key });
-                        continue;
-                    }
+                    Verdict::Good => match unwanted(&self.policy.wanted, &finding) {
+                        Some(reason) => reason,
+                        None if counted => Reason::Counted,
+                        None => {
+                            counted = true;
+                            let Finding { names, lock, commit, .. } = finding;
+                            votes.push(Vote { operator: name.clone(), source, key, names, lock, commit });
+                            continue;
+                        }
+                    },
                 };
                 self.refused.insert(at, Refusal { source, operator: Some(name.clone()), reason });
             }
         }
+        let name = |operator: &usize| self.policy.operators[*operator].name.clone();
+        let unreadable: Vec<String> = self.unreadable.iter().map(name).collect();
+        let refuses = self.policy.bad == OnBad::Refuse;
         // Who says both has said bad: a good result beside it must not make it unsaid.
         let objected = !(bad.is_empty() && contradicting.is_empty());
-        let outcome = match self.policy.bad {
-            _ if votes.len() < self.policy.threshold => Outcome::BelowThreshold,
-            OnBad::Refuse if objected => Outcome::Disputed,
-            OnBad::Refuse | OnBad::Warn => Outcome::Verified,
+        let outcome = match () {
+            () if refuses && objected => Outcome::Disputed,
+            () if votes.len() < self.policy.threshold => Outcome::BelowThreshold,
+            () if self.unseen > 0 || refuses && !unreadable.is_empty() => Outcome::Incomplete,
+            () => Outcome::Verified,
         };
-        let refused = self.refused.into_values().collect();
-        Decision { outcome, threshold: self.policy.threshold, votes, bad, contradicting, refused }
+        Decision {
+            outcome,
+            threshold: self.policy.threshold,
+            votes,
+            bad,
+            contradicting,
+            unreadable,
+            unseen: self.unseen,
+            refused: self.refused.into_values().collect(),
+        }
     }
+}
+
+/// What of a good result is not as the policy wants it.
+fn unwanted(wanted: &Wanted, finding: &Finding) -> Option<Reason> {
+    let differs = |what, wanted: &Option<String>, found: &[String]| {
+        let wanted = wanted.as_ref().filter(|wanted| !found.contains(wanted))?.clone();
+        Some(Reason::Unwanted { what, found: found.join(" and "), wanted })
+    };
+    let text = |digest: Digest| digest.to_string();
+    let lock: Vec<String> = finding.lock.map(text).into_iter().collect();
+    differs("the name", &wanted.name, &finding.names)
+        .or_else(|| differs("the lock", &wanted.lock.map(text), &lock))
+        .or_else(|| differs("the commit", &wanted.commit, finding.commit.as_slice()))
 }
 
 #[cfg(test)]

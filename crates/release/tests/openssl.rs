@@ -12,7 +12,7 @@ use std::process::Command;
 use base64ct::{Base64, Encoding as _};
 use selfsame_image::Digest;
 use selfsame_release::dsse::{IN_TOTO, pae, seal};
-use selfsame_release::{OnBad, Operator, Outcome, Policy, PublicKey, Rebuild, SecretKey, Tally};
+use selfsame_release::{OnBad, Operator, Outcome, Policy, PublicKey, Rebuild, SecretKey, Tally, Wanted};
 use selfsame_testkit::{oracle, oracle_text};
 
 fn openssl(dir: &Path, arguments: &[&str]) -> Option<String> {
@@ -36,7 +36,13 @@ fn result() -> Rebuild {
         published: Digest::of(b"iso"),
         built: Digest::of(b"iso"),
     };
-    Rebuild { outputs: vec![output], lock: Digest::of(b"lock"), commit: None, selfsame: "0.1.0".into() }
+    Rebuild {
+        outputs: vec![output],
+        lock: Digest::of(b"lock"),
+        commit: None,
+        epoch: 1,
+        selfsame: "0.1.0".into(),
+    }
 }
 
 #[test]
@@ -86,7 +92,8 @@ fn we_accept_what_openssl_signs() {
         "signatures": [{ "sig": sig }],
     });
     let operator = Operator { name: "a".into(), keys: vec![public] };
-    let policy = Policy { threshold: 1, bad: OnBad::Refuse, operators: vec![operator] };
+    let policy =
+        Policy { threshold: 1, bad: OnBad::Refuse, wanted: Wanted::default(), operators: vec![operator] };
     let mut tally = Tally::new(&policy, Digest::of(b"iso"));
     tally.add("openssl", envelope.to_string().as_bytes());
     assert_eq!(tally.decide().outcome, Outcome::Verified);

@@ -13,6 +13,7 @@ use crate::failure::Failure;
 /// SHA-256 of the file `path`, which may be as large as images are.
 pub fn digest(path: &Path, cx: &Context) -> Result<Digest, Failure> {
     let cannot = |error| Failure::input(error).context(format!("cannot read {}", path.display()));
+    regular(path).map_err(cannot)?;
     let mut file = File::open(path).map_err(cannot)?;
     let mut hasher = Hasher::new();
     let mut piece = vec![0; 1 << 20];
@@ -39,13 +40,18 @@ pub fn text(path: &Path, limit: u64, what: &str) -> Result<String, Failure> {
 
 /// What is in the file `path`, and one byte beyond `limit` at most, so that what is too long can be told.
 pub fn bytes(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    // Before it is opened: opening a pipe waits for whoever writes.
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
-    }
+    regular(path)?;
     let mut bytes = Vec::new();
     File::open(path)?.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+/// Refuses all but regular files. To be called before opening: opening a pipe waits for whoever writes.
+fn regular(path: &Path) -> io::Result<()> {
+    match fs::metadata(path)?.is_file() {
+        true => Ok(()),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")),
+    }
 }
 
 #[cfg(test)]

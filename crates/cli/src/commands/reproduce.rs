@@ -3,17 +3,18 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use selfsame_build::execute;
+use selfsame_build::recipe::{self, Recipe};
+use selfsame_build::{execute, lock};
 use selfsame_image::Digest;
 use selfsame_release::{self as release, Rebuild, SecretKey, Verdict, dsse};
 use serde::Serialize;
 
 use super::build::{Asked, Reach};
-use super::{Context, given};
+use super::{Context, given, recipe_dir};
 use crate::failure::{Failure, Status};
 use crate::moment;
 use crate::replace::replace;
-use crate::ui::{Output, Present};
+use crate::ui::{Output, Present, harmless_line};
 
 /// The longest key file that is read, in bytes.
 const MAX_KEY: u64 = 1 << 16;
@@ -25,6 +26,9 @@ const MAX_KEY: u64 = 1 << 16;
 ///
 /// With --key the result is signed, whichever it is, for others to use with `selfsame verify`. A key is a PEM file that
 /// `openssl genpkey -algorithm ed25519` writes; `openssl pkey -pubout` writes the half that goes into policies.
+///
+/// A result that is signed must be one that others can get: a recipe that is not committed as it is, and a
+/// SOURCE_DATE_EPOCH other than the date of the recipe or its commit, are refused then. `docs/verify.md` describes results.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   selfsame reproduce my-image download/live.iso
@@ -47,6 +51,9 @@ pub struct Args {
     /// Where the signed result goes [default: NAME.rebuild.json in the directory for what is built]
     #[arg(long, value_name = "FILE", requires = "key")]
     out_result: Option<PathBuf>,
+    /// Sign although the recipe is not in Git, or not as it was committed; the result then names no commit
+    #[arg(long, requires = "key")]
+    allow_uncommitted: bool,
     #[command(flatten)]
     reach: Reach,
     #[command(flatten)]
@@ -61,7 +68,7 @@ struct Report {
     outputs: Vec<Compared>,
     /// The signed result, if one was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    result: Option<PathBuf>,
+    result: Option<String>,
 }
 
 /// A published file and the one that was built.
@@ -75,7 +82,7 @@ struct Compared {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct Side {
-    path: PathBuf,
+    path: String,
     /// 64 lower-case hexadecimal digits.
     sha256: String,
 }
@@ -83,6 +90,7 @@ struct Side {
 impl Present for Report {
     fn text(&self, to: &mut dyn Write) -> io::Result<()> {
         for Compared { name, identical, published, built } in &self.outputs {
+            let name = harmless_line(name);
             match identical {
                 true => writeln!(to, "identical  {name}  {}", built.sha256)?,
                 false => {
@@ -103,9 +111,18 @@ struct Published {
     digest: Digest,
 }
 
+/// What is needed to sign, found out before anything is built.
+struct Signer {
+    key: SecretKey,
+    /// Where the result goes.
+    to: PathBuf,
+    /// The commit that the recipe is at, else why none can be named.
+    commit: Result<String, String>,
+}
+
 /// Runs the command.
 pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
-    let key = args.key.as_deref().map(read_key).transpose()?;
+    let signer = args.key.as_deref().map(|key| signer(key, args, cx)).transpose()?;
     let asked = Asked {
         recipe: &args.recipe,
         out: &args.out,
@@ -119,22 +136,92 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
     asked.prepare(cx, |request| {
         let published = published(args, &request.recipe.file_names(), cx)?;
         let built = execute::build(request)?;
-        let (outputs, rebuild) = compare(published, &built, request)?;
-        let result = match &key {
-            None => None,
-            Some(key) => Some(write(&rebuild, key, args, &request.recipe.name)?),
+        let (compared, outputs) = compare(published, &built)?;
+        let identical = compared.iter().all(|output| output.identical);
+        let written = match &signer {
+            None => Ok(None),
+            Some(signer) => signer.sign(outputs, request, cx).map(Some),
         };
-        if let Some(path) = &result {
+        if let Ok(Some(path)) = &written {
             cx.ui.note(&format!("the signed result is {}", path.display()));
         }
-        for Compared { published, built, .. } in outputs.iter().filter(|output| !output.identical) {
-            let [published, built] = [&published.path, &built.path].map(|path| path.display());
-            cx.ui.note(&format!("`selfsame diff {published} {built}` says what differs"));
+        for Compared { published, built, .. } in compared.iter().filter(|output| !output.identical) {
+            cx.ui.note(&format!("`selfsame diff {} {}` says what differs", published.path, built.path));
         }
-        let identical = outputs.iter().all(|output| output.identical);
-        cx.ui.result(args.output, &Report { identical, outputs, result })?;
+        let result = written.as_ref().ok().cloned().flatten().as_deref().map(lossy);
+        // What was found is told, whatever becomes of the file.
+        cx.ui.result(args.output, &Report { identical, outputs: compared, result })?;
+        written?;
         Ok(if identical { Status::Success } else { Status::Negative })
     })
+}
+
+fn lossy(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// Whether a result can be signed with the key in the file `key`: to be asked before hours of building.
+fn signer(key: &Path, args: &Args, cx: &Context) -> Result<Signer, Failure> {
+    let secret = read_key(key)?;
+    let (directory, _) = recipe_dir::find(&args.recipe)?;
+    let recipe = recipe::load(&directory)?;
+    moment::own(&recipe, &cx.settings)?;
+    // Before the build reads recipe and lock: what changes later is found by asking again.
+    let commit = moment::witness(&recipe);
+    if let (Err(why), false) = (&commit, args.allow_uncommitted) {
+        return Err(Failure::input(format!("there is no commit to name: {why}"))
+            .context("a result that others cannot get is not signed")
+            .hint("check out the commit that was released, or give --allow-uncommitted"));
+    }
+    Ok(Signer { key: secret, to: destination(key, args, &recipe)?, commit })
+}
+
+/// Where the result goes, which must be nothing that is needed, and in a directory that can be written.
+fn destination(key: &Path, args: &Args, recipe: &Recipe) -> Result<PathBuf, Failure> {
+    let path = match &args.out_result {
+        Some(path) => path.clone(),
+        None => args.out.join(format!("{}.rebuild.json", recipe.name)),
+    };
+    let cannot = || format!("cannot write the result {}", path.display());
+    // The file itself, if it is there: that is what is replaced.
+    let real = path.canonicalize().unwrap_or_else(|_| path.clone());
+    let (Some(name), Some(parent)) = (real.file_name(), real.parent()) else {
+        return Err(Failure::usage("it is no name of a file").context(cannot()));
+    };
+    if real.is_dir() {
+        return Err(Failure::usage("it is a directory").context(cannot()));
+    }
+    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+    let in_out = match (parent.canonicalize(), args.out.canonicalize()) {
+        (Ok(parent), Ok(out)) => parent == out,
+        // The build makes it.
+        (Err(_), Err(_)) => parent == args.out,
+        _ => false,
+    };
+    let own = [recipe::FILE, lock::FILE].map(|name| recipe.dir.join(name));
+    let files =
+        args.published.iter().map(PathBuf::as_path).chain([key]).chain(own.iter().map(PathBuf::as_path));
+    let whole = parent.canonicalize().map(|parent| parent.join(name));
+    let same = |file: &Path| matches!((file.canonicalize(), &whole), (Ok(file), Ok(whole)) if file == *whole);
+    let made = in_out && recipe.file_names().iter().any(|made| **made == *name);
+    if let Some(file) = files.into_iter().find(|file| same(file)) {
+        let message = format!("it would be written over {}", file.display());
+        return Err(Failure::usage(message).context(cannot()).hint("choose another file with --out-result"));
+    }
+    if made {
+        let message = format!("the build makes a file {} there", name.to_string_lossy());
+        return Err(Failure::usage(message).context(cannot()).hint("choose another file with --out-result"));
+    }
+    if !(in_out && parent.symlink_metadata().is_err()) {
+        let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+        let found = if parent.is_dir() {
+            rustix::fs::access(parent, access).map_err(io::Error::from)
+        } else {
+            Err(io::ErrorKind::NotADirectory.into())
+        };
+        found.map_err(|error| Failure::environment(error).context(cannot()))?;
+    }
+    Ok(path)
 }
 
 /// The secret key in `path`.
@@ -178,8 +265,7 @@ fn published(args: &Args, names: &[String], cx: &Context) -> Result<Vec<Publishe
 fn compare(
     published: Vec<Published>,
     built: &execute::Built,
-    request: &execute::Request<'_>,
-) -> Result<(Vec<Compared>, Rebuild), Failure> {
+) -> Result<(Vec<Compared>, Vec<release::Output>), Failure> {
     let (mut compared, mut outputs) = (Vec::new(), Vec::new());
     for Published { name, path, digest } in published {
         let same_name =
@@ -190,33 +276,65 @@ fn compare(
         compared.push(Compared {
             name,
             identical: output.verdict() == Verdict::Good,
-            published: Side { path, sha256: digest.to_string() },
-            built: Side { path: file.path.clone(), sha256: output.built.to_string() },
+            published: Side { path: lossy(&path), sha256: digest.to_string() },
+            built: Side { path: lossy(&file.path), sha256: output.built.to_string() },
         });
         outputs.push(output);
     }
-    let rebuild = Rebuild {
-        outputs,
-        lock: request.lock.digest(),
-        commit: moment::commit(request.recipe),
-        selfsame: env!("CARGO_PKG_VERSION").to_owned(),
-    };
-    Ok((compared, rebuild))
+    Ok((compared, outputs))
 }
 
-/// Signs the result and writes it.
-fn write(rebuild: &Rebuild, key: &SecretKey, args: &Args, name: &str) -> Result<PathBuf, Failure> {
-    let path = args.out_result.clone().unwrap_or_else(|| args.out.join(format!("{name}.rebuild.json")));
-    let text = dsse::seal(dsse::IN_TOTO, rebuild.statement().as_bytes(), key);
-    replace(&path, &text).map_err(|error| {
-        Failure::environment(error).context(format!("cannot write the result {}", path.display()))
-    })?;
-    Ok(path)
+impl Signer {
+    /// Signs the result and writes it; where it is.
+    fn sign(
+        &self,
+        outputs: Vec<release::Output>,
+        request: &execute::Request<'_>,
+        cx: &Context,
+    ) -> Result<PathBuf, Failure> {
+        let commit = same_commit(self.commit.clone(), moment::witness(request.recipe));
+        if let Err(why) = &commit {
+            cx.ui.warn(&format!("the result names no commit: {why}"));
+        }
+        let rebuild = Rebuild {
+            outputs,
+            lock: request.lock.digest(),
+            commit: commit.ok(),
+            epoch: request.epoch.0,
+            selfsame: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        let text = dsse::seal(dsse::IN_TOTO, rebuild.statement().as_bytes(), &self.key);
+        replace(&self.to, &text).map_err(|error| {
+            Failure::environment(error).context(format!("cannot write the result {}", self.to.display()))
+        })?;
+        Ok(self.to.clone())
+    }
+}
+
+/// The commit that was built: the recipe was at it before the build and is at it afterwards. Else why none can be named.
+fn same_commit(before: Result<String, String>, after: Result<String, String>) -> Result<String, String> {
+    let (before, after) =
+        (before?, after.map_err(|why| format!("the recipe changed during the build: {why}"))?);
+    match before == after {
+        true => Ok(before),
+        false => Err(format!("the recipe was at {before} before the build, and at {after} after it")),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_commit_is_named_only_if_it_was_there_before_and_after() {
+        let at = |commit: &str| Ok::<_, String>(commit.to_owned());
+        assert_eq!(same_commit(at("a"), at("a")), at("a"));
+        let message = same_commit(at("a"), at("b")).unwrap_err();
+        assert_eq!(message, "the recipe was at a before the build, and at b after it");
+        let message = same_commit(at("a"), Err("not committed as it is: x".into())).unwrap_err();
+        assert_eq!(message, "the recipe changed during the build: not committed as it is: x");
+        assert_eq!(same_commit(Err("why".into()), at("a")), Err("why".into()));
+    }
 
     #[test]
     fn the_json_form_has_the_promised_names() {

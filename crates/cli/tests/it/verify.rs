@@ -34,8 +34,15 @@ pub(crate) fn public_pem(key: usize) -> String {
     format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", KEYS[key].1)
 }
 
+/// The commit of all results here.
+const COMMIT: &str = "434d434d434d434d434d434d434d434d434d434d";
+
 /// A result on `x.iso` by one of [`KEYS`].
 fn result(key: usize, published: &str, built: &str) -> String {
+    result_of(key, published, built, "lock", Some(COMMIT))
+}
+
+fn result_of(key: usize, published: &str, built: &str, lock: &str, commit: Option<&str>) -> String {
     let output = Output {
         name: "x.iso".into(),
         published: Digest::of(published.as_bytes()),
@@ -43,8 +50,9 @@ fn result(key: usize, published: &str, built: &str) -> String {
     };
     let rebuild = Rebuild {
         outputs: vec![output],
-        lock: Digest::of(b"lock"),
-        commit: None,
+        lock: Digest::of(lock.as_bytes()),
+        commit: commit.map(str::to_owned),
+        epoch: 1,
         selfsame: env!("CARGO_PKG_VERSION").into(),
     };
     let secret = SecretKey::from_pem(&secret_pem(key)).unwrap();
@@ -75,24 +83,24 @@ fn two_of_three_operators_verify_an_image_and_all_else_is_told() {
         ("3.link", "{}".to_owned()),
         ("4.json", result(0, "image", "image")),
         ("5.json", result(1, "image", "image").replace("\"sig\":\"", "\"sig\":\"AA")),
-        ("notes.txt", "not a result".to_owned()),
     ] {
         world.write(format!("results/{name}"), text);
     }
     let run = [&VERIFY[..], &["results"]].concat();
     let text = world.run(&run).answer(1);
+    let lock = Digest::of(b"lock");
     assert_says(
         &text,
         &[
-            "counted: results/1.json: Alice, key ",
+            &format!("counted: results/1.json: Alice, x.iso, lock {lock}, commit {COMMIT}\n"),
             "not counted: results/2.json: Bob, it is about another image\n",
             "not counted: results/3.link: it is no result of a rebuilder: it is neither",
             "not counted: results/4.json: Alice, the operator is counted already\n",
             "not counted: results/5.json: the signature is not one of the key that it names, ",
+            " of Bob\n",
             "\nnot verified: 1 operator built these bytes, 2 needed\n",
         ],
     );
-    assert!(!text.contains("notes"), "{text}");
     world.write("bob.json", result(1, "image", "image"));
     let text = world.run([&run[..], &["bob.json"]].concat()).success();
     assert_says(
@@ -104,6 +112,11 @@ fn two_of_three_operators_verify_an_image_and_all_else_is_told() {
     assert_eq!(json["verdict"], "verified");
     assert_eq!(json["sha256"], Digest::of(b"image").to_string());
     assert_eq!((json["threshold"].as_u64(), json["votes"][1]["operator"].as_str()), (Some(2), Some("Bob")));
+    assert_eq!(json["votes"][1]["names"], serde_json::json!(["x.iso"]));
+    assert_eq!(
+        (&json["votes"][1]["lock"], &json["votes"][1]["commit"]),
+        (&lock.to_string().into(), &COMMIT.into())
+    );
     let reasons: Vec<_> =
         json["not_counted"].as_array().unwrap().iter().map(|one| one["reason"].as_str().unwrap()).collect();
     assert_eq!(reasons, ["other-image", "malformed", "counted", "bad-signature"]);
@@ -206,4 +219,138 @@ fn the_name_of_a_file_cannot_look_like_an_answer() {
     world.write("r/a\nverified: 9 operators.json", "{}");
     let text = world.run([&VERIFY[..], &["r"]].concat()).answer(1);
     assert!(text.lines().all(|line| !line.starts_with("verified")), "{text}");
+}
+
+#[test]
+fn junk_beyond_the_limit_does_not_hide_a_bad_result() {
+    let world = scene("threshold = 1\n");
+    world.write("r/0.json", result(0, "image", "image"));
+    for junk in 0..selfsame_release::MAX_RESULTS - 1 {
+        world.write(format!("r/j{junk}.json"), "{}");
+    }
+    let run = [&VERIFY[..], &["r"]].concat();
+    world.run(&run).success();
+    world.write("r/z.json", result(1, "image", "other"));
+    let refused = world.run(&run);
+    assert_eq!(refused.stdout, "", "nothing is judged");
+    assert_says(&refused.failure(3), &["there are 1001 results, and no more than 1000", "hint: give fewer"]);
+}
+
+#[test]
+fn what_cannot_be_read_in_a_directory_is_not_passed_over() {
+    let world = scene("threshold = 1\n");
+    world.write("r/A.JSON", result(0, "image", "image"));
+    let run = [&VERIFY[..], &["r"]].concat();
+    world.write("r/notes.txt", "not a result");
+    let first = world.run(&run);
+    assert_says(&first.stderr, &["1 other file in r was passed over\n"]);
+    assert_says(&first.success(), &["counted: r/A.JSON: Alice, "]);
+    std::fs::remove_file(world.root().join("r/notes.txt")).unwrap();
+    std::os::unix::fs::symlink("nowhere", world.root().join("r/b.json")).unwrap();
+    world.write("r/c.Link/x", "");
+    let text = world.run(&run).answer(1);
+    assert_says(
+        &text,
+        &[
+            "not counted: r/b.json: it cannot be read: ",
+            "not counted: r/c.Link: it cannot be read: it is not a regular file\n",
+            "\nnot verified: 1 operator built these bytes, but not all could be read: 2 results\n",
+        ],
+    );
+    let json = world.run([&run[..], &["--json"]].concat()).answer(1);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((json["verdict"].as_str(), json["unseen"].as_u64()), (Some("incomplete"), Some(2)));
+    // Whoever names it asks for it.
+    world.run([&VERIFY[..], &["r/b.json"]].concat()).failure(3);
+}
+
+#[test]
+fn a_signed_result_that_cannot_be_read_refuses_or_warns() {
+    let world = scene("threshold = 1\n");
+    world.write("r/a.json", result(0, "image", "image"));
+    let secret = SecretKey::from_pem(&secret_pem(1)).unwrap();
+    world.write("r/b.json", seal(IN_TOTO, b"{\"later\":1}", &secret));
+    let run = [&VERIFY[..], &["r"]].concat();
+    assert_says(
+        &world.run(&run).answer(1),
+        &[
+            "not counted: r/b.json: Bob, it is signed, and this version cannot read what it says: ",
+            "not verified: 1 operator built these bytes, but not all could be read: a result that Bob signed\n",
+        ],
+    );
+    let policy = std::fs::read_to_string(world.root().join("trust/policy.toml")).unwrap();
+    world.write("trust/policy.toml", format!("bad = \"warn\"\n{policy}"));
+    let warned = world.run(&run);
+    assert_says(&warned.stderr, &["warning: not all could be read: a result that Bob signed\n"]);
+    warned.success();
+}
+
+#[test]
+fn a_bad_result_is_disputed_however_few_good_ones_there_are() {
+    let world = scene("threshold = 2\n");
+    world.write("a.json", result(0, "image", "other"));
+    let json = world.run([&VERIFY[..], &["a.json", "--json"]].concat()).answer(1);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["verdict"], "disputed");
+}
+
+#[test]
+fn it_is_told_of_what_an_image_was_built_and_a_policy_may_want_it() {
+    let world = scene("threshold = 1\n");
+    world.write("a.json", result(0, "image", "image"));
+    world.write("b.json", result_of(1, "image", "image", "another", Some(&"5".repeat(40))));
+    world.write("c.json", result_of(2, "image", "image", "lock", None));
+    let run = |image: &str, results: &[&str]| {
+        let words = ["verify", image, "--policy", "trust/policy.toml"];
+        world.run([&words[..], results].concat())
+    };
+    let quiet = run("x.iso", &["a.json"]);
+    assert_eq!(quiet.stderr, "");
+    quiet.success();
+    world.write("y.iso", "image");
+    let doubtful = run("y.iso", &["a.json", "b.json", "c.json"]);
+    assert_says(
+        &doubtful.stderr,
+        &[
+            "warning: the counted results are of different locks\n",
+            "warning: the counted results are of different commits\n",
+            "warning: no commit is named by Carol: what they built is not known\n",
+            "warning: no result is about a file of this name: they have these bytes as x.iso\n",
+        ],
+    );
+    doubtful.success();
+    let policy = std::fs::read_to_string(world.root().join("trust/policy.toml")).unwrap();
+    let lock = Digest::of(b"lock");
+    let wanted = format!("name = \"x.iso\"\nlock = \"{lock}\"\ncommit = \"{COMMIT}\"\n{policy}");
+    world.write("trust/policy.toml", wanted);
+    run("x.iso", &["a.json"]).success();
+    assert_says(
+        &run("x.iso", &["b.json", "c.json"]).answer(1),
+        &[
+            "not counted: b.json: Bob, it is of the lock ",
+            "not counted: c.json: Carol, it is of the commit that it does not say, and the policy wants 434d",
+            "not verified: 0 operators built these bytes, 1 needed\n",
+        ],
+    );
+}
+
+#[test]
+fn names_that_are_not_unicode_give_whole_documents_and_a_pipe_is_not_waited_for() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+    let world = scene("threshold = 1\n");
+    world.write("a.json", result(0, "image", "image"));
+    let odd = OsStr::from_bytes(b"x\xff.iso");
+    std::fs::write(world.root().join(odd), "image").unwrap();
+    let words = |image| {
+        let words = [VERIFY[0].as_ref(), image, VERIFY[2].as_ref(), VERIFY[3].as_ref()];
+        [&words[..], &["a.json", "--json"].map(OsStr::new)].concat()
+    };
+    let json = world.run(words(odd)).success();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["image"], "x\u{fffd}.iso");
+    let pipe = world.root().join("pipe");
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    assert_says(&world.run(words(OsStr::new("pipe"))).failure(3), &["it is not a regular file"]);
 }

@@ -96,7 +96,7 @@ fn a_payload_that_was_changed_counts_for_nobody() {
     // The type of the payload is signed too: what was signed as something else is no result.
     let statement = rebuild(IMAGE, IMAGE).statement();
     let other = seal("text/plain", statement.as_bytes(), &secret(1));
-    assert_eq!(reasons(&on_image(&policy, &[&other])), [("0", "malformed")]);
+    assert_eq!(reasons(&on_image(&policy, &[&other])), [("0", "unreadable")]);
     assert_eq!(
         reasons(&on_image(&policy, &[&other.replace("text/plain", IN_TOTO)])),
         [("0", "bad-signature")]
@@ -211,7 +211,8 @@ fn an_operator_that_says_both_counts_as_none_and_is_named() {
 fn links_of_rebuilderd_count() {
     let key = crate::PublicKey::from_pem(LINK_KEY).unwrap();
     let operator = crate::Operator { name: "arch".into(), keys: vec![key] };
-    let policy = Policy { threshold: 1, bad: OnBad::Refuse, operators: vec![operator] };
+    let policy =
+        Policy { threshold: 1, bad: OnBad::Refuse, wanted: Wanted::default(), operators: vec![operator] };
     let image: Digest = LINK_PRODUCT.parse().unwrap();
     let decision = decide(&policy, image, &[LINK]);
     // The worker that built it signed too, with a key that nobody named here.
@@ -268,14 +269,14 @@ fn signed_form(text: &str) -> Vec<u8> {
 fn what_is_too_long_too_much_or_of_another_kind_is_told() {
     let policy = policy(1, &[("a", &[1])]);
     let long = format!("{}{}", good(1), " ".repeat(MAX_RESULT));
-    let record = seal(IN_TOTO, br#"{"_type":"https://in-toto.io/Statement/v1"}"#, &secret(1));
     let twice = good(1).replacen('{', "{\"payload\":\"\",", 1);
-    for result in [long.as_str(), "", "[]", "{}", &record, &twice, &rebuild(IMAGE, IMAGE).statement()] {
+    for result in [long.as_str(), "", "[]", "{}", &twice, &rebuild(IMAGE, IMAGE).statement()] {
         assert_eq!(reasons(&on_image(&policy, &[result])), [("0", "malformed")]);
     }
     let result = good(2);
     let decision = on_image(&policy, &[result.as_str(); MAX_RESULTS + 1]);
     assert_eq!(decision.refused.last().unwrap().reason, Reason::TooMany);
+    assert_eq!(decision.outcome, Outcome::BelowThreshold);
 }
 
 #[test]
@@ -326,19 +327,165 @@ fn nothing_of_a_signed_statement_that_was_changed_panics() {
         changed[at] ^= 1 << numbers.below(8);
         changed.truncate(changed.len() - numbers.below(2) * numbers.below(40));
         let decision = on_image(&policy, &[&seal(IN_TOTO, &changed, &secret(1))]);
-        assert_eq!(decision.outcome, Outcome::BelowThreshold, "{}", String::from_utf8_lossy(&changed));
+        assert_ne!(decision.outcome, Outcome::Verified, "{}", String::from_utf8_lossy(&changed));
+        assert_eq!(decision.votes, []);
     }
 }
 
 #[test]
 fn a_whole_result_has_these_bytes() {
     // What OpenSSL and Python make of the same statement and key.
-    insta::assert_snapshot!(rebuild(IMAGE, b"other").statement(), @r#"{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"x.iso","digest":{"sha256":"e0e4548df88a35d5854d052281c5deedad16f286f82cb2c23f2f9dea494834ac"}}],"predicateType":"urn:selfsame:rebuild:1","predicate":{"outputs":[{"name":"x.iso","verdict":"bad","built":{"sha256":"d9298a10d1b0735837dc4bd85dac641b0f3cef27a47e5d53a54f2f3f5b2fcffa"}}],"lock":{"sha256":"0c030586945fe504b604ecc2e875c38ede400cd5cd73da9730302162e6b02c6f"},"selfsame":"0.1.0"}}"#);
+    insta::assert_snapshot!(rebuild(IMAGE, b"other").statement(), @r#"{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"x.iso","digest":{"sha256":"e0e4548df88a35d5854d052281c5deedad16f286f82cb2c23f2f9dea494834ac"}}],"predicateType":"urn:selfsame:rebuild:1","predicate":{"outputs":[{"name":"x.iso","verdict":"bad","built":{"sha256":"d9298a10d1b0735837dc4bd85dac641b0f3cef27a47e5d53a54f2f3f5b2fcffa"}}],"lock":{"sha256":"0c030586945fe504b604ecc2e875c38ede400cd5cd73da9730302162e6b02c6f"},"epoch":1,"selfsame":"0.1.0"}}"#);
     let signature =
-        "UJPFQ6TkSEdZUYvBZCpWaOhEZgHR96FzTKdsG/aI9xxWNafKRefYEo6p0tW1dlEFADAry7jxLQF2fvWXcPnVDw==";
+        "YC5qrhrTIPtKF6FISCitE8YURaqHmVaDRk6+E3TP2jjSeaMTH8CjbOGV6c67ptGt0au282Dsg1ybOqD5YvLIAA==";
     assert!(bad(1).contains(&format!("\"sig\":\"{signature}\"")), "{}", bad(1));
     assert_eq!(
         Digest::of(bad(1).as_bytes()).to_string(),
-        "9d652099e5a9749fe61d31259a75180819b2ab9117a8bb70c56756a532f9ca6f"
+        "bc5b37312bd9674160f0c834b59b3aa5363f560f607d4d1dbf37017369255083"
     );
+}
+
+/// `rebuild` of the image, signed, with `from` in its statement replaced.
+fn signed_with(seed: u8, built: &[u8], from: &str, to: &str) -> String {
+    let text = rebuild(IMAGE, built).statement();
+    let changed = text.replacen(from, to, 1);
+    assert_ne!(changed, text, "{from}");
+    seal(IN_TOTO, changed.as_bytes(), &secret(seed))
+}
+
+#[test]
+fn what_was_not_looked_at_lets_nothing_be_verified() {
+    let mut policy = policy(1, &[("a", &[1]), ("b", &[2])]);
+    let (good, junk, bad) = (good(1), "{}".to_owned(), bad(2));
+    let mut results = vec![good.as_str()];
+    results.resize(MAX_RESULTS, &junk);
+    assert_eq!(on_image(&policy, &results).outcome, Outcome::Verified);
+    results.push(&bad);
+    let decision = on_image(&policy, &results);
+    assert_eq!((decision.outcome, decision.unseen), (Outcome::Incomplete, 1));
+    policy.bad = OnBad::Warn;
+    assert_eq!(on_image(&policy, &results).outcome, Outcome::Incomplete);
+    let mut tally = Tally::new(&policy, Digest::of(IMAGE));
+    tally.add("0", good.as_bytes());
+    tally.cannot_read("1", "it is a directory");
+    let decision = tally.decide();
+    assert_eq!((decision.outcome, reasons(&decision)), (Outcome::Incomplete, vec![("1", "not-read")]));
+}
+
+#[test]
+fn what_an_operator_signed_and_nobody_can_read_is_not_passed_over() {
+    let mut policy = policy(1, &[("a", &[1]), ("b", &[2])]);
+    let good = good(1);
+    let image = Digest::of(IMAGE).to_string();
+    let link = "{\"_type\":\"later\"}";
+    let sig: String = secret(2).sign(&signed_form(link)).iter().map(|byte| format!("{byte:02x}")).collect();
+    for later in [
+        signed_with(2, b"other", "\"selfsame\":", "\"why\":\"worse\",\"selfsame\":"),
+        signed_with(2, b"other", "urn:selfsame:rebuild:1", "urn:selfsame:rebuild:2"),
+        signed_with(2, b"other", "\"bad\"", "\"worse\""),
+        signed_with(2, b"other", "\"subject\"", "\"subjects\""),
+        signed_with(2, b"other", &image, &image.to_uppercase()),
+        signed_with(2, b"other", "\"digest\":{\"sha256\"", "\"digest\":{\"sha512\""),
+        seal(IN_TOTO, b"\xff", &secret(2)),
+        seal("application/later", b"{}", &secret(2)),
+        format!("{{\"signatures\":[{{\"keyid\":\"\",\"sig\":\"{sig}\"}}],\"signed\":{link}}}"),
+    ] {
+        policy.bad = OnBad::Refuse;
+        let decision = on_image(&policy, &[&good, &later]);
+        assert_eq!((decision.outcome, reasons(&decision)), (Outcome::Incomplete, vec![("1", "unreadable")]));
+        assert_eq!(decision.unreadable, ["b"], "{later}");
+        policy.bad = OnBad::Warn;
+        let decision = on_image(&policy, &[&good, &later]);
+        assert_eq!((decision.outcome, decision.unreadable.len()), (Outcome::Verified, 1));
+    }
+    policy.bad = OnBad::Refuse;
+    // What is plainly about another image, or signed by nobody whom the policy has, does not disturb.
+    let field = ("\"selfsame\":", "\"why\":1,\"selfsame\":");
+    let other = signed_with(2, b"other", field.0, field.1);
+    let decision = decide(&policy, Digest::of(b"another"), &[&other]);
+    assert_eq!((reasons(&decision), decision.unreadable.len()), (vec![("0", "other-image")], 0));
+    for (junk, reason) in [
+        (signed_with(9, b"other", field.0, field.1), "unknown-key"),
+        (with_payload(&bad(2), "{}"), "bad-signature"),
+    ] {
+        let decision = on_image(&policy, &[&good, &junk]);
+        assert_eq!((decision.outcome, reasons(&decision)), (Outcome::Verified, vec![("1", reason)]));
+    }
+}
+
+#[test]
+fn a_vote_says_of_what_it_is_and_a_policy_may_want_one_thing_only() {
+    let mut policy = policy(1, &[("a", &[1]), ("b", &[2])]);
+    let (lock, commit) = (Digest::of(b"lock"), "4".repeat(40));
+    let field = format!("\"commit\":\"{commit}\",\"epoch\"");
+    let full = signed_with(1, IMAGE, "\"epoch\"", &field);
+    let decision = on_image(&policy, &[&full]);
+    let vote = &decision.votes[0];
+    assert_eq!(vote.names, ["x.iso"]);
+    assert_eq!((vote.lock, vote.commit.as_ref()), (Some(lock), Some(&commit)));
+    let name = Some("x.iso".to_owned());
+    policy.wanted = Wanted { name: name.clone(), lock: Some(lock), commit: Some(commit.clone()) };
+    assert_eq!(on_image(&policy, &[&full]).outcome, Outcome::Verified);
+    let said = "it is of the commit that it does not say, and the policy wants 444";
+    for (wanted, result, words) in [
+        (Wanted { name: Some("y.iso".into()), ..Wanted::default() }, &full, "it is of the name x.iso, and"),
+        (Wanted { lock: Some(Digest::of(b"")), ..Wanted::default() }, &full, "it is of the lock 0c03"),
+        (Wanted { commit: Some("5".repeat(40)), ..Wanted::default() }, &full, "it is of the commit 4444"),
+        (Wanted { commit: Some(commit.clone()), ..Wanted::default() }, &good(1), said),
+    ] {
+        policy.wanted = wanted;
+        let decision = on_image(&policy, &[result]);
+        assert_eq!(
+            (decision.outcome, reasons(&decision)),
+            (Outcome::BelowThreshold, vec![("0", "unwanted")])
+        );
+        let message = decision.refused[0].reason.to_string();
+        assert!(message.starts_with(words), "{message}");
+        // An objection is one whatever it is of, and another result of the same operator may do.
+        assert_eq!(on_image(&policy, &[result, &bad(2)]).outcome, Outcome::Disputed);
+    }
+    assert_eq!(on_image(&policy, &[&good(1), &full]).outcome, Outcome::Verified);
+}
+
+#[test]
+fn links_are_of_no_lock_and_no_commit() {
+    let key = crate::PublicKey::from_pem(LINK_KEY).unwrap();
+    let operators = vec![crate::Operator { name: "arch".into(), keys: vec![key] }];
+    let mut policy = Policy { threshold: 1, bad: OnBad::Refuse, wanted: Wanted::default(), operators };
+    let image: Digest = LINK_PRODUCT.parse().unwrap();
+    let vote = decide(&policy, image, &[LINK]).votes.remove(0);
+    assert!(LINK.contains(&format!("\"rebuild {}\"", vote.names[0])));
+    assert_eq!((vote.lock, vote.commit), (None, None));
+    policy.wanted.name = Some(vote.names[0].clone());
+    assert_eq!(decide(&policy, image, &[LINK]).outcome, Outcome::Verified);
+    policy.wanted.lock = Some(Digest::of(b"lock"));
+    assert_eq!(decide(&policy, image, &[LINK]).outcome, Outcome::BelowThreshold);
+}
+
+#[test]
+fn objections_are_told_before_missing_votes() {
+    let mut policy = policy(1, &[("a", &[1])]);
+    assert_eq!(on_image(&policy, &[&bad(1)]).outcome, Outcome::Disputed);
+    policy.bad = OnBad::Warn;
+    assert_eq!(on_image(&policy, &[&bad(1)]).outcome, Outcome::BelowThreshold);
+}
+
+#[test]
+fn a_signature_that_stands_twice_is_looked_at_once() {
+    let policy = policy(1, &[("a", &[1])]);
+    let mut value: serde_json::Value = serde_json::from_str(&good(1)).unwrap();
+    let mut again = value["signatures"][0].clone();
+    again["keyid"] = "another".into();
+    value["signatures"].as_array_mut().unwrap().push(again);
+    let decision = on_image(&policy, &[&value.to_string()]);
+    assert_eq!((voters(&decision), reasons(&decision)), (vec!["a"], vec![]));
+}
+
+#[test]
+fn a_forged_signature_names_whose_key_was_claimed_and_a_byte_order_mark_does_no_harm() {
+    let policy = policy(1, &[("a", &[1])]);
+    let changed = with_payload(&good(1), "{}");
+    let message = on_image(&policy, &[&changed]).refused[0].reason.to_string();
+    assert!(message.ends_with(&format!("{} of a", secret(1).public().id())), "{message}");
+    assert_eq!(on_image(&policy, &[&format!("\u{feff}{}", good(1))]).outcome, Outcome::Verified);
 }
