@@ -68,7 +68,7 @@ fn a_good_and_a_bad_result_are_signed_and_count_as_such() {
     if commit.is_none() {
         words.push("--allow-uncommitted");
     }
-    let run = world.run(&words);
+    let run = world.run(words);
     assert_says(
         &run.stderr,
         &[
@@ -99,13 +99,29 @@ fn a_good_and_a_bad_result_are_signed_and_count_as_such() {
     // What is published is never written over, and not compared with itself.
     let own = world.run(["reproduce", "r", "rebuilt/tiny.tar", "--store", store, "--offline"]).failure(2);
     assert_says(&own, &["would write over what was published", "hint: choose another directory with --out"]);
-    // What came out is told though the result cannot be written: the name is too long beside its temporary one.
+    shared.assert_clean();
+}
+
+#[test]
+fn what_came_out_is_told_though_the_result_cannot_be_written() {
+    if !builds_here() {
+        return;
+    }
+    let shared = shared();
+    let world = Recipe::default().write();
+    world.write("tiny.tar", "published");
+    world.write("key.pem", secret_pem(0));
+    // Too long beside its temporary name.
     let long = "n".repeat(250);
-    words = ["reproduce", "r", "published/tiny.squashfs", "--store", store, "--offline"].to_vec();
+    let mut words =
+        vec!["reproduce", "r", "tiny.tar", "--store", shared.store.to_str().unwrap(), "--offline"];
     words.extend(["--key", "key.pem", "--allow-uncommitted", "--out-result", &long]);
     let run = world.run(words);
-    assert_says(&run.stdout, &[&format!("identical  tiny.squashfs  {squashfs}\n")]);
-    assert_says(&run.stderr, &["error: cannot write the result nnn"]);
+    assert_says(&run.stdout, &[&format!("different  tiny.tar\n  published  {}\n", Digest::of(b"published"))]);
+    assert_says(
+        &run.stderr,
+        &["warning: the result names no commit: git finds none", "error: cannot write the result nnn"],
+    );
     assert_eq!(run.status, Some(4));
     shared.assert_clean();
 }
