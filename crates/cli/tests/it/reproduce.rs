@@ -103,6 +103,30 @@ fn a_good_and_a_bad_result_are_signed_and_count_as_such() {
 }
 
 #[test]
+fn what_came_out_is_told_though_the_result_cannot_be_written() {
+    if !builds_here() {
+        return;
+    }
+    let shared = shared();
+    let world = Recipe::default().write();
+    world.write("tiny.tar", "published");
+    world.write("key.pem", secret_pem(0));
+    // Too long beside its temporary name.
+    let long = "n".repeat(250);
+    let mut words =
+        vec!["reproduce", "r", "tiny.tar", "--store", shared.store.to_str().unwrap(), "--offline"];
+    words.extend(["--key", "key.pem", "--allow-uncommitted", "--out-result", &long]);
+    let run = world.run(words);
+    assert_says(&run.stdout, &[&format!("different  tiny.tar\n  published  {}\n", Digest::of(b"published"))]);
+    assert_says(
+        &run.stderr,
+        &["warning: the result names no commit: git finds none", "error: cannot write the result nnn"],
+    );
+    assert_eq!(run.status, Some(4));
+    shared.assert_clean();
+}
+
+#[test]
 fn what_cannot_be_compared_or_signed_is_told_before_anything_is_built() {
     let world = world();
     world.write("x.tar", "published");
