@@ -27,18 +27,10 @@ fn build(name: &str) -> BTreeMap<PathBuf, String> {
     if out.exists() {
         fs::remove_dir_all(&out).unwrap_or_else(|error| panic!("{}: {error}", out.display()));
     }
-    let mut world = TestEnvironment::new(env!("CARGO_BIN_EXE_selfsame"));
-    world.set("SELFSAME_STORE", store().root().to_string_lossy());
-    for proxy in ["http_proxy", "https_proxy", "no_proxy"] {
-        if let Ok(value) = std::env::var(proxy) {
-            world.set(proxy, value);
-        }
-    }
+    let world = world();
     let recipe = workspace().join("examples").join(name);
     let mut arguments = vec!["build".into(), recipe.into_os_string(), "--out".into(), out.into_os_string()];
-    if let Ok(mirror) = std::env::var("SELFSAME_TEST_MIRROR") {
-        arguments.extend(["--mirror".into(), format!("debian={mirror}").into()]);
-    }
+    arguments.extend(mirror_words().into_iter().map(Into::into));
     let built = world.run(&arguments).success();
     leaks::assert_none_below(world.root());
     let line =
@@ -47,6 +39,24 @@ fn build(name: &str) -> BTreeMap<PathBuf, String> {
         .lines()
         .map(|text| line(text).unwrap_or_else(|| panic!("{text:?} is not a line of sha256sum")))
         .collect()
+}
+
+/// The program with the store of all these tests, and this machine's proxies.
+fn world() -> TestEnvironment {
+    let mut world = TestEnvironment::new(env!("CARGO_BIN_EXE_selfsame"));
+    world.set("SELFSAME_STORE", store().root().to_string_lossy());
+    for proxy in ["http_proxy", "https_proxy", "no_proxy"] {
+        if let Ok(value) = std::env::var(proxy) {
+            world.set(proxy, value);
+        }
+    }
+    world
+}
+
+/// Words that name the mirror to use, if it is not this machine's own.
+fn mirror_words() -> Vec<String> {
+    let mirror = std::env::var("SELFSAME_TEST_MIRROR").ok();
+    mirror.map_or_else(Vec::new, |mirror| vec!["--mirror".to_owned(), format!("debian={mirror}")])
 }
 
 /// The store of all builds of this test, kept like their images.

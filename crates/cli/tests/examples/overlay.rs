@@ -9,7 +9,7 @@ use selfsame_testkit::archive::Deb;
 use selfsame_testkit::readme::workspace;
 use selfsame_testkit::{Apt, TestEnvironment, leaks, oracle_text};
 
-use super::store;
+use super::{mirror_words, world};
 
 /// What is added to `examples/tiny`. Debian's bc is newer, so that only the priority speaks for the recipe's own.
 const MORE: &str = r#"include = ["mine"]
@@ -28,13 +28,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let mut world = TestEnvironment::new(env!("CARGO_BIN_EXE_selfsame"));
-        world.set("SELFSAME_STORE", store().root().to_string_lossy());
-        for proxy in ["http_proxy", "https_proxy", "no_proxy"] {
-            if let Ok(value) = std::env::var(proxy) {
-                world.set(proxy, value);
-            }
-        }
+        let world = world();
         let recipe = world.root().join("recipe");
         fs::create_dir_all(recipe.join("debs/more")).unwrap();
         let text = fs::read_to_string(workspace().join("examples/tiny/selfsame.toml")).unwrap();
@@ -64,7 +58,7 @@ impl World {
 
     fn lock(&self) -> Lock {
         let mut words = vec!["lock".to_owned(), "recipe".to_owned()];
-        words.extend(mirror());
+        words.extend(mirror_words());
         self.world.run(&words).success();
         fs::read_to_string(self.recipe.join("selfsame.lock")).unwrap().parse().unwrap()
     }
@@ -76,12 +70,6 @@ impl World {
         leaks::assert_none_below(self.world.root());
         built.lines().map(|line| line.split_once("  ").unwrap().0.to_owned()).collect()
     }
-}
-
-/// Words that name the mirror to use, if it is not this machine's own.
-fn mirror() -> Vec<String> {
-    let mirror = std::env::var("SELFSAME_TEST_MIRROR").ok();
-    mirror.map_or_else(Vec::new, |mirror| vec!["--mirror".to_owned(), format!("debian={mirror}")])
 }
 
 /// Which files of its own archive a recipe's lock has.
@@ -97,7 +85,7 @@ fn packages_of_the_recipe_are_chosen_installed_and_part_of_a_tag() {
     assert_eq!(own(&lock), [("bc", "1.0"), ("mine", "1")]);
     assert!(lock.packages.len() > 50);
     let mut fetch = vec!["build".to_owned(), "recipe".to_owned(), "--until".to_owned(), "fetch".to_owned()];
-    fetch.extend(mirror());
+    fetch.extend(mirror_words());
     world.world.run(&fetch).success();
     let built = world.build("out", &[]);
     let file = |path: &str| {
