@@ -83,8 +83,12 @@ fn main() -> ExitCode {
 }
 
 fn run(command: &Command, settings: Settings, ui: &Ui) -> Result<Status, Failure> {
-    let interrupt = Interrupt::install()
-        .map_err(|error| Failure::environment(error).context("cannot arrange to be interrupted"))?;
+    let interrupt = match command {
+        // They leave nothing behind, and look at no flag: a signal ends them at once.
+        Command::Diff(_) | Command::Explain(_) | Command::Inspect(_) => Interrupt::default(),
+        _ => Interrupt::install()
+            .map_err(|error| Failure::environment(error).context("cannot arrange to be interrupted"))?,
+    };
     let cx = Context { settings, ui: ui.clone(), interrupt };
     match command {
         Command::Init(args) => init::run(args, &cx),

@@ -118,7 +118,8 @@ pub fn format(image: &(impl ReadAt + ?Sized)) -> io::Result<Option<Format>> {
     }
     // A boot sector of FAT and a master boot record end alike; FAT begins with a jump and has 512 to 4096 bytes in a
     // sector (Microsoft FAT specification 1.03, section 3.1).
-    if has(image, size, 510, b"\x55\xaa")? {
+    // A Linux kernel has that too, and its own signature behind it (Documentation/arch/x86/boot.rst).
+    if has(image, size, 510, b"\x55\xaa")? && !has(image, size, 514, b"HdrS")? {
         let mut start = [0; 13];
         image.read_exact_at(&mut start, 0)?;
         let jump = start[0] == 0xe9 || (start[0] == 0xeb && start[2] == 0x90);

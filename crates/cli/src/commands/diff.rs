@@ -13,6 +13,7 @@ use std::fs::File;
 use std::io::{self, Seek};
 use std::num::NonZero;
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -96,8 +97,9 @@ fn compared(paths: [&Path; 2], options: &Options, temporary: &Path) -> Result<co
     if paths.iter().all(|path| path.as_os_str() == STANDARD_INPUT) {
         return Err(Failure::usage("standard input cannot be both files"));
     }
-    if paths.iter().all(|path| path.is_dir()) {
-        return directory::compare(paths, options);
+    let is_dir = |path: &&Path| path.as_os_str() != STANDARD_INPUT && path.is_dir();
+    if paths.iter().all(is_dir) {
+        return directory::compare(paths, options, temporary);
     }
     let [first, second] = [open(paths[0], temporary)?, open(paths[1], temporary)?];
     compare::compare(&first, &second, options).map_err(|error| {
@@ -119,20 +121,31 @@ fn open(path: &Path, temporary: &Path) -> Result<Source, Failure> {
     let file = File::open(path).map_err(unreadable)?;
     if !file.metadata().map_err(unreadable)?.is_file() {
         let message = format!("{} is not a regular file", path.display());
-        return Err(Failure::input(message)
-            .hint("compare images, archives or files with each other, or two directories"));
+        return Err(Failure::input(message).hint(
+            "compare images, archives or files with each other, or two directories; `-` takes a pipe",
+        ));
     }
-    Ok(Arc::new(file))
+    whole(file, temporary).map(|file| Arc::new(file) as Source).map_err(unreadable)
+}
+
+/// A file whose length is what the kernel says: those of /proc hold more, and others may grow.
+fn whole(mut file: File, temporary: &Path) -> io::Result<File> {
+    let more = file.read_at(&mut [0], file.metadata()?.len())? > 0;
+    if more { copied(&mut file, temporary) } else { Ok(file) }
 }
 
 /// Standard input, which must be a file to be read anywhere: what comes through a pipe is copied to one without a name.
 fn standard_input(temporary: &Path) -> io::Result<File> {
     let mut input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
     if input.metadata()?.is_file() && input.stream_position()? == 0 {
-        return Ok(input);
+        return whole(input, temporary);
     }
+    copied(&mut input, temporary)
+}
+
+fn copied(input: &mut File, temporary: &Path) -> io::Result<File> {
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     let mut copy = File::from(rustix::fs::open(temporary, flags, Mode::RUSR | Mode::WUSR)?);
-    io::copy(&mut input, &mut copy)?;
+    io::copy(input, &mut copy)?;
     Ok(copy)
 }

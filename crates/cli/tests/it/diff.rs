@@ -151,3 +151,29 @@ fn standard_input_is_a_file_too() {
     );
     assert!(through(Stdio::piped(), None, ["diff", "-", "-"]).failure(2).contains("cannot be both"));
 }
+
+#[test]
+fn what_looks_the_same_is_not_called_identical() {
+    use std::os::unix::ffi::OsStrExt;
+    let world = world();
+    for (directory, target) in [("x", b"\xff"), ("y", b"\xfe")] {
+        std::fs::create_dir(world.root().join(directory)).unwrap();
+        let target = std::ffi::OsStr::from_bytes(target);
+        std::os::unix::fs::symlink(target, world.root().join(directory).join("link")).unwrap();
+    }
+    let text = world.run(["diff", "x", "y"]).answer(1);
+    assert!(text.contains("target: \\xff -> \\xfe"), "{text}");
+    // The kernel says that they have no bytes.
+    world.run(["diff", "/proc/version", "/proc/uptime"]).answer(1);
+    assert!(world.run(["diff", "/proc/version", "/proc/version"]).success().contains("differing bytes: 0"));
+}
+
+#[test]
+fn paths_of_what_only_one_has_are_told() {
+    let world = world();
+    world.write("p/same", "same");
+    world.write("p/old", "old");
+    world.write("q/same", "same");
+    world.write("q/new", "new");
+    assert_eq!(world.run(["diff", "p", "q", "--paths"]).answer(1), "new\nold\n");
+}

@@ -1,5 +1,6 @@
 //! What differs in files of which no structure is known: lines of text, or bytes.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use imara_diff::{Algorithm, Diff, InternedInput};
@@ -13,6 +14,10 @@ use crate::io::{ReadAt, wide};
 const LONGEST: u64 = 4 << 20;
 /// Changed lines and places that are told.
 const MOST: usize = 32;
+/// A line that occurs more than so many times is frequent.
+const OFTEN: u64 = 63;
+/// Pairs of frequent lines that are looked at.
+const MOST_PAIRS: u64 = 100_000_000;
 /// Bytes that are shown of a difference.
 const SHOWN: usize = 16;
 
@@ -102,7 +107,9 @@ pub(super) fn compare(sources: [&Source; 2], blocks: &Blocks) -> io::Result<Leaf
         }
     }
     let shared = blocks.sizes[0].min(blocks.sizes[1]);
-    if blocks.sizes[0] != blocks.sizes[1] && places.len() < MOST {
+    if blocks.sizes[0] != blocks.sizes[1] && places.len() == MOST {
+        more = true;
+    } else if blocks.sizes[0] != blocks.sizes[1] {
         let end = |side: usize| blocks.sizes[side].min(shared + wide(SHOWN));
         let [a, b] = [part(sources[0], shared, end(0))?, part(sources[1], shared, end(1))?];
         places.push(Bytes::new([&a, &b], 0, [shared; 2]));
@@ -154,6 +161,9 @@ fn text(source: &Source) -> io::Result<Option<String>> {
 
 fn lines(a: &str, b: &str) -> Lines {
     let input = InternedInput::new(a, b);
+    if too_alike(&input) {
+        return one_by_one(a, b);
+    }
     let mut diff = Diff::compute(Algorithm::Histogram, &input);
     diff.postprocess_lines(&input);
     let mut lines =
@@ -161,7 +171,8 @@ fn lines(a: &str, b: &str) -> Lines {
     let texts: [Vec<&str>; 2] = [a.split_inclusive('\n').collect(), b.split_inclusive('\n').collect()];
     if lines.removed == lines.added {
         // The last line may be the only one without an end.
-        let texts = [a.lines().collect::<Vec<_>>(), b.lines().collect()];
+        let texts =
+            [a, b].map(|text| text.strip_suffix('\n').unwrap_or(text).split('\n').collect::<Vec<_>>());
         lines.order = Order::of(texts.each_ref().map(Vec::as_slice));
     }
     for hunk in diff.hunks() {
@@ -179,4 +190,74 @@ fn lines(a: &str, b: &str) -> Lines {
         }
     }
     lines
+}
+
+/// Whether so many lines occur so often that aligning them takes time without bounds: where lines occur more than 63 times on a
+/// side, the algorithm falls back to one that is quadratic.
+fn too_alike(input: &InternedInput<&str>) -> bool {
+    let mut counts: BTreeMap<u32, u64> = BTreeMap::new();
+    for token in input.before.iter().chain(&input.after) {
+        *counts.entry(token.0).or_default() += 1;
+    }
+    let often =
+        |side: &[imara_diff::Token]| wide(side.iter().filter(|token| counts[&token.0] > OFTEN).count());
+    often(&input.before).saturating_mul(often(&input.after)) > MOST_PAIRS
+}
+
+/// Lines with the same number that are not the same.
+fn one_by_one(a: &str, b: &str) -> Lines {
+    let mut lines = Lines::default();
+    let texts: [Vec<&str>; 2] = [a.split_inclusive('\n').collect(), b.split_inclusive('\n').collect()];
+    for index in 0..texts[0].len().max(texts[1].len()) {
+        let both = texts.each_ref().map(|text| text.get(index).copied());
+        if both[0] == both[1] {
+            continue;
+        }
+        for (side, text) in both.into_iter().enumerate() {
+            let Some(text) = text else { continue };
+            let count = if side == 0 { &mut lines.removed } else { &mut lines.added };
+            *count += 1;
+            if lines.lines.len() < MOST {
+                let number = u32::try_from(index + 1).unwrap_or(u32::MAX);
+                lines.lines.push(Line { side, number, text: text.to_owned() });
+            }
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_that_occur_often_are_not_aligned_without_end() {
+        let text = |seed: u64| -> String {
+            let mut random = seed;
+            (0..200_000)
+                .map(|_| {
+                    random = random
+                        .wrapping_mul(6_364_136_223_846_793_005)
+                        .wrapping_add(1_442_695_040_888_963_407);
+                    if random >> 63 == 0 { "a\n" } else { "b\n" }
+                })
+                .collect()
+        };
+        let (a, b) = (text(1), text(2));
+        let found = lines(&a, &b);
+        let differ = a.lines().zip(b.lines()).filter(|(a, b)| a != b).count();
+        assert_eq!(
+            (found.removed, found.added),
+            (u32::try_from(differ).unwrap(), u32::try_from(differ).unwrap())
+        );
+        assert_eq!(found.lines.len(), MOST);
+    }
+
+    #[test]
+    fn ends_of_lines_are_no_order() {
+        for (a, b) in [("x\r\ny\r\n", "x\ny\n"), ("x\ny", "x\ny\n"), ("x\ny\n", "x\nz\n")] {
+            assert_eq!(lines(a, b).order, Order::Other, "{a:?} {b:?}");
+        }
+        assert_eq!(lines("x\ny", "y\nx\n").order, Order::Same);
+    }
 }

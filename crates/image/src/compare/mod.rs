@@ -268,18 +268,20 @@ fn structures(
         [0, 1].map(|side| Side { source: sources[side], map: &parsed[side].map, size: blocks.sizes[side] });
     let pairing = Pairing::of(&sides, blocks)?;
     comparison.moved = pairing.moved;
-    let mut differing = BTreeSet::new();
+    let mut compared = Compared::default();
     // If one of them cannot be read, nothing can be taken out of it.
     let pairs = if guided(parsed) { Vec::new() } else { members::touched(parsed, &pairing) };
-    let mut take = |found: io::Result<Option<Comparison>>| {
-        if let Some(found) = found? {
-            differing.insert(found.name.clone());
-            comparison.members.push(found);
+    let mut take = |(pair, found): ((u32, u32), io::Result<Option<Comparison>>)| {
+        let found = found?;
+        compared.pairs.insert(pair);
+        if found.is_some() {
+            compared.differing[0].insert(pair.0);
+            compared.differing[1].insert(pair.1);
         }
+        comparison.members.extend(found);
         Ok::<(), io::Error>(())
     };
     let name = |(a, _): (u32, u32)| Name::from(parsed[0].members.label(a));
-    let compared: BTreeSet<Name> = pairs.iter().map(|pair| name(*pair)).collect();
     let open = |(a, b): (u32, u32)| [parsed[0].members.open(a), parsed[1].members.open(b)];
     // Large files are compared one after the other, and have all threads; small ones beside each other.
     let size =
@@ -287,15 +289,16 @@ fn structures(
     let (large, small): (Vec<_>, Vec<_>) =
         pairs.into_iter().partition(|pair| open(*pair).iter().any(|one| size(one) > LARGE));
     for pair in large {
-        take(inside(name(pair), open(pair), options, depth))?;
+        take((pair, inside(name(pair), open(pair), options, depth)))?;
     }
     let one = NonZero::<usize>::MIN;
     let each = Options { jobs: one, ..options.clone() };
     let jobs = if sources.iter().any(|source| source.in_order()) { one } else { options.jobs };
-    par::map_ordered(jobs, small.into_iter(), |pair| inside(name(pair), open(pair), &each, depth), take)?;
+    let both = |pair| (pair, inside(name(pair), open(pair), &each, depth));
+    par::map_ordered(jobs, small.into_iter(), both, take)?;
     comparison.members.sort_by(|a, b| a.name.cmp(&b.name));
     for pair in &pairing.pairs {
-        comparison.changes.push(change(&sides, parsed, pair, [&compared, &differing])?);
+        comparison.changes.push(change(&sides, parsed, pair, &compared)?);
     }
     let told = Told { sources, maps: [sides[0].map, sides[1].map], told: &pairing.told };
     let explained = blocks.explained(&told, options.jobs)?;
@@ -378,23 +381,20 @@ fn change(
     sides: &[Side<'_>; 2],
     parsed: [&Parsed; 2],
     pair: &pair::Pair,
-    [compared, differing]: [&BTreeSet<Name>; 2],
+    compared: &Compared,
 ) -> io::Result<Change> {
     let extents = [0, 1].map(|side| pair.extents[side].map(|index| sides[side].map.extents()[index]));
     let paths = [0, 1].map(|side| extents[side].map(|extent| sides[side].map.path(extent.owner).to_vec()));
     let structure = extents.iter().flatten().next().expect("a pair has at least one").structure;
-    let inside = |side: usize| {
+    let inside = [0, 1].map(|side| {
         let map: &Map = sides[side].map;
-        let members = extents[side].as_ref().map_or(&[][..], |extent| map.members(extent));
-        members.iter().map(move |member| Name::from(parsed[side].members.label(*member)))
-    };
-    let inside: BTreeSet<Name> = inside(0).chain(inside(1)).collect();
+        extents[side].as_ref().map_or(&[][..], |extent| map.members(extent))
+    });
     let both = extents[0].is_some() && extents[1].is_some();
     let readable = !guided(parsed);
     let [first, second] = &paths;
     let renamed = second.clone().filter(|second| first.as_ref().is_some_and(|first| first != second));
-    let same = !inside.is_empty() && inside.is_subset(compared) && inside.is_disjoint(differing);
-    let same_content = both && readable && renamed.is_none() && same;
+    let same_content = both && readable && renamed.is_none() && compared.all_same(inside);
     let mut change = Change {
         structure: structure.name,
         path: first.clone().or_else(|| second.clone()).unwrap_or_default(),
@@ -403,16 +403,42 @@ fn change(
         same_content,
         ..Change::default()
     };
-    // What is inside says more than its encoded form.
-    if both && inside.is_empty() {
-        let [Some(a), Some(b)] = extents else { return Ok(change) };
-        details(&mut change, sides, [(a.start, a.len), (b.start, b.len)], structure.fields)?;
-    } else if both && !readable {
-        let [Some(a), Some(b)] = extents else { return Ok(change) };
+    // What is inside says more than its encoded form, if it does.
+    let told = same_content || readable && compared.any_differs(inside);
+    if let [Some(a), Some(b)] = extents
+        && !told
+    {
         let places = [(a.start, a.len), (b.start, b.len)];
-        change.bytes = leaf::first_difference(sides.each_ref().map(|side| side.source), places)?;
+        if inside.iter().all(|members| members.is_empty()) {
+            details(&mut change, sides, places, structure.fields)?;
+        } else {
+            change.bytes = leaf::first_difference(sides.each_ref().map(|side| side.source), places)?;
+        }
     }
     Ok(change)
+}
+
+/// Members of both sides that were compared with each other, by number.
+#[derive(Debug, Default)]
+struct Compared {
+    pairs: BTreeSet<(u32, u32)>,
+    /// Those that differ, of each side.
+    differing: [BTreeSet<u32>; 2],
+}
+
+impl Compared {
+    /// Whether both extents hold the same members, all of which were compared and are the same.
+    fn all_same(&self, inside: [&[u32]; 2]) -> bool {
+        let partner = |a: u32| self.pairs.range((a, 0)..=(a, u32::MAX)).next().map(|(_, b)| *b);
+        let first: Option<BTreeSet<u32>> = inside[0].iter().map(|a| partner(*a)).collect();
+        let second: BTreeSet<u32> = inside[1].iter().copied().collect();
+        !second.is_empty() && first.is_some_and(|first| first == second) && !self.any_differs(inside)
+    }
+
+    fn any_differs(&self, inside: [&[u32]; 2]) -> bool {
+        let differs = |side: usize| inside[side].iter().any(|member| self.differing[side].contains(member));
+        differs(0) || differs(1)
+    }
 }
 
 /// Fields that differ, and the first bytes that do outside of them.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Metadata};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use std::sync::Arc;
 use selfsame_image::compare::{self, Change, Comparison, FieldChange, Name, Options, Report};
 use selfsame_image::extent::{Role, Source};
 
+use super::report::readable;
 use crate::failure::Failure;
 
 /// What a path of a directory is.
@@ -19,7 +20,7 @@ struct Entry {
     /// Permissions, in octal digits.
     mode: String,
     /// Of a symbolic link.
-    target: Option<String>,
+    target: Option<Vec<u8>>,
     /// Major and minor number of a device.
     device: Option<String>,
     /// Bytes of a regular file.
@@ -44,7 +45,7 @@ impl Entry {
             _ if kind.is_fifo() => ("named pipe", None),
             _ => ("socket", None),
         };
-        let link = || fs::read_link(path).map(|target| target.to_string_lossy().into_owned());
+        let link = || fs::read_link(path).map(|target| target.into_os_string().into_vec());
         let target = if found.is_symlink() { Some(link()?) } else { None };
         let len = if kind == FILE { found.len() } else { 0 };
         Ok(Self { kind, mode: format!("{:04o}", found.mode() & 0o7777), target, device, len })
@@ -57,7 +58,7 @@ impl Entry {
             ("kind", sides.map(|side| own(side.kind))),
             // All links have the same mode, which nothing looks at.
             ("mode", sides.map(|side| if side.target.is_none() { own(&side.mode) } else { None })),
-            ("target", sides.map(|side| side.target.clone())),
+            ("target", sides.map(|side| side.target.as_deref().map(readable))),
             ("device", sides.map(|side| side.device.clone())),
         ];
         let differ = fields.into_iter().filter(|(_, [a, b])| a != b);
@@ -68,7 +69,7 @@ impl Entry {
 }
 
 /// Compares two directories with all that is in them.
-pub(super) fn compare(roots: [&Path; 2], options: &Options) -> Result<Report, Failure> {
+pub(super) fn compare(roots: [&Path; 2], options: &Options, temporary: &Path) -> Result<Report, Failure> {
     let sides = [entries(roots[0])?, entries(roots[1])?];
     let total = |side: &BTreeMap<PathBuf, Entry>| side.values().map(|entry| entry.len).sum();
     let mut root = Comparison {
@@ -89,7 +90,7 @@ pub(super) fn compare(roots: [&Path; 2], options: &Options) -> Result<Report, Fa
                     // One of them has no bytes.
                     differing += a.len + b.len;
                     explained += a.len + b.len;
-                } else if let Some(found) = files(roots, path, options)? {
+                } else if let Some(found) = files(roots, path, options, temporary)? {
                     differing += found.differing;
                     explained += found.explained;
                     let member = found.root.map(|found| Comparison { name: Name::Path(name), ..found });
@@ -116,10 +117,16 @@ pub(super) fn compare(roots: [&Path; 2], options: &Options) -> Result<Report, Fa
 }
 
 /// What differs in a file of both.
-fn files(roots: [&Path; 2], path: &Path, options: &Options) -> Result<Option<Report>, Failure> {
+fn files(
+    roots: [&Path; 2],
+    path: &Path,
+    options: &Options,
+    temporary: &Path,
+) -> Result<Option<Report>, Failure> {
     let paths = roots.map(|root| root.join(path));
     let open = |path: &Path| -> Result<Source, Failure> {
-        Ok(Arc::new(File::open(path).map_err(|error| unreadable(path, error))?))
+        let file = File::open(path).and_then(|file| super::whole(file, temporary));
+        Ok(Arc::new(file.map_err(|error| unreadable(path, error))?))
     };
     let found = compare::compare(&open(&paths[0])?, &open(&paths[1])?, options);
     let found = found.map_err(|error| {
@@ -136,6 +143,9 @@ fn files(roots: [&Path; 2], path: &Path, options: &Options) -> Result<Option<Rep
 fn entries(root: &Path) -> Result<BTreeMap<PathBuf, Entry>, Failure> {
     let mut all = BTreeMap::new();
     let mut open = vec![PathBuf::new()];
+    let found = fs::symlink_metadata(root.join(".")).map_err(|error| unreadable(root, error))?;
+    let own = Entry::of(root, &found).map_err(|error| unreadable(root, error))?;
+    all.insert(PathBuf::from("."), own);
     while let Some(directory) = open.pop() {
         let full = root.join(&directory);
         let list = fs::read_dir(&full).map_err(|error| unreadable(&full, error))?;

@@ -248,7 +248,7 @@ impl Lines {
 }
 
 /// A path as text: what is not UTF-8 or cannot be printed is escaped.
-fn readable(path: &[u8]) -> String {
+pub(super) fn readable(path: &[u8]) -> String {
     match std::str::from_utf8(path) {
         Ok(text) if !text.contains(|c: char| c.is_control() || c == '\\') => text.to_owned(),
         _ => path.escape_ascii().to_string(),

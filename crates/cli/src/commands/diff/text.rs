@@ -60,9 +60,7 @@ impl<'a> Text<'a> {
     pub(super) fn report(&mut self, report: &Report) -> io::Result<()> {
         match &report.root {
             Some(root) if self.show.paths => {
-                let named = |(way, _): &(String, _)| !way.is_empty();
-                let mut ways = root.all().into_iter().filter(named);
-                return ways.try_for_each(|(way, _)| self.line(0, Ink::Plain, &way));
+                return root.ways().iter().try_for_each(|way| self.line(0, Ink::Plain, way));
             }
             Some(root) if !self.show.brief => {
                 self.comparison(root, 0)?;

@@ -1,6 +1,6 @@
 //! What is said of a difference: one place for all forms that people read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::report::{Cause, Comparison, Fault, Field, Line, Lines, Report, Structure};
 
@@ -160,7 +160,12 @@ impl Comparison {
 
     /// Structures that somebody has to look at.
     pub(super) fn shown(&self) -> impl Iterator<Item = &Structure> + Clone {
-        self.changes.iter().filter(|change| change.kind().is_shown())
+        // What follows from something else is not worth a look, unless there is nothing else.
+        let silent = self.members.is_empty() && self.lines.is_none() && self.bytes.is_empty();
+        let alone = silent && !self.changes.iter().any(|change| change.kind().is_shown());
+        self.changes
+            .iter()
+            .filter(move |change| change.kind().is_shown() || alone && change.kind() == Kind::Follows)
     }
 
     fn count(&self, kind: Kind) -> usize {
@@ -245,6 +250,22 @@ impl Comparison {
         let mut all = Vec::new();
         self.walk("", &mut all);
         all
+    }
+
+    /// The ways to files that differ, are only on one side, or have another name; each once.
+    pub(super) fn ways(&self) -> Vec<String> {
+        let (mut ways, mut known) = (Vec::new(), BTreeSet::new());
+        for (way, one) in self.all() {
+            let inner = if way.is_empty() { String::new() } else { format!("{way}: ") };
+            let other = |change: &&Structure| {
+                let elsewhere = matches!(change.kind(), Kind::First | Kind::Second | Kind::Renamed);
+                elsewhere || change.structure == "entry"
+            };
+            let owners = one.changes.iter().filter(other).filter_map(Structure::owner);
+            let all = [way].into_iter().chain(owners.map(|owner| format!("{inner}{owner}")));
+            ways.extend(all.filter(|way| !way.is_empty() && known.insert(way.clone())));
+        }
+        ways
     }
 
     fn walk<'a>(&'a self, before: &str, all: &mut Vec<(String, &'a Self)>) {
