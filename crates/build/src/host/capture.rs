@@ -10,13 +10,14 @@ use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
 
 use rustix::fs::{
     AtFlags, FileType, Mode, OFlags, ResolveFlags, Statx, StatxFlags, openat, openat2, readlinkat, statx,
 };
 use rustix::io::Errno;
 use selfsame_image::digest::{Digest, Hasher};
-use selfsame_image::par::map_ordered;
+use selfsame_image::par::{both, map_ordered};
 use selfsame_image::tree::{Content, Contents, Dir, Item, Kind, Leaf, LeafId, Meta, Name, Node, NotAName};
 use selfsame_image::{ReadAt, Tree};
 
@@ -204,7 +205,8 @@ pub(super) fn capture_with(
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir = rustix::fs::open(root, flags, Mode::empty()).map_err(at_root)?;
     let here = stat(dir.as_fd(), c"").map_err(at_root)?;
-    let mut walk = Walk {
+    let (files, found) = Batches::new();
+    let walk = Walk {
         shift,
         limits,
         whiteouts,
@@ -213,14 +215,22 @@ pub(super) fn capture_with(
         entries: 0,
         bytes: 0,
         tree: Tree::new(Meta::root(0o755, 0)),
-        files: Vec::new(),
+        files,
         links: BTreeMap::new(),
     };
-    let top = walk.directory(&dir, &here, 0);
-    let at = PathBuf::from(OsStr::from_bytes(&walk.path));
-    walk.tree.root = top.map_err(|reason| CaptureError { path: at, reason })?;
-    let Walk { tree, files, .. } = walk;
-    hash(tree, dir, files, jobs)
+    // Names are looked for while files that were found are read, unless there is one job only.
+    let (tree, hashed) = if jobs.get() == 1 {
+        let tree = walk.whole(&dir, &here);
+        (tree, hash(&dir, found, jobs))
+    } else {
+        both(|| walk.whole(&dir, &here), || hash(&dir, found, jobs))
+    };
+    let tree = tree?;
+    let (hashed, files) = hashed?;
+    let mut hashed = hashed.into_iter();
+    let changed = || CaptureError { path: PathBuf::new(), reason: CaptureReason::Changed };
+    let tree = tree.try_map(|()| hashed.next().ok_or_else(changed))?;
+    Ok((tree, DirContents { root: dir, files }))
 }
 
 /// Extended attributes by name.
@@ -229,42 +239,85 @@ type Attributes = BTreeMap<Box<[u8]>, Box<[u8]>>;
 /// A file still to be read: its size and path. In the order of leaves.
 type Found = (u64, Box<[u8]>);
 
-fn hash(
-    tree: Tree<()>,
-    root: OwnedFd,
-    found: Vec<Found>,
-    jobs: NonZero<usize>,
-) -> Result<(Tree, DirContents), CaptureError> {
-    let mut hashed = Vec::with_capacity(found.len());
-    let mut files = BTreeMap::new();
-    let read = |(size, path): Found| {
-        let content = hash_file(&root, &path, size);
-        (size, path, content)
-    };
-    map_ordered(jobs, found.into_iter(), read, |(size, path, digest)| {
-        let at = || PathBuf::from(OsStr::from_bytes(&path));
-        let digest = digest.map_err(|reason| CaptureError { path: at(), reason })?;
-        hashed.push(Content { size, digest });
-        files.entry(digest).or_insert((size, path));
-        Ok(())
-    })?;
-    let mut hashed = hashed.into_iter();
-    let changed = || CaptureError { path: PathBuf::new(), reason: CaptureReason::Changed };
-    let tree = tree.try_map(|()| hashed.next().ok_or_else(changed))?;
-    Ok((tree, DirContents { root, files }))
+/// Files on their way from the walk to those who read them, many small ones at a time: handing over one by one would take
+/// as long as reading them.
+struct Batches {
+    send: Sender<Vec<Found>>,
+    next: Vec<Found>,
+    bytes: u64,
 }
 
-fn hash_file(root: &OwnedFd, path: &[u8], size: u64) -> Result<Digest, CaptureReason> {
+impl Batches {
+    /// Files of one batch, at most.
+    const FILES: usize = 64;
+    /// Bytes from which on a batch is full.
+    const BYTES: u64 = 1 << 20;
+
+    fn new() -> (Self, Receiver<Vec<Found>>) {
+        let (send, receive) = mpsc::channel();
+        (Self { send, next: Vec::new(), bytes: 0 }, receive)
+    }
+
+    fn push(&mut self, size: u64, path: &[u8]) {
+        self.next.push((size, path.into()));
+        self.bytes = self.bytes.saturating_add(size);
+        if self.next.len() >= Self::FILES || self.bytes >= Self::BYTES {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        self.bytes = 0;
+        // Whoever reads them has met an error if nobody takes them any more, and tells it.
+        drop(self.send.send(std::mem::take(&mut self.next)));
+    }
+}
+
+/// Contents in the order of leaves, and where to read each.
+type Hashed = (Vec<Content>, BTreeMap<Digest, Found>);
+
+fn hash(root: &OwnedFd, found: Receiver<Vec<Found>>, jobs: NonZero<usize>) -> Result<Hashed, CaptureError> {
+    let mut hashed = Vec::new();
+    let mut files = BTreeMap::new();
+    let read = |batch: Vec<Found>| {
+        let mut buffer = Vec::new();
+        let hash = |(size, path): Found| {
+            let digest = hash_file(root, &path, size, &mut buffer);
+            (size, path, digest)
+        };
+        batch.into_iter().map(hash).collect::<Vec<_>>()
+    };
+    map_ordered(jobs, found.into_iter(), read, |batch| {
+        for (size, path, digest) in batch {
+            let at = || PathBuf::from(OsStr::from_bytes(&path));
+            let digest = digest.map_err(|reason| CaptureError { path: at(), reason })?;
+            hashed.push(Content { size, digest });
+            files.entry(digest).or_insert((size, path));
+        }
+        Ok(())
+    })?;
+    Ok((hashed, files))
+}
+
+/// Reads a file of `size` bytes through `buffer`, which is made larger as needed.
+fn hash_file(root: &OwnedFd, path: &[u8], size: u64, buffer: &mut Vec<u8>) -> Result<Digest, CaptureReason> {
     let mut file = open_file(root, path)?;
     let mut hasher = Hasher::new();
-    let mut buffer = vec![0; usize::try_from(size).unwrap_or(usize::MAX).clamp(1, 256 << 10)];
+    // One byte more, so that a whole file and its end come with one call.
+    let wanted = usize::try_from(size).unwrap_or(usize::MAX).saturating_add(1).min(256 << 10);
+    if buffer.len() < wanted {
+        buffer.resize(wanted, 0);
+    }
     let mut total = 0;
     loop {
-        match file.read(&mut buffer) {
+        match file.read(buffer) {
             Ok(0) => break,
             Ok(length) => {
                 total += length as u64;
                 hasher.update(&buffer[..length]);
+                if length < buffer.len() && total == size {
+                    break;
+                }
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error.into()),
@@ -297,11 +350,20 @@ struct Walk {
     entries: u64,
     bytes: u64,
     tree: Tree<()>,
-    files: Vec<Found>,
+    files: Batches,
     links: BTreeMap<(u32, u32, u64), LeafId>,
 }
 
 impl Walk {
+    /// All below `dir`, without contents.
+    fn whole(mut self, dir: &OwnedFd, here: &Statx) -> Result<Tree<()>, CaptureError> {
+        let top = self.directory(dir, here, 0);
+        let at = PathBuf::from(OsStr::from_bytes(&self.path));
+        self.tree.root = top.map_err(|reason| CaptureError { path: at, reason })?;
+        self.files.flush();
+        Ok(self.tree)
+    }
+
     fn directory(&mut self, dir: &OwnedFd, here: &Statx, depth: usize) -> Result<Dir, CaptureReason> {
         let meta = self.meta(here, dir, None)?;
         let mut node = Dir::new(meta);
@@ -355,7 +417,7 @@ impl Walk {
                 if self.bytes > self.limits.bytes {
                     return Err(CaptureReason::Limit(self.limits));
                 }
-                self.files.push((here.stx_size, self.path.as_slice().into()));
+                self.files.push(here.stx_size, &self.path);
                 Kind::File(())
             }
             FileType::Symlink => Kind::Symlink(readlinkat(dir, name, Vec::new())?.into_bytes().into()),

@@ -186,6 +186,22 @@ fn order(world: &World) {
         let tree = capture(&other, world.host.shift, jobs, CaptureLimits::default()).unwrap().0;
         assert_eq!(tree, serial);
     }
+    // More than are handed to a thread at a time, and some that are read in several pieces.
+    let dir = world.dir();
+    let sizes = (0..300_usize).map(|n| if n % 40 == 0 { 700_000 + n } else { n });
+    for (n, size) in sizes.clone().enumerate() {
+        fs::write(dir.join(format!("{n:03}")), vec![b'x'; size]).unwrap();
+    }
+    own(&dir, world.host.shift.first());
+    for jobs in [1, 2, 7] {
+        let jobs = NonZero::new(jobs).unwrap();
+        let tree = capture(&dir, world.host.shift, jobs, CaptureLimits::default()).unwrap().0;
+        let found = tree.leaves().iter().map(|leaf| match &leaf.kind {
+            Kind::File(content) => (content.size, content.digest),
+            other => panic!("{other:?}"),
+        });
+        assert!(found.eq(sizes.clone().map(|size| (size as u64, Digest::of(&vec![b'x'; size])))));
+    }
 }
 
 fn errors(world: &World) {
