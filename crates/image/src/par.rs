@@ -53,6 +53,15 @@ pub fn map_ordered<T: Send, U: Send, E>(
     })
 }
 
+/// Has the allocator keep what threads give back to it, up to some ten MiB, as long as this process runs.
+///
+/// Codecs ask for a few MiB for each block. The C library of GNU gives such memory back to the kernel at once, which then has
+/// to clear it again for the next block: 5 % of the time of xz. Its limits follow the largest piece that was ever freed,
+/// but none above 32 MiB (mallopt(3), M_MMAP_THRESHOLD). Nothing happens with other C libraries.
+pub fn keep_memory() {
+    drop(std::hint::black_box(Vec::<u8>::with_capacity((32 << 20) - (64 << 10))));
+}
+
 /// Does two things at the same time. A panic in one of them is passed on.
 pub fn both<T: Send, U>(first: impl FnOnce() -> T + Send, second: impl FnOnce() -> U) -> (T, U) {
     std::thread::scope(|scope| {

@@ -49,6 +49,7 @@ pub(super) fn write(
     let mut fragments = Vec::new();
     let total = wanted.iter().map(|file| file.content.size).sum();
     let mut done = 0u64;
+    par::keep_memory();
     let mut cutter = Cutter::new(wanted, options.block_size);
     let packer = Packer {
         wanted,
