@@ -209,7 +209,7 @@ impl<'a> Builder<'a> {
             None => {
                 // mkinitramfs is one long chain of short processes: it runs beside the packing, which makes way.
                 let packed = scope.spawn(move || {
-                    stages::warm::be_nice();
+                    stages::warm::be_nice(stages::warm::Nice::Later);
                     stages::pack::run(self, collected)
                 });
                 let initramfs = make();

@@ -16,14 +16,20 @@ use super::unpack::UnpackError;
 use crate::execute::Builder;
 use crate::lock::Package;
 
-/// How much less than anything else this work counts for the scheduler.
-const NICE: i32 = 19;
+/// How much less work counts for the scheduler than other work.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Nice {
+    /// It gets what nobody else wants: it may be in vain.
+    Idle = 19,
+    /// It goes on at a third of the share of others: it must be done, on a machine that is always busy too.
+    Later = 5,
+}
 
 /// Compresses what `debs` hold of `packages` until it is done or `stop` is set.
 ///
 /// Nothing depends on it but time, so what goes wrong here is left to whoever does the same work later.
 pub(crate) fn run(builder: &Builder<'_>, debs: &PlainDebs, packages: &[&Package], stop: &AtomicBool) {
-    be_nice();
+    be_nice(Nice::Idle);
     let Ok((tree, contents)) = promised(builder, debs, packages) else { return };
     let blocks = builder.blocks();
     blocks
@@ -47,9 +53,9 @@ pub(crate) fn promised(
 }
 
 /// Lets everything else go first. Threads started from here on inherit it.
-pub(crate) fn be_nice() {
-    // Of the calling thread only, on Linux. What cannot be lowered stays.
-    let _ = rustix::process::setpriority_process(None, NICE);
+pub(crate) fn be_nice(level: Nice) {
+    // Of the calling thread only, on Linux. What cannot be lowered stays, and nothing can be raised again.
+    let _ = rustix::process::setpriority_process(None, level as i32);
 }
 
 /// Contents that cannot be had any more once `stop` is set.
