@@ -87,6 +87,8 @@ fn shortened(a: &str, b: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use selfsame_testkit::Numbers;
+
     use super::*;
 
     fn causes(a: &str, b: &str) -> Vec<String> {
@@ -149,19 +151,12 @@ mod tests {
         let parts = [
             "2026-", "Aug", " ", "é", "0x7f", "/tmp/", "12345678", "-", ":", "deadbeef", "pid", "Z", "\u{0}",
         ];
-        let mut random = 1_usize;
+        let mut random = Numbers(1);
+        let mut text = || -> String {
+            let count = random.below(9);
+            (0..count).map(|_| parts[random.below(parts.len())]).collect()
+        };
         for _ in 0..20_000 {
-            let mut text = || {
-                let mut text = String::new();
-                for _ in 0..random % 9 {
-                    random = random
-                        .wrapping_mul(6_364_136_223_846_793_005)
-                        .wrapping_add(1_442_695_040_888_963_407);
-                    text += parts[(random >> 33) % parts.len()];
-                }
-                random = random.wrapping_add(0x9e37);
-                text
-            };
             let (a, b) = (text(), text());
             assert_eq!(patterns(&a).iter().map(|pattern| pattern.text).collect::<String>(), a);
             causes(&a, &b);

@@ -235,20 +235,15 @@ fn one_by_one(texts: &[Vec<&str>; 2]) -> Lines {
 
 #[cfg(test)]
 mod tests {
+    use selfsame_testkit::Numbers;
+
     use super::*;
 
     #[test]
     fn lines_that_occur_often_are_not_aligned_without_end() {
         let text = |seed: u64| -> String {
-            let mut random = seed;
-            (0..200_000)
-                .map(|_| {
-                    random = random
-                        .wrapping_mul(6_364_136_223_846_793_005)
-                        .wrapping_add(1_442_695_040_888_963_407);
-                    if random >> 63 == 0 { "a\n" } else { "b\n" }
-                })
-                .collect()
+            let mut random = Numbers(seed);
+            (0..200_000).map(|_| if random.below(2) == 0 { "a\n" } else { "b\n" }).collect()
         };
         let (a, b) = (text(1), text(2));
         let found = lines(&a, &b);
