@@ -3,6 +3,7 @@
 //! A format's `extents.rs` claims what it knows; the [`Builder`] names what nobody claimed, and gives no byte two owners.
 
 mod container;
+mod faults;
 mod field;
 mod map;
 mod ranges;
@@ -10,7 +11,8 @@ mod ranges;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-pub(crate) use container::{Container, LONGEST_PATH};
+pub(crate) use container::{Container, LONGEST_PATH, MOST_PATHS};
+pub(crate) use faults::Faults;
 pub use field::{Field, Role};
 pub(crate) use field::{fields_of, show};
 pub use map::{Builder, Extent, Map, Owner, Paths, Structure};
