@@ -42,7 +42,7 @@ const RESERVED: [(&str, &[&str]); 16] = [
     ("pgp", &["selfsame-apt", "selfsame-testkit"]),
     ("rpgpie", &["selfsame-apt"]),
     ("ed25519-dalek", &["selfsame-apt", "selfsame-release"]),
-    ("base64ct", &["selfsame-release"]),
+    ("base64ct", &["selfsame-cli", "selfsame-release"]),
     ("toml", &["selfsame-build", "selfsame-release"]),
     ("serde_json", &["selfsame-build", "selfsame-cli", "selfsame-release", "selfsame-testkit"]),
     ("zstd", &["selfsame-image"]),
