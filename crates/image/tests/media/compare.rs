@@ -14,7 +14,7 @@ use selfsame_image::{Epoch, initramfs, tar};
 use selfsame_testkit::{Numbers, number};
 
 use crate::support::mutations;
-use crate::{elf, fat, gpt, iso, zip};
+use crate::{archives, elf, fat, gpt, iso, zip};
 
 const MOTD: &str = "Welcome.\nHave fun.\n";
 
@@ -22,7 +22,7 @@ fn source(bytes: &[u8]) -> Source {
     Arc::new(bytes.to_vec())
 }
 
-fn compared(a: &[u8], b: &[u8]) -> Report {
+pub(crate) fn compared(a: &[u8], b: &[u8]) -> Report {
     let options = Options::new(NonZero::new(2).unwrap());
     let report = compare(&source(a), &source(b), &options).unwrap();
     let shared = a.iter().zip(b).filter(|(a, b)| a != b).count() + a.len().abs_diff(b.len());
@@ -114,6 +114,8 @@ fn fixtures() -> Vec<(String, Vec<u8>)> {
     for shape in elf::SHAPES {
         all.push((format!("ELF {shape:?}"), elf::fixture(shape, elf::COMMENT, 7)));
     }
+    all.push(("ar".to_owned(), archives::library()));
+    all.push(("sparse tar".to_owned(), archives::sparse()));
     all.push(("zip".to_owned(), zip::fixture(false)));
     all.push(("zip64".to_owned(), zip::fixture(true)));
     all

@@ -1,5 +1,6 @@
 //! Partition tables, boot file systems and hybrid images, held against the reference programs for each.
 
+mod archives;
 mod causes;
 mod compare;
 mod elf;
