@@ -19,11 +19,13 @@ git git
 gpg gpg
 gpgv gpgv
 isoinfo genisoimage
+lz4 lz4
 mcopy mtools
 mkfs.ext4 e2fsprogs
 mksquashfs squashfs-tools
 mmdebstrap mmdebstrap
 mount mount
+msgfmt gettext
 newuidmap uidmap
 openssl openssl
 perl perl

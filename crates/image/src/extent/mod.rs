@@ -169,7 +169,12 @@ pub fn parse(source: &Source, room: &Room) -> Result<Option<Parsed>, Unreadable>
         Some(Format::Cpio) => crate::cpio::extents(source).map(Some),
         Some(Format::Tar) => crate::tar::extents(source).map(Some),
         Some(Format::Deb | Format::Ar) => crate::ar::extents(source).map(Some),
-        Some(Format::Gzip | Format::Xz | Format::Zstd) => crate::codec::extents(source, room).map(Some),
+        Some(Format::Gzip | Format::Xz | Format::Zstd | Format::Lz4 | Format::Lzma) => {
+            crate::codec::extents(source, room).map(Some)
+        }
+        Some(Format::Png) => crate::png::extents(source).map(Some),
+        Some(Format::Mo) => crate::mo::extents(source).map(Some),
+        Some(Format::Pyc) => crate::pyc::extents(source).map(Some),
         Some(Format::Zip) => crate::zip::extents(source, room).map(Some),
         Some(Format::Elf) => crate::elf::extents(source).map(Some),
         Some(Format::Ext4) => crate::ext4::extents(source).map(Some),

@@ -11,15 +11,20 @@ use selfsame_testkit::oracle::{oracle, oracle_text};
 use crate::compare::{compared, flips};
 use crate::support::{load, save, scratch};
 
-fn parsed(bytes: &[u8]) -> Parsed {
+pub(crate) fn parsed(bytes: &[u8]) -> Parsed {
     let source: Source = Arc::new(bytes.to_vec());
-    extent::parse(&source, &Room::new(0, 0)).unwrap().unwrap()
+    extent::parse(&source, &Room::new(64 << 20, 0)).unwrap().unwrap()
 }
 
 /// The bytes of the file that has this path in an archive.
 fn member(found: &Parsed, path: &[u8]) -> Vec<u8> {
+    content(found, Label::Path(path))
+}
+
+/// The bytes of the member with this label.
+pub(crate) fn content(found: &Parsed, label: Label<'_>) -> Vec<u8> {
     let mut all = 0..found.members.count();
-    let number = all.find(|number| found.members.label(*number) == Label::Path(path)).unwrap();
+    let number = all.find(|number| found.members.label(*number) == label).unwrap();
     let source = found.members.open(number).unwrap().source;
     let mut bytes = vec![0; usize::try_from(source.size().unwrap()).unwrap()];
     source.read_exact_at(&mut bytes, 0).unwrap();

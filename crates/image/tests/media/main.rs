@@ -9,5 +9,6 @@ mod fat;
 mod gpt;
 mod iso;
 mod iso_peers;
+mod leaves;
 mod support;
 mod zip;
