@@ -6,6 +6,7 @@ set -euo pipefail
 # program package
 needed='
 apt-get apt
+bzip2 bzip2
 cc gcc
 /bin/busybox busybox-static
 cmark-gfm cmark-gfm

@@ -37,6 +37,8 @@ pub enum Format {
     Xz,
     /// A gzip member.
     Gzip,
+    /// A bzip2 stream.
+    Bzip2,
     /// An lz4 frame.
     Lz4,
     /// LZMA data with the header of lzma(1), which came before xz.
@@ -51,7 +53,7 @@ pub enum Format {
 
 impl Format {
     /// All formats.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Iso9660,
         Self::Squashfs,
         Self::Ext4,
@@ -67,6 +69,7 @@ impl Format {
         Self::Zstd,
         Self::Xz,
         Self::Gzip,
+        Self::Bzip2,
         Self::Lz4,
         Self::Lzma,
         Self::Png,
@@ -92,6 +95,7 @@ impl Format {
             Self::Zstd => "zstd",
             Self::Xz => "xz",
             Self::Gzip => "gzip",
+            Self::Bzip2 => "bzip2",
             Self::Lz4 => "lz4",
             Self::Lzma => "lzma",
             Self::Png => "png",
@@ -162,6 +166,9 @@ pub fn format(image: &(impl ReadAt + ?Sized)) -> io::Result<Option<Format>> {
         return Ok(None);
     }
     image.read_exact_at(&mut start, 0)?;
+    if start.first_chunk().is_some_and(crate::codec::is_bzip2) {
+        return Ok(Some(Format::Bzip2));
+    }
     let lzma = start.first_chunk().is_some_and(crate::codec::is_lzma);
     Ok(if crate::pyc::is_pyc(&start) { Some(Format::Pyc) } else { lzma.then_some(Format::Lzma) })
 }
@@ -210,6 +217,8 @@ mod tests {
             (0, b"\x28\xb5\x2f\xfd", Format::Zstd),
             (0, b"\xfd7zXZ\0", Format::Xz),
             (0, b"\x1f\x8b\x08", Format::Gzip),
+            (0, b"BZh91AY&SY", Format::Bzip2),
+            (0, b"BZh1\x17\x72\x45\x38\x50\x90", Format::Bzip2),
             (0, b"\x04\x22\x4d\x18", Format::Lz4),
             (0, b"\x89PNG\r\n\x1a\n", Format::Png),
             (0, b"\xde\x12\x04\x95", Format::Mo),

@@ -1,5 +1,5 @@
-//! How a stream is compressed that is only read, to be compared: besides what packages and images use, frames of lz4 and LZMA
-//! data as lzma(1) writes it.
+//! How a stream is compressed that is only read, to be compared: besides what packages and images use, bzip2, frames of lz4
+//! and LZMA data as lzma(1) writes it.
 
 use std::io::{self, Read, Write};
 
@@ -17,6 +17,8 @@ pub(crate) enum Coding {
     Wrapped(Wrapping),
     /// As deflate data (RFC 1951) without anything around it.
     Deflate,
+    /// By bzip2.
+    Bzip2,
     /// As a frame of lz4.
     Lz4,
     /// As LZMA data behind 13 bytes of header.
@@ -27,6 +29,7 @@ impl Coding {
     /// By the first bytes of a stream.
     pub(super) fn detect(start: &[u8]) -> Option<Self> {
         match Wrapping::detect(start) {
+            Wrapping::None if start.first_chunk().is_some_and(is_bzip2) => Some(Self::Bzip2),
             Wrapping::None if start.starts_with(&LZ4_FRAME) => Some(Self::Lz4),
             Wrapping::None if start.first_chunk().is_some_and(is_lzma) => Some(Self::Lzma),
             Wrapping::None => None,
@@ -48,6 +51,11 @@ impl Coding {
             Self::Wrapped(wrapping) => return wrapping.copy_one(source, at, limit, out),
             Self::Deflate => {
                 let mut reader = Bounded::new(flate2::bufread::DeflateDecoder::new(packed), limit);
+                io::copy(&mut reader, out)?;
+                reader.into_inner().into_inner().at
+            }
+            Self::Bzip2 => {
+                let mut reader = Bounded::new(bzip2::bufread::BzDecoder::new(packed), limit);
                 io::copy(&mut reader, out)?;
                 reader.into_inner().into_inner().at
             }
@@ -74,6 +82,7 @@ impl Coding {
         Ok(match self {
             Self::Wrapped(wrapping) => Box::new(wrapping.plain(packed, plain)?),
             Self::Deflate => Box::new(Inflate::new(packed, plain)),
+            Self::Bzip2 => Box::new(Bounded::new(bzip2::read::BzDecoder::new(packed), plain)),
             Self::Lz4 => Box::new(Bounded::new(lz4::Decoder::new(packed)?, plain)),
             Self::Lzma => {
                 let stream = liblzma::stream::Stream::new_lzma_decoder(XZ_MEMORY)?;
@@ -105,6 +114,13 @@ impl<R: Read> Read for Inflate<R> {
         }
         Ok(count)
     }
+}
+
+/// Whether a file that begins so is a stream of bzip2: signature, size of blocks, and what its first block or its end begins with.
+pub(crate) fn is_bzip2(start: &[u8; 10]) -> bool {
+    let block =
+        matches!(start[4..], [0x31, 0x41, 0x59, 0x26, 0x53, 0x59] | [0x17, 0x72, 0x45, 0x38, 0x50, 0x90]);
+    start.starts_with(b"BZh") && matches!(start[3], b'1'..=b'9') && block
 }
 
 /// Whether a file that begins so is LZMA data: there is no signature, and all fields must be what programs write. The dictionary

@@ -23,6 +23,8 @@ static XZ: Structure = Structure::plain("xz blocks and index");
 static XZ_FOOTER: Structure = Structure { name: "xz stream footer", fields: xz_footer };
 static ZSTD_HEADER: Structure = Structure { name: "zstd frame header", fields: zstd_header };
 static ZSTD: Structure = Structure::plain("zstd blocks");
+static BZIP2_HEADER: Structure = Structure { name: "bzip2 header", fields: bzip2_header };
+static BZIP2: Structure = Structure::plain("bzip2 blocks");
 static LZ4_HEADER: Structure = Structure { name: "lz4 frame header", fields: lz4_header };
 static LZ4: Structure = Structure::plain("lz4 blocks");
 static LZ4_CHECKSUM: Structure = Structure { name: "lz4 content checksum", fields: lz4_checksum };
@@ -31,7 +33,7 @@ static LZMA: Structure = Structure::plain("lzma data");
 static PADDING: Structure = Structure::plain("padding behind the stream");
 static BEHIND: Structure = Structure::plain("data behind the stream");
 
-/// The structure of a gzip, xz, zstd, lz4 or lzma file: of each stream in it what comes first and last, and what is between, which
+/// The structure of a gzip, xz, zstd, bzip2, lz4 or lzma file: of each stream in it what comes first and last, and what is between, which
 /// holds the content.
 ///
 /// # Errors
@@ -85,6 +87,7 @@ fn stream(
     let (format, data): (_, &'static Structure) = match coding {
         Coding::Wrapped(Wrapping::Xz) => ("xz", &XZ),
         Coding::Wrapped(Wrapping::Zstd) => ("zstd", &ZSTD),
+        Coding::Bzip2 => ("bzip2", &BZIP2),
         Coding::Lz4 => ("lz4", &LZ4),
         Coding::Lzma => ("lzma", &LZMA),
         Coding::Wrapped(Wrapping::Gzip | Wrapping::None) | Coding::Deflate => ("gzip", &DEFLATE),
@@ -111,6 +114,11 @@ fn frame(coding: Coding, start: &[u8], (at, end): (u64, u64), builder: &mut Buil
         }
         Coding::Wrapped(Wrapping::Zstd) => {
             head(zstd_length(start), &ZSTD_HEADER);
+            None
+        }
+        Coding::Bzip2 => {
+            // What is at the end is no whole number of bytes.
+            head(4, &BZIP2_HEADER);
             None
         }
         Coding::Lz4 => {
@@ -249,6 +257,10 @@ fn zstd_header(bytes: &[u8]) -> Vec<Field> {
         show(bytes, 4, 1, "descriptor"),
         show(bytes, 5, rest, "window, dictionary and size"),
     ]
+}
+
+fn bzip2_header(bytes: &[u8]) -> Vec<Field> {
+    vec![show(bytes, 0, 3, "signature"), show(bytes, 3, 1, "block size")]
 }
 
 /// Length of a frame header: signature, flags, block size, then what the flags say, and a checksum.

@@ -19,7 +19,7 @@ use std::str::FromStr;
 use liblzma::stream::{Action, Status};
 use lz4::block::CompressionMode;
 
-pub(crate) use coding::{LZ4_FRAME, is_lzma};
+pub(crate) use coding::{LZ4_FRAME, is_bzip2, is_lzma};
 pub use extents::extents;
 pub(crate) use rewind::inflated;
 

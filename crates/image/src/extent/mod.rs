@@ -169,7 +169,7 @@ pub fn parse(source: &Source, room: &Room) -> Result<Option<Parsed>, Unreadable>
         Some(Format::Cpio) => crate::cpio::extents(source).map(Some),
         Some(Format::Tar) => crate::tar::extents(source).map(Some),
         Some(Format::Deb | Format::Ar) => crate::ar::extents(source).map(Some),
-        Some(Format::Gzip | Format::Xz | Format::Zstd | Format::Lz4 | Format::Lzma) => {
+        Some(Format::Gzip | Format::Xz | Format::Zstd | Format::Bzip2 | Format::Lz4 | Format::Lzma) => {
             crate::codec::extents(source, room).map(Some)
         }
         Some(Format::Png) => crate::png::extents(source).map(Some),

@@ -122,6 +122,7 @@ fn fixtures() -> Vec<(String, Vec<u8>)> {
     all.push(("bytecode by time".to_owned(), leaves::bytecode(false, 1_785_542_400)));
     all.push(("bytecode by hash".to_owned(), leaves::bytecode(true, 1_785_542_400)));
     all.push(("text in lz4".to_owned(), leaves::lz4(MOTD.as_bytes())));
+    all.push(("text in bzip2".to_owned(), leaves::bzip2(MOTD.as_bytes())));
     all.push(("text in lzma".to_owned(), leaves::lzma(MOTD.as_bytes())));
     all.push(("zip".to_owned(), zip::fixture(false)));
     all.push(("zip64".to_owned(), zip::fixture(true)));

@@ -80,6 +80,17 @@ pub(crate) fn lz4(bytes: &[u8]) -> Vec<u8> {
     [frame(first), frame(second)].concat()
 }
 
+/// Two bzip2 streams.
+pub(crate) fn bzip2(bytes: &[u8]) -> Vec<u8> {
+    let stream = |bytes: &[u8]| {
+        let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::best());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    };
+    let (first, second) = bytes.split_at(bytes.len() / 2);
+    [stream(first), stream(second)].concat()
+}
+
 /// LZMA data as lzma(1) writes it.
 pub(crate) fn lzma(bytes: &[u8]) -> Vec<u8> {
     let options = liblzma::stream::LzmaOptions::new_preset(6).unwrap();
@@ -202,7 +213,7 @@ fn plain(found: &Parsed) -> Vec<u8> {
 }
 
 #[test]
-fn streams_of_lz4_and_lzma_are_what_was_packed() {
+fn streams_of_bzip2_lz4_and_lzma_are_what_was_packed() {
     let dir = scratch();
     let text: String = (0..100_000).map(|line| format!("line {line} of a text\n")).collect();
     let other = text.replace("line 50000 ", "line 5oooo ");
@@ -210,6 +221,8 @@ fn streams_of_lz4_and_lzma_are_what_was_packed() {
         ("lz4", &["-c"][..]),
         ("lz4", &["-c", "-9", "-B4", "-BD", "--content-size"]),
         ("lz4", &["-c", "--no-frame-crc"]),
+        ("bzip2", &["-c"]),
+        ("bzip2", &["-c", "-1"]),
         ("xz", &["-c", "--format=lzma"]),
     ] {
         let pack = |bytes: &str| {
@@ -232,7 +245,7 @@ fn streams_of_lz4_and_lzma_are_what_was_packed() {
 #[test]
 fn a_stream_that_is_cut_is_no_shorter_content() {
     let text = "one\ntwo\n".repeat(10_000);
-    for whole in [lz4(text.as_bytes()), lzma(text.as_bytes())] {
+    for whole in [lz4(text.as_bytes()), bzip2(text.as_bytes()), lzma(text.as_bytes())] {
         assert!(plain(&parsed(&whole)) == text.as_bytes());
         for cut in [8, whole.len() / 3, whole.len() - 20] {
             let (a, b) = (&whole[..whole.len() - cut], &whole[..whole.len() - cut - 1]);

@@ -30,7 +30,7 @@ const EDGES: [(&str, &[&str]); 8] = [
 ];
 
 /// Foreign crates that only some may use: what a crate is for shows in what the others may not do.
-const RESERVED: [(&str, &[&str]); 16] = [
+const RESERVED: [(&str, &[&str]); 17] = [
     ("clap", &["selfsame-cli"]),
     ("indicatif", &["selfsame-cli"]),
     ("signal-hook", &["selfsame-cli"]),
@@ -48,6 +48,7 @@ const RESERVED: [(&str, &[&str]); 16] = [
     ("zstd", &["selfsame-image"]),
     ("liblzma", &["selfsame-image"]),
     ("flate2", &["selfsame-image"]),
+    ("bzip2", &["selfsame-image"]),
     ("tempfile", &["selfsame-testkit"]),
 ];
 
