@@ -147,8 +147,8 @@ fn no_damage_makes_a_comparison_panic_or_leave_something_out() {
 }
 
 #[test]
-fn damaged_programs_and_archives_are_cut_without_panic_and_their_files_are_no_longer_than_there_is_room() {
-    let kinds = ["ELF", "zip"];
+fn damaged_files_are_cut_without_panic_and_their_files_are_no_longer_than_there_is_room() {
+    let kinds = ["ELF", "zip", "ar", "picture", "catalog", "bytecode"];
     for (name, good) in
         fixtures().into_iter().filter(|(name, _)| kinds.iter().any(|kind| name.starts_with(kind)))
     {
