@@ -6,6 +6,7 @@ set -euo pipefail
 # program package
 needed='
 apt-get apt
+bzip2 bzip2
 cc gcc
 /bin/busybox busybox-static
 cmark-gfm cmark-gfm
@@ -19,11 +20,13 @@ git git
 gpg gpg
 gpgv gpgv
 isoinfo genisoimage
+lz4 lz4
 mcopy mtools
 mkfs.ext4 e2fsprogs
 mksquashfs squashfs-tools
 mmdebstrap mmdebstrap
 mount mount
+msgfmt gettext
 newuidmap uidmap
 openssl openssl
 perl perl

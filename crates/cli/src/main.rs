@@ -84,7 +84,8 @@ fn main() -> ExitCode {
 
 fn run(command: &Command, settings: Settings, ui: &Ui) -> Result<Status, Failure> {
     let interrupt = match command {
-        // They leave nothing behind, and look at no flag: a signal ends them at once.
+        // They look at no flag: a signal ends them at once. What can be left of them is the unfinished copy of a page
+        // beside its place, as of any program that is killed (`replace`).
         Command::Diff(_) | Command::Explain(_) | Command::Inspect(_) => Interrupt::default(),
         _ => Interrupt::install()
             .map_err(|error| Failure::environment(error).context("cannot arrange to be interrupted"))?,

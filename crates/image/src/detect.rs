@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::io::ReadAt;
+use crate::io::{ReadAt, wide};
 
 /// A format with a signature of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,11 +37,23 @@ pub enum Format {
     Xz,
     /// A gzip member.
     Gzip,
+    /// A bzip2 stream.
+    Bzip2,
+    /// An lz4 frame.
+    Lz4,
+    /// LZMA data with the header of lzma(1), which came before xz.
+    Lzma,
+    /// A PNG image.
+    Png,
+    /// A message catalog of GNU gettext.
+    Mo,
+    /// Compiled Python, 3.9 or later.
+    Pyc,
 }
 
 impl Format {
     /// All formats.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 21] = [
         Self::Iso9660,
         Self::Squashfs,
         Self::Ext4,
@@ -57,6 +69,12 @@ impl Format {
         Self::Zstd,
         Self::Xz,
         Self::Gzip,
+        Self::Bzip2,
+        Self::Lz4,
+        Self::Lzma,
+        Self::Png,
+        Self::Mo,
+        Self::Pyc,
     ];
 
     /// The name of the format: lower case, stable, one word.
@@ -77,6 +95,12 @@ impl Format {
             Self::Zstd => "zstd",
             Self::Xz => "xz",
             Self::Gzip => "gzip",
+            Self::Bzip2 => "bzip2",
+            Self::Lz4 => "lz4",
+            Self::Lzma => "lzma",
+            Self::Png => "png",
+            Self::Mo => "mo",
+            Self::Pyc => "pyc",
         }
     }
 }
@@ -108,6 +132,11 @@ pub fn format(image: &(impl ReadAt + ?Sized)) -> io::Result<Option<Format>> {
         (0, b"\x28\xb5\x2f\xfd", Format::Zstd),
         (0, b"\xfd7zXZ\0", Format::Xz),
         (0, b"\x1f\x8b\x08", Format::Gzip),
+        (0, &crate::codec::LZ4_FRAME, Format::Lz4),
+        (0, b"\x89PNG\r\n\x1a\n", Format::Png),
+        // In either byte order.
+        (0, b"\xde\x12\x04\x95", Format::Mo),
+        (0, b"\x95\x04\x12\xde", Format::Mo),
         (257, b"ustar", Format::Tar),
         // UEFI 2.10, 5.3.2: the header in the second sector.
         (512, b"EFI PART", Format::Gpt),
@@ -128,7 +157,20 @@ pub fn format(image: &(impl ReadAt + ?Sized)) -> io::Result<Option<Format>> {
         return Ok(Some(if fat { Format::Fat } else { Format::Mbr }));
     }
     // The superblock is at 1024, its signature at 0x38 in it; the bytes before may hold a boot loader.
-    Ok(has(image, size, 1024 + 0x38, b"\x53\xef")?.then_some(Format::Ext4))
+    if has(image, size, 1024 + 0x38, b"\x53\xef")? {
+        return Ok(Some(Format::Ext4));
+    }
+    // These have no signature that is long enough to be looked at alone.
+    let mut start = [0; 17];
+    if size < wide(start.len()) {
+        return Ok(None);
+    }
+    image.read_exact_at(&mut start, 0)?;
+    if start.first_chunk().is_some_and(crate::codec::is_bzip2) {
+        return Ok(Some(Format::Bzip2));
+    }
+    let lzma = start.first_chunk().is_some_and(crate::codec::is_lzma);
+    Ok(if crate::pyc::is_pyc(&start) { Some(Format::Pyc) } else { lzma.then_some(Format::Lzma) })
 }
 
 fn has(image: &(impl ReadAt + ?Sized), size: u64, at: u64, magic: &[u8]) -> io::Result<bool> {
@@ -175,12 +217,32 @@ mod tests {
             (0, b"\x28\xb5\x2f\xfd", Format::Zstd),
             (0, b"\xfd7zXZ\0", Format::Xz),
             (0, b"\x1f\x8b\x08", Format::Gzip),
+            (0, b"BZh91AY&SY", Format::Bzip2),
+            (0, b"BZh1\x17\x72\x45\x38\x50\x90", Format::Bzip2),
+            (0, b"\x04\x22\x4d\x18", Format::Lz4),
+            (0, b"\x89PNG\r\n\x1a\n", Format::Png),
+            (0, b"\xde\x12\x04\x95", Format::Mo),
+            (0, b"\x95\x04\x12\xde", Format::Mo),
+            (0, b"\xa7\x0d\r\n\0\0\0\0\0\0\0\0\0\0\0\0\xe3", Format::Pyc),
+            (0, b"\x5d\0\0\x80\0\xff\xff\xff\xff\xff\xff\xff\xff\0", Format::Lzma),
+            (0, b"\x5d\0\0\x80\0\x10\0\0\0\0\0\0\0\0", Format::Lzma),
         ] {
             assert_eq!(with(&[(at, magic)]), Some(expected));
         }
         let boot_sector = b"\xeb\x3c\x90mkfs.fat\x00\x02";
         assert_eq!(with(&[(0, boot_sector), (510, b"\x55\xaa")]), Some(Format::Fat));
         assert_eq!(with(&[]), None);
+        // An older Python, another flag, no code; an odd dictionary, more than there can be, no range coder.
+        for (start, at, byte) in [
+            (&b"\xa7\x0d\r\n\0\0\0\0\0\0\0\0\0\0\0\0\xe3"[..], 1, 0x0c),
+            (b"\xa7\x0d\r\n\0\0\0\0\0\0\0\0\0\0\0\0\xe3", 4, 2),
+            (b"\xa7\x0d\r\n\0\0\0\0\0\0\0\0\0\0\0\0\xe3", 16, b'('),
+            (b"\x5d\0\0\x80\0\x10\0\0\0\0\0\0\0\0", 2, 1),
+            (b"\x5d\0\0\x80\0\x10\0\0\0\0\0\0\0\0", 12, 1),
+            (b"\x5d\0\0\x80\0\x10\0\0\0\0\0\0\0\0", 13, 1),
+        ] {
+            assert_eq!(with(&[(0, start), (at, &[byte])]), None, "{start:?}");
+        }
     }
 
     #[test]

@@ -21,9 +21,12 @@ pub mod gpt;
 pub mod initramfs;
 pub mod io;
 pub mod iso9660;
+pub mod mo;
 #[cfg(test)]
 mod mutation;
 pub mod par;
+pub mod png;
+pub mod pyc;
 mod raw;
 pub mod squashfs;
 pub mod tar;

@@ -9,7 +9,7 @@ mod report;
 mod text;
 mod words;
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Seek};
 use std::num::NonZero;
 use std::os::fd::AsFd;
@@ -118,14 +118,15 @@ fn open(path: &Path, temporary: &Path) -> Result<Source, Failure> {
         let failed = |error: std::io::Error| Failure::input(error).context("cannot read standard input");
         return standard_input(temporary).map(|file| Arc::new(file) as Source).map_err(failed);
     }
-    let file = File::open(path).map_err(unreadable)?;
-    if !file.metadata().map_err(unreadable)?.is_file() {
+    // Before it is opened: opening a named pipe waits for whoever writes to it.
+    if !fs::metadata(path).map_err(unreadable)?.is_file() {
         let message = format!("{} is not a regular file", path.display());
         return Err(Failure::input(message).hint(
             "compare images, archives or files with each other, or two directories; `-` takes a pipe",
         ));
     }
-    whole(file, temporary).map(|file| Arc::new(file) as Source).map_err(unreadable)
+    let file = File::open(path).and_then(|file| whole(file, temporary));
+    file.map(|file| Arc::new(file) as Source).map_err(unreadable)
 }
 
 /// A file whose length is what the kernel says: those of /proc hold more, and others may grow.

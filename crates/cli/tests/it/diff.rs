@@ -64,6 +64,12 @@ fn what_is_no_file_is_refused() {
     assert!(world.run(["diff", "a", "b"]).failure(3).starts_with("error: cannot read b\n"));
     let message = world.run(["diff", "a", "."]).failure(3);
     assert!(message.starts_with("error: . is not a regular file\nhint: "), "{message}");
+    // Nobody writes to it: it must not be waited for.
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    let pipe = world.root().join("pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let message = world.run(["diff", "a", "pipe"]).failure(3);
+    assert!(message.starts_with("error: pipe is not a regular file\nhint: "), "{message}");
     world.run(["diff", "a"]).failure(2);
 }
 

@@ -1,5 +1,6 @@
 //! Which byte of an archive is whose.
 
+use super::names::{Names, Role};
 use super::{HEADER, MAGIC, Members};
 use crate::extent::{Container, Field, Parsed, Source, Structure, Unreadable, show};
 use crate::io::wide;
@@ -8,6 +9,9 @@ const FORMAT: &str = "ar";
 
 static SIGNATURE: Structure = Structure::plain("signature");
 static HEAD: Structure = Structure { name: "member header", fields: header };
+static NAME: Structure = Structure::plain("member name");
+static SYMBOLS: Structure = Structure::plain("symbol table");
+static NAMES: Structure = Structure::plain("long names");
 static DATA: Structure = Structure::plain("data");
 static PADDING: Structure = Structure::plain("padding");
 
@@ -18,17 +22,30 @@ static PADDING: Structure = Structure::plain("padding");
 pub fn extents(source: &Source) -> Result<Parsed, Unreadable> {
     let mut archive = Container::new(FORMAT, source)?;
     let mut members = Members::new(source).map_err(|error| Unreadable::new(FORMAT, &error))?;
-    let mut any = false;
+    let (mut any, mut names) = (false, Names::default());
     archive.claim_own(0, wide(MAGIC.len()), &SIGNATURE);
     loop {
-        match members.next_member() {
+        match members.next_of_any(&mut names) {
             Ok(Some(member)) => {
                 any = true;
-                let owner = archive.owner(member.name.as_bytes());
+                let (start, size) = member.data;
+                let name = match &member.role {
+                    Role::File(name) => name,
+                    Role::Symbols => SYMBOLS.name.as_bytes(),
+                    Role::Names => NAMES.name.as_bytes(),
+                };
+                let owner = archive.owner(name);
                 archive.claim(member.header_at, HEADER, &HEAD, owner);
-                let file = archive.file(owner);
-                archive.data(file, member.start, member.size, &DATA);
-                archive.claim(member.start + member.size, member.size % 2, &PADDING, owner);
+                archive.claim(member.header_at + HEADER, member.name_len, &NAME, owner);
+                match member.role {
+                    Role::File(_) => {
+                        let file = archive.file(owner);
+                        archive.data(file, start, size, &DATA);
+                    }
+                    Role::Symbols => archive.part(SYMBOLS.name, start, size, &SYMBOLS),
+                    Role::Names => archive.part(NAMES.name, start, size, &NAMES),
+                }
+                archive.claim(start + size, (member.name_len + size) % 2, &PADDING, owner);
             }
             Ok(None) => break,
             Err(error) if !any => return Err(Unreadable::new(FORMAT, &error)),

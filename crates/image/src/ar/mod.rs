@@ -2,9 +2,10 @@
 //!
 //! The archive is the eight bytes `!<arch>\n` and then members, each a header of 60 bytes and its data, padded to an
 //! even length. The `//`, `/123` and `#1/123` forms for long names are refused: dpkg does not know them either, and
-//! what is verified here has to be what dpkg unpacks.
+//! what is verified here has to be what dpkg unpacks. They are understood by [`extents`] only, which unpacks nothing.
 
 mod extents;
+mod names;
 
 pub use extents::extents;
 
@@ -31,6 +32,9 @@ pub enum Corruption {
     /// The name is empty, longer than 15 bytes, an extension, or has bytes outside printable ASCII.
     #[error("member name {:?} is not 1 to 15 printable characters without a slash", String::from_utf8_lossy(.0))]
     Name([u8; 16]),
+    /// The name is said to be elsewhere, as GNU or BSD do it, and nothing is there.
+    #[error("member name {:?} leads nowhere", String::from_utf8_lossy(.0))]
+    Elsewhere([u8; 16]),
     /// A numeric field holds something else than digits and trailing spaces.
     #[error("field {field} of the member header is {:?}", String::from_utf8_lossy(.value))]
     Number {
@@ -78,6 +82,23 @@ pub struct Members<R> {
     next: u64,
 }
 
+/// A header, and where the data of its member lies: wholly inside the archive.
+#[derive(Debug)]
+struct Head {
+    raw: [u8; 60],
+    at: u64,
+    start: u64,
+    size: u64,
+}
+
+impl Head {
+    /// The number in a field.
+    fn number(&self, field: &'static str, range: std::ops::Range<usize>, radix: u32) -> Result<u64, ArError> {
+        let wrong = || Corruption::Number { field, value: self.raw[range.clone()].to_vec() };
+        number(&self.raw[range.clone()], radix).ok_or_else(|| corrupt(self.at, wrong()))
+    }
+}
+
 impl<R: ReadAt> Members<R> {
     /// Checks the magic of the archive.
     pub fn new(source: R) -> Result<Self, ArError> {
@@ -95,6 +116,24 @@ impl<R: ReadAt> Members<R> {
 
     /// The next member; `None` at the end of the archive.
     pub fn next_member(&mut self) -> Result<Option<Member>, ArError> {
+        let Some(head) = self.next_head()? else { return Ok(None) };
+        // At most six digits each, eight of them octal for the mode: all fit.
+        let small = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
+        let name = name(&head.raw[..16]);
+        Ok(Some(Member {
+            name: name.ok_or_else(|| corrupt(head.at, Corruption::Name(first_16(&head.raw))))?,
+            mtime: head.number("date", 16..28, 10)?,
+            uid: small(head.number("uid", 28..34, 10)?),
+            gid: small(head.number("gid", 34..40, 10)?),
+            mode: small(head.number("mode", 40..48, 8)?),
+            header_at: head.at,
+            start: head.start,
+            size: head.size,
+        }))
+    }
+
+    /// The next header, of which only the end and the size were looked at; `None` at the end of the archive.
+    fn next_head(&mut self) -> Result<Option<Head>, ArError> {
         let at = self.next;
         // The last member may go without its padding byte.
         if at >= self.size {
@@ -104,42 +143,24 @@ impl<R: ReadAt> Members<R> {
         if start > self.size {
             return Err(corrupt(at, Corruption::Truncated { need: start, have: self.size }));
         }
-        let mut header = [0; 60];
-        read(&self.source, &mut header, at)?;
-        if header[58..] != *b"`\n" {
-            return Err(corrupt(at, Corruption::HeaderEnd([header[58], header[59]])));
+        let mut raw = [0; 60];
+        read(&self.source, &mut raw, at)?;
+        if raw[58..] != *b"`\n" {
+            return Err(corrupt(at, Corruption::HeaderEnd([raw[58], raw[59]])));
         }
-        let number = |field, range: std::ops::Range<usize>, radix| {
-            number(&header[range.clone()], radix)
-                .ok_or_else(|| corrupt(at, Corruption::Number { field, value: header[range].to_vec() }))
-        };
-        // At most six digits each, eight of them octal for the mode: all fit.
-        let small = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
-        let size = match &header[48..58] {
-            b"          " => {
-                return Err(corrupt(
-                    at,
-                    Corruption::Number { field: "size", value: header[48..58].to_vec() },
-                ));
-            }
-            _ => number("size", 48..58, 10)?,
-        };
+        let mut head = Head { raw, at, start, size: 0 };
+        if raw[48..58] == *b"          " {
+            let value = raw[48..58].to_vec();
+            return Err(corrupt(at, Corruption::Number { field: "size", value }));
+        }
+        head.size = head.number("size", 48..58, 10)?;
         // Ten digits cannot overflow 64 bits.
-        let end = start + size;
+        let end = start + head.size;
         if end > self.size {
             return Err(corrupt(at, Corruption::Truncated { need: end, have: self.size }));
         }
-        self.next = end + size % 2;
-        Ok(Some(Member {
-            name: name(&header[..16]).ok_or_else(|| corrupt(at, Corruption::Name(first_16(&header))))?,
-            mtime: number("date", 16..28, 10)?,
-            uid: small(number("uid", 28..34, 10)?),
-            gid: small(number("gid", 34..40, 10)?),
-            mode: small(number("mode", 40..48, 8)?),
-            header_at: at,
-            start,
-            size,
-        }))
+        self.next = end + head.size % 2;
+        Ok(Some(head))
     }
 }
 

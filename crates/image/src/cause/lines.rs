@@ -73,11 +73,28 @@ fn pair(a: &Line, b: &Line, found: &mut Findings) {
             Kind::Directory => "build-path",
             Kind::Hex if shortened(one.text, other.text) => "git-id",
             Kind::Hex if one.text.len() == other.text.len() => "digest",
-            Kind::Number if a.text.to_ascii_lowercase().contains("pid") => "process-id",
+            Kind::Number if speaks_of_pid(&a.text) => "process-id",
             Kind::Hex | Kind::Number => continue,
         };
         found.add(cause, || format!("line {}: {} -> {}", a.number, one.text, other.text));
     }
+}
+
+/// Whether "pid" is a word of a line: `rapid` and `pidgin` have it too.
+fn speaks_of_pid(line: &str) -> bool {
+    line.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word.eq_ignore_ascii_case("pid"))
+}
+
+/// Whether in lines of shadow(5) the day of the last change of somebody's password differs.
+pub(super) fn password_day(text: &Lines) -> bool {
+    let entries = |side: usize| {
+        let lines = text.lines.iter().filter(move |line| line.side == side);
+        lines.filter_map(|line| {
+            let mut fields = line.text.split(':');
+            Some((fields.next()?, fields.nth(1)?))
+        })
+    };
+    entries(0).any(|(user, day)| entries(1).any(|(other, also)| user == other && day != also))
 }
 
 /// Whether one id is the start of the other.
@@ -87,6 +104,8 @@ fn shortened(a: &str, b: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use selfsame_testkit::Numbers;
+
     use super::*;
 
     fn causes(a: &str, b: &str) -> Vec<String> {
@@ -117,6 +136,11 @@ mod tests {
             ("from /tmp/tmp.aB3dE9xYz1/x.c", "from /tmp/tmp.Zz93kkqPQ0/x.c", "temporary-name"),
             ("from /home/alice/src/x.c", "from /home/bob/src/x.c", "build-path"),
             ("started as pid 4711", "started as pid 12", "process-id"),
+            ("main_pid: 4711", "main_pid: 12", "process-id"),
+            ("see file:///build/a/x.c", "see file:///build/b/x.c", "build-path"),
+            (".TH A 1 \"August 2026\"", ".TH A 1 \"July 2026\"", "date"),
+            ("Aug  1 10:00 started", "Aug  2 10:01 started", "date"),
+            ("on August 1, 2026", "on August 2, 2026", "date"),
             ("kernel 6.1.0-18-amd64", "kernel 6.1.0-21-amd64", "kernel-version"),
         ] {
             let found = causes(a, b);
@@ -128,6 +152,11 @@ mod tests {
             ("1 file", "2 files"),
             ("on 2026-08-01: red", "on 2026-08-02: blue"),
             ("deadbeef", "cafe"),
+            ("rapid 17 pidgin", "rapid 18 pidgin"),
+            ("from ./build/a/x.c", "from ./build/b/x.c"),
+            ("from ..//build/a/x.c", "from ..//build/b/x.c"),
+            ("from ./tmp/a/x.c", "from ./tmp/b/x.c"),
+            ("May 4 apples", "May 5 apples"),
         ] {
             assert_eq!(causes(a, b), [""; 0], "{a} / {b}");
         }
@@ -149,19 +178,12 @@ mod tests {
         let parts = [
             "2026-", "Aug", " ", "é", "0x7f", "/tmp/", "12345678", "-", ":", "deadbeef", "pid", "Z", "\u{0}",
         ];
-        let mut random = 1_usize;
+        let mut random = Numbers(1);
+        let mut text = || -> String {
+            let count = random.below(9);
+            (0..count).map(|_| parts[random.below(parts.len())]).collect()
+        };
         for _ in 0..20_000 {
-            let mut text = || {
-                let mut text = String::new();
-                for _ in 0..random % 9 {
-                    random = random
-                        .wrapping_mul(6_364_136_223_846_793_005)
-                        .wrapping_add(1_442_695_040_888_963_407);
-                    text += parts[(random >> 33) % parts.len()];
-                }
-                random = random.wrapping_add(0x9e37);
-                text
-            };
             let (a, b) = (text(), text());
             assert_eq!(patterns(&a).iter().map(|pattern| pattern.text).collect::<String>(), a);
             causes(&a, &b);

@@ -61,8 +61,14 @@ impl Findings {
 /// The causes that are recognised in what differs between two files, those inside not counted.
 pub(crate) fn recognise(comparison: &Comparison) -> Vec<Finding> {
     let mut found = Findings::default();
+    // In the list of passwords more can differ than a day.
+    let fits = |cause: &&str| match &comparison.leaf {
+        _ if *cause != "password-day" => true,
+        Some(Leaf::Text(text)) => lines::password_day(text),
+        _ => false,
+    };
     if let Name::Path(path) = &comparison.name
-        && let Some(cause) = paths::cause(path)
+        && let Some(cause) = paths::cause(path).filter(fits)
     {
         found.add(cause, || path.escape_ascii().to_string());
     }

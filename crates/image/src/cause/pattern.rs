@@ -41,7 +41,9 @@ pub(super) fn patterns(line: &str) -> Vec<Pattern<'_>> {
     while at < line.len() {
         let before = line[..at].chars().next_back();
         let inside = before.is_some_and(|c| c.is_ascii_alphanumeric());
-        let found = if inside || !line.is_char_boundary(at) { None } else { known(&line[at..]) };
+        // `./build/x` and `a_/build/x` begin elsewhere; `file:///build/x` does not.
+        let rooted = !before.is_some_and(|c| "./_-~".contains(c)) || line[..at].ends_with("://");
+        let found = if inside || !line.is_char_boundary(at) { None } else { known(&line[at..], rooted) };
         match found {
             Some((kind, len)) => {
                 if start < at {
@@ -63,8 +65,8 @@ pub(super) fn patterns(line: &str) -> Vec<Pattern<'_>> {
 /// How long what a text begins with is, if it is that.
 type Match = fn(&str) -> Option<usize>;
 
-/// What a text begins with, and how long that is.
-fn known(text: &str) -> Option<(Kind, usize)> {
+/// What a text begins with, and how long that is. `rooted` is whether a slash at its start can be that of the root.
+fn known(text: &str, rooted: bool) -> Option<(Kind, usize)> {
     let ends = |len: usize| text.as_bytes().get(len).is_none_or(|byte| !byte.is_ascii_alphanumeric());
     let all: [(Kind, Match); 8] = [
         (Kind::Uuid, uuid),
@@ -76,7 +78,9 @@ fn known(text: &str) -> Option<(Kind, usize)> {
         (Kind::Hex, hex),
         (Kind::Number, |text| Some(digits(text)).filter(|len| *len > 0)),
     ];
-    all.iter().find_map(|(kind, matches)| Some((*kind, matches(text).filter(|len| ends(*len))?)))
+    let rooted = |kind: Kind| rooted || !matches!(kind, Kind::Temporary | Kind::Directory);
+    let can_be = all.iter().filter(|(kind, _)| rooted(*kind));
+    can_be.into_iter().find_map(|(kind, matches)| Some((*kind, matches(text).filter(|len| ends(*len))?)))
 }
 
 /// How many digits a text begins with.
@@ -203,10 +207,10 @@ const WEEKDAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
-/// `Sat, 01 Aug 2026 00:00:00 +0000`, `Sat Aug  1 00:00:00 UTC 2026`, `August 1, 2026`: words of a date in any order, among
-/// them a month and a number.
+/// `Sat, 01 Aug 2026 00:00:00 +0000`, `Sat Aug  1 00:00:00 UTC 2026`, `August 1, 2026`: words of a date in any order: a
+/// month, and of day, weekday, time and year the year or two more (`May 4 apples` is none).
 fn in_words(text: &str) -> Option<usize> {
-    let (mut at, mut end, mut month, mut number) = (0, 0, false, false);
+    let (mut at, mut end, mut month, mut others) = (0, 0, false, 0);
     loop {
         let rest = &text[at..];
         let letters = rest.bytes().take_while(u8::is_ascii_alphabetic).count();
@@ -216,12 +220,16 @@ fn in_words(text: &str) -> Option<usize> {
         let len = if begins(&MONTHS) {
             month = true;
             letters
-        } else if begins(&WEEKDAYS) || matches!(word, "UTC" | "GMT") {
+        } else if begins(&WEEKDAYS) {
+            others += 1;
+            letters
+        } else if matches!(word, "UTC" | "GMT") {
             letters
         } else if let Some(len) = clock(rest) {
+            others += 1;
             len
         } else if matches!(digits(rest), 1 | 2 | 4) {
-            number = true;
+            others += if matches!(rest.get(..2), Some("19" | "20")) && digits(rest) == 4 { 2 } else { 1 };
             digits(rest)
         } else if end > 0 && zone(rest) > 0 {
             zone(rest)
@@ -235,5 +243,5 @@ fn in_words(text: &str) -> Option<usize> {
         end = at;
         at += text[at..].bytes().take_while(|byte| matches!(byte, b' ' | b',')).count();
     }
-    (month && number).then_some(end)
+    (month && others >= 2).then_some(end)
 }

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::Wrapping;
+use super::coding::Coding;
 use super::kept::Keeper;
-use super::rewind::{Coding, Rewind, Stream};
+use super::rewind::{Rewind, Stream};
 use crate::extent::{
     Builder, Field, Label, Member, Members, Owner, Parsed, Piece, Role, Room, Source, Structure, Unreadable,
     show,
@@ -22,10 +23,17 @@ static XZ: Structure = Structure::plain("xz blocks and index");
 static XZ_FOOTER: Structure = Structure { name: "xz stream footer", fields: xz_footer };
 static ZSTD_HEADER: Structure = Structure { name: "zstd frame header", fields: zstd_header };
 static ZSTD: Structure = Structure::plain("zstd blocks");
+static BZIP2_HEADER: Structure = Structure { name: "bzip2 header", fields: bzip2_header };
+static BZIP2: Structure = Structure::plain("bzip2 blocks");
+static LZ4_HEADER: Structure = Structure { name: "lz4 frame header", fields: lz4_header };
+static LZ4: Structure = Structure::plain("lz4 blocks");
+static LZ4_CHECKSUM: Structure = Structure { name: "lz4 content checksum", fields: lz4_checksum };
+static LZMA_HEADER: Structure = Structure { name: "lzma header", fields: lzma_header };
+static LZMA: Structure = Structure::plain("lzma data");
 static PADDING: Structure = Structure::plain("padding behind the stream");
 static BEHIND: Structure = Structure::plain("data behind the stream");
 
-/// The structure of a gzip, xz or zstd file: of each stream in it what comes first and last, and what is between, which
+/// The structure of a gzip, xz, zstd, bzip2, lz4 or lzma file: of each stream in it what comes first and last, and what is between, which
 /// holds the content.
 ///
 /// # Errors
@@ -72,33 +80,61 @@ fn stream(
     let left = source.size().map_err(failed)?.saturating_sub(at);
     let mut start = vec![0; usize::try_from(left.min(4096)).expect("at most 4096")];
     source.read_exact_at(&mut start, at).map_err(failed)?;
-    let wrapping = Wrapping::detect(&start);
-    let (format, data): (_, &'static Structure) = match wrapping {
-        Wrapping::Gzip => ("gzip", &DEFLATE),
-        Wrapping::Xz => ("xz", &XZ),
-        Wrapping::Zstd => ("zstd", &ZSTD),
-        Wrapping::None => {
-            let message = format!("no known stream starts at byte {at:#x}");
-            return Err(Unreadable { format: "compressed stream", message });
-        }
+    let Some(coding) = Coding::detect(&start) else {
+        let message = format!("no known stream starts at byte {at:#x}");
+        return Err(Unreadable { format: "compressed stream", message });
+    };
+    let (format, data): (_, &'static Structure) = match coding {
+        Coding::Wrapped(Wrapping::Xz) => ("xz", &XZ),
+        Coding::Wrapped(Wrapping::Zstd) => ("zstd", &ZSTD),
+        Coding::Bzip2 => ("bzip2", &BZIP2),
+        Coding::Lz4 => ("lz4", &LZ4),
+        Coding::Lzma => ("lzma", &LZMA),
+        Coding::Wrapped(Wrapping::Gzip | Wrapping::None) | Coding::Deflate => ("gzip", &DEFLATE),
     };
     let before = plain.written;
-    let end = wrapping.copy_one(source, at, limit, plain);
+    let end = coding.copy_one(source, at, limit, plain);
     let end = end.map_err(|error| Unreadable::new(format, &error))?;
-    let tail = |len: u64| end.saturating_sub(len).max(at);
-    match wrapping {
-        Wrapping::Gzip => {
-            builder.claim(at, wide(gzip_length(&start)), &GZIP_HEADER, Owner::WHOLE);
-            builder.claim(tail(8), 8, &GZIP_TRAILER, Owner::WHOLE);
-        }
-        Wrapping::Xz => {
-            builder.claim(at, 12, &XZ_HEADER, Owner::WHOLE);
-            builder.claim(tail(12), 12, &XZ_FOOTER, Owner::WHOLE);
-        }
-        _ => builder.claim(at, wide(zstd_length(&start)), &ZSTD_HEADER, Owner::WHOLE),
-    }
+    frame(coding, &start, (at, end), builder);
     builder.claim_encoded(at, end - at, data, Owner::WHOLE, &[0]);
-    Ok((format, Stream { coding: Coding::Wrapped(wrapping), start: at, end, plain: plain.written - before }))
+    Ok((format, Stream { coding, start: at, end, plain: plain.written - before }))
+}
+
+/// Claims what is around the data of a stream that begins with `start` and lies from `at` to `end`.
+fn frame(coding: Coding, start: &[u8], (at, end): (u64, u64), builder: &mut Builder) {
+    let mut head = |len: usize, structure| builder.claim(at, wide(len), structure, Owner::WHOLE);
+    let tail: Option<(u64, &'static Structure)> = match coding {
+        Coding::Wrapped(Wrapping::Gzip) => {
+            head(gzip_length(start), &GZIP_HEADER);
+            Some((8, &GZIP_TRAILER))
+        }
+        Coding::Wrapped(Wrapping::Xz) => {
+            head(12, &XZ_HEADER);
+            Some((12, &XZ_FOOTER))
+        }
+        Coding::Wrapped(Wrapping::Zstd) => {
+            head(zstd_length(start), &ZSTD_HEADER);
+            None
+        }
+        Coding::Bzip2 => {
+            // What is at the end is no whole number of bytes.
+            head(4, &BZIP2_HEADER);
+            None
+        }
+        Coding::Lz4 => {
+            head(lz4_length(start), &LZ4_HEADER);
+            let checked = start.get(4).is_some_and(|flags| flags & 4 != 0);
+            checked.then_some((4, &LZ4_CHECKSUM))
+        }
+        Coding::Lzma => {
+            head(13, &LZMA_HEADER);
+            None
+        }
+        Coding::Wrapped(Wrapping::None) | Coding::Deflate => None,
+    };
+    if let Some((len, structure)) = tail {
+        builder.claim(end.saturating_sub(len).max(at), len, structure, Owner::WHOLE);
+    }
 }
 
 struct Content {
@@ -221,4 +257,43 @@ fn zstd_header(bytes: &[u8]) -> Vec<Field> {
         show(bytes, 4, 1, "descriptor"),
         show(bytes, 5, rest, "window, dictionary and size"),
     ]
+}
+
+fn bzip2_header(bytes: &[u8]) -> Vec<Field> {
+    vec![show(bytes, 0, 3, "signature"), show(bytes, 3, 1, "block size")]
+}
+
+/// Length of a frame header: signature, flags, block size, then what the flags say, and a checksum.
+fn lz4_length(bytes: &[u8]) -> usize {
+    let flags = bytes.get(4).copied().unwrap_or(0);
+    7 + if flags & 8 != 0 { 8 } else { 0 } + if flags & 1 != 0 { 4 } else { 0 }
+}
+
+fn lz4_header(bytes: &[u8]) -> Vec<Field> {
+    let rest = bytes.len().saturating_sub(7);
+    let mut all = vec![
+        show(bytes, 0, 4, "signature"),
+        show(bytes, 4, 1, "flags"),
+        show(bytes, 5, 1, "block size"),
+        show(bytes, 6, rest, "size and dictionary"),
+        show(bytes, 6 + rest, 1, "header checksum"),
+    ];
+    all[4].role = Role::Checksum;
+    all
+}
+
+fn lz4_checksum(bytes: &[u8]) -> Vec<Field> {
+    let mut field = show(bytes, 0, 4, "xxHash-32");
+    field.role = Role::Checksum;
+    vec![field]
+}
+
+fn lzma_header(bytes: &[u8]) -> Vec<Field> {
+    let mut all = vec![
+        show(bytes, 0, 1, "properties"),
+        show(bytes, 1, 4, "dictionary size"),
+        show(bytes, 5, 8, "length"),
+    ];
+    all[2].role = Role::Place;
+    all
 }

@@ -3,6 +3,7 @@
 //! One call compresses one block on one thread. libzstd and liblzma give other bytes when they split the work
 //! themselves, so parallelism is over blocks only ([`crate::par`]).
 
+mod coding;
 mod extents;
 mod kept;
 pub mod patch;
@@ -18,6 +19,7 @@ use std::str::FromStr;
 use liblzma::stream::{Action, Status};
 use lz4::block::CompressionMode;
 
+pub(crate) use coding::{LZ4_FRAME, is_bzip2, is_lzma};
 pub use extents::extents;
 pub(crate) use rewind::inflated;
 

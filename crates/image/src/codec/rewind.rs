@@ -5,23 +5,13 @@ use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::Wrapping;
+use super::coding::Coding;
 use super::kept::{Kept, PIECE};
-use super::stream::Bounded;
 use crate::extent::Source;
 use crate::io::{Cursor, ReadAt, Window, wide};
 
 /// Pieces that are held as they are: 4 MiB. Streams may lie in streams, and each has its own.
 const RECENT: usize = 16;
-
-/// How a stream is compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Coding {
-    /// In a form that says itself what it is.
-    Wrapped(Wrapping),
-    /// As deflate data (RFC 1951) without anything around it.
-    Deflate,
-}
 
 /// One stream: how it is compressed, where it lies and how many bytes it holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,35 +119,8 @@ impl Read for Streams {
             };
             self.next += 1;
             let packed = Cursor::new(Window::new(Arc::clone(&self.source), start, end - start), 0);
-            self.open = Some(match coding {
-                Coding::Wrapped(wrapping) => Box::new(wrapping.plain(packed, plain)?),
-                Coding::Deflate => Box::new(Inflate::new(packed, plain)),
-            });
+            self.open = Some(coding.plain(packed, plain)?);
         }
-    }
-}
-
-/// The plain bytes of deflate data that has to hold as many as was said elsewhere: it has no length or checksum of its own.
-struct Inflate<R> {
-    plain: Bounded<flate2::read::DeflateDecoder<R>>,
-    left: u64,
-}
-
-impl<R: Read> Inflate<R> {
-    fn new(packed: R, plain: u64) -> Self {
-        Self { plain: Bounded::new(flate2::read::DeflateDecoder::new(packed), plain), left: plain }
-    }
-}
-
-impl<R: Read> Read for Inflate<R> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let count = self.plain.read(buf)?;
-        self.left -= wide(count);
-        if self.left == 0 && count > 0 {
-            // Nobody reads on behind the last byte, and would see that there are more.
-            self.plain.read(&mut [0])?;
-        }
-        Ok(count)
     }
 }
 
@@ -200,7 +163,7 @@ mod tests {
 
     use super::super::kept::Keeper;
     use super::*;
-    use crate::codec::Codec;
+    use crate::codec::{Codec, Wrapping};
 
     #[test]
     fn any_place_can_be_read_in_any_order() {

@@ -7,7 +7,7 @@ use crate::io::{ReadAt, wide};
 
 /// The most memory an xz stream may ask its decoder for: dictionaries up to 128 MiB and the decoder's own state.
 /// xz -9 needs 65 MiB. zstd's decoder stops at windows of 128 MiB by itself.
-const XZ_MEMORY: u64 = 160 << 20;
+pub(super) const XZ_MEMORY: u64 = 160 << 20;
 
 /// A stream yields more than it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,6 +29,11 @@ impl<R: Read> Bounded<R> {
     /// Passes on at most `limit` bytes of `inner`.
     pub fn new(inner: R, limit: u64) -> Self {
         Self { inner, left: limit, limit }
+    }
+
+    /// What it passes on.
+    pub(super) fn into_inner(self) -> R {
+        self.inner
     }
 }
 
@@ -96,10 +101,7 @@ impl Wrapping {
             }
             Self::Xz => {
                 let stream = liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, 0)?;
-                let decoder = liblzma::bufread::XzDecoder::new_stream(packed, stream);
-                let mut reader = Bounded::new(decoder, limit);
-                io::copy(&mut reader, out)?;
-                reader.inner.into_inner()
+                copy_xz(packed, stream, limit, out)?
             }
             Self::Zstd => {
                 let decoder = zstd::stream::read::Decoder::with_buffer(packed)?.single_frame();
@@ -117,17 +119,29 @@ impl Wrapping {
     }
 }
 
+/// Writes the at most `limit` plain bytes that `stream` makes of `packed`; what follows them.
+pub(super) fn copy_xz<'a, R: ReadAt>(
+    packed: Tail<'a, R>,
+    stream: liblzma::stream::Stream,
+    limit: u64,
+    out: &mut impl Write,
+) -> io::Result<Tail<'a, R>> {
+    let mut reader = Bounded::new(liblzma::bufread::XzDecoder::new_stream(packed, stream), limit);
+    io::copy(&mut reader, out)?;
+    Ok(reader.inner.into_inner())
+}
+
 /// What follows a place in a source, through a buffer, and how far it was used.
-struct Tail<'a, R> {
+pub(super) struct Tail<'a, R> {
     source: &'a R,
     /// Offset of the first byte that was not used yet.
-    at: u64,
+    pub(super) at: u64,
     buf: Vec<u8>,
     used: usize,
 }
 
 impl<'a, R: ReadAt> Tail<'a, R> {
-    fn new(source: &'a R, at: u64) -> Self {
+    pub(super) fn new(source: &'a R, at: u64) -> Self {
         Self { source, at, buf: Vec::new(), used: 0 }
     }
 }

@@ -1,9 +1,8 @@
 //! What differs in files of which no structure is known: lines of text, or bytes.
 
-use std::collections::BTreeMap;
 use std::io;
 
-use imara_diff::{Algorithm, Diff, InternedInput};
+use imara_diff::{Algorithm, Diff, InternedInput, Token};
 
 use super::blocks::Blocks;
 use crate::cause::Order;
@@ -160,33 +159,43 @@ fn text(source: &Source) -> io::Result<Option<String>> {
 }
 
 fn lines(a: &str, b: &str) -> Lines {
-    let input = InternedInput::new(a, b);
-    if too_alike(&input) {
-        return one_by_one(a, b);
-    }
-    let mut diff = Diff::compute(Algorithm::Histogram, &input);
-    diff.postprocess_lines(&input);
-    let mut lines =
-        Lines { removed: diff.count_removals(), added: diff.count_additions(), ..Lines::default() };
-    let texts: [Vec<&str>; 2] = [a.split_inclusive('\n').collect(), b.split_inclusive('\n').collect()];
+    let texts = [a, b].map(|text| text.split_inclusive('\n').collect::<Vec<_>>());
+    let mut input = InternedInput::default();
+    input.update_before(texts[0].iter().copied());
+    input.update_after(texts[1].iter().copied());
+    let mut lines = if too_alike(&input) { one_by_one(&texts) } else { aligned(&input, &texts) };
     if lines.removed == lines.added {
         // The last line may be the only one without an end.
-        let texts =
-            [a, b].map(|text| text.strip_suffix('\n').unwrap_or(text).split('\n').collect::<Vec<_>>());
-        lines.order = Order::of(texts.each_ref().map(Vec::as_slice));
+        let bare = texts.map(|text| {
+            text.into_iter().map(|line| line.strip_suffix('\n').unwrap_or(line)).collect::<Vec<_>>()
+        });
+        lines.order = Order::of(bare.each_ref().map(Vec::as_slice));
     }
+    lines
+}
+
+impl Lines {
+    /// Tells of the line of a text that has this index, if there is room.
+    fn tell(&mut self, side: usize, text: &[&str], index: usize) {
+        let Some(line) = text.get(index) else { return };
+        if self.lines.len() < MOST {
+            let number = u32::try_from(index + 1).unwrap_or(u32::MAX);
+            self.lines.push(Line { side, number, text: (*line).to_owned() });
+        }
+    }
+}
+
+/// Lines that are not the same once as many as possible are set beside equal ones.
+fn aligned(input: &InternedInput<&str>, texts: &[Vec<&str>; 2]) -> Lines {
+    let mut diff = Diff::compute(Algorithm::Histogram, input);
+    diff.postprocess_lines(input);
+    let mut lines =
+        Lines { removed: diff.count_removals(), added: diff.count_additions(), ..Lines::default() };
     for hunk in diff.hunks() {
         for (side, range) in [(0, hunk.before), (1, hunk.after)] {
-            for number in range {
-                let text = usize::try_from(number).ok().and_then(|index| texts[side].get(index));
-                if lines.lines.len() < MOST {
-                    lines.lines.push(Line {
-                        side,
-                        number: number + 1,
-                        text: text.copied().unwrap_or_default().to_owned(),
-                    });
-                }
-            }
+            range.filter_map(|index| usize::try_from(index).ok()).for_each(|index| {
+                lines.tell(side, &texts[side], index);
+            });
         }
     }
     lines
@@ -195,53 +204,46 @@ fn lines(a: &str, b: &str) -> Lines {
 /// Whether so many lines occur so often that aligning them takes time without bounds: where lines occur more than 63 times on a
 /// side, the algorithm falls back to one that is quadratic.
 fn too_alike(input: &InternedInput<&str>) -> bool {
-    let mut counts: BTreeMap<u32, u64> = BTreeMap::new();
+    // Tokens are numbered from 0 on, in the order of their first lines.
+    let place = |token: &Token| usize::try_from(token.0).unwrap_or(usize::MAX);
+    let mut counts = vec![0_u64; input.before.len() + input.after.len()];
     for token in input.before.iter().chain(&input.after) {
-        *counts.entry(token.0).or_default() += 1;
+        if let Some(count) = counts.get_mut(place(token)) {
+            *count += 1;
+        }
     }
-    let often =
-        |side: &[imara_diff::Token]| wide(side.iter().filter(|token| counts[&token.0] > OFTEN).count());
+    let often = |side: &[Token]| {
+        wide(side.iter().filter(|token| counts.get(place(token)).is_some_and(|count| *count > OFTEN)).count())
+    };
     often(&input.before).saturating_mul(often(&input.after)) > MOST_PAIRS
 }
 
 /// Lines with the same number that are not the same.
-fn one_by_one(a: &str, b: &str) -> Lines {
+fn one_by_one(texts: &[Vec<&str>; 2]) -> Lines {
     let mut lines = Lines::default();
-    let texts: [Vec<&str>; 2] = [a.split_inclusive('\n').collect(), b.split_inclusive('\n').collect()];
     for index in 0..texts[0].len().max(texts[1].len()) {
-        let both = texts.each_ref().map(|text| text.get(index).copied());
+        let both = texts.each_ref().map(|text| text.get(index));
         if both[0] == both[1] {
             continue;
         }
-        for (side, text) in both.into_iter().enumerate() {
-            let Some(text) = text else { continue };
-            let count = if side == 0 { &mut lines.removed } else { &mut lines.added };
-            *count += 1;
-            if lines.lines.len() < MOST {
-                let number = u32::try_from(index + 1).unwrap_or(u32::MAX);
-                lines.lines.push(Line { side, number, text: text.to_owned() });
-            }
-        }
+        lines.removed += u32::from(both[0].is_some());
+        lines.added += u32::from(both[1].is_some());
+        (0..2).for_each(|side| lines.tell(side, &texts[side], index));
     }
     lines
 }
 
 #[cfg(test)]
 mod tests {
+    use selfsame_testkit::Numbers;
+
     use super::*;
 
     #[test]
     fn lines_that_occur_often_are_not_aligned_without_end() {
         let text = |seed: u64| -> String {
-            let mut random = seed;
-            (0..200_000)
-                .map(|_| {
-                    random = random
-                        .wrapping_mul(6_364_136_223_846_793_005)
-                        .wrapping_add(1_442_695_040_888_963_407);
-                    if random >> 63 == 0 { "a\n" } else { "b\n" }
-                })
-                .collect()
+            let mut random = Numbers(seed);
+            (0..200_000).map(|_| if random.below(2) == 0 { "a\n" } else { "b\n" }).collect()
         };
         let (a, b) = (text(1), text(2));
         let found = lines(&a, &b);
@@ -251,6 +253,10 @@ mod tests {
             (u32::try_from(differ).unwrap(), u32::try_from(differ).unwrap())
         );
         assert_eq!(found.lines.len(), MOST);
+        assert_eq!(found.order, Order::Other);
+        // The same lines in another order are known, aligned or not.
+        let turned: String = a.lines().rev().map(|line| format!("{line}\n")).collect();
+        assert_eq!(lines(&a, &turned).order, Order::Same);
     }
 
     #[test]

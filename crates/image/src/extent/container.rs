@@ -2,16 +2,15 @@
 
 use std::sync::Arc;
 
+use super::faults::Faults;
 use super::ranges::{InRanges, Ranges};
 use super::{Builder, Owner, Parsed, Paths, Source, Structure, Unreadable};
 use crate::io::ReadAt;
 
 /// Longest path; Linux has none above 4096 bytes.
 pub(crate) const LONGEST_PATH: usize = 4096;
-/// Errors that are told; more of them say nothing new.
-const MOST_FAULTS: usize = 16;
-/// Bytes that paths may take in memory, as in a SquashFS. Directories that name each other can ask for any number.
-const MOST_PATHS: usize = 512 << 20;
+/// Bytes that paths may take in memory. Directories that name each other can ask for any number.
+pub(crate) const MOST_PATHS: usize = 512 << 20;
 
 /// What is known so far of a container.
 pub(crate) struct Container {
@@ -20,7 +19,7 @@ pub(crate) struct Container {
     builder: Builder,
     paths: Paths,
     files: Vec<InRanges>,
-    faults: Vec<Unreadable>,
+    faults: Faults,
     room: usize,
 }
 
@@ -33,7 +32,7 @@ impl Container {
             builder: Builder::new(size),
             paths: Paths::default(),
             files: Vec::new(),
-            faults: Vec::new(),
+            faults: Faults::default(),
             room: MOST_PATHS,
         })
     }
@@ -48,8 +47,8 @@ impl Container {
         // Each takes some bytes beside its text.
         let Some(room) = self.room.checked_sub(path.len() + 64) else {
             if self.room > 0 {
-                let message = format!("its paths need more than {} MiB of memory", MOST_PATHS >> 20);
-                self.fault(Unreadable { format: self.format, message });
+                let message = || format!("its paths need more than {} MiB of memory", MOST_PATHS >> 20);
+                self.faults.add(self.format, message);
                 self.room = 0;
             }
             return Owner::WHOLE;
@@ -81,20 +80,23 @@ impl Container {
 
     /// The next bytes of a file; what lies there belongs to it.
     pub(crate) fn data(&mut self, file: u32, start: u64, len: u64, structure: &'static Structure) {
-        let Some(found) = usize::try_from(file).ok().and_then(|index| self.files.get_mut(index)) else {
-            return;
-        };
-        found.ranges.push((start, len));
-        self.builder.claim_encoded(start, len, structure, found.owner, &[file]);
+        if let Some(owner) = self.push(file, (start, len)) {
+            self.builder.claim_encoded(start, len, structure, owner, &[file]);
+        }
     }
 
     /// The next bytes of a file, which are zeros and lie nowhere.
     pub(crate) fn hole(&mut self, file: u32, len: u64) {
-        if let Some(found) = usize::try_from(file).ok().and_then(|index| self.files.get_mut(index))
-            && len > 0
-        {
-            found.ranges.push((super::HOLE, len));
+        if len > 0 {
+            self.push(file, (super::HOLE, len));
         }
+    }
+
+    /// Adds a range to a file; whose it is.
+    fn push(&mut self, file: u32, range: (u64, u64)) -> Option<Owner> {
+        let found = self.files.get_mut(usize::try_from(file).ok()?)?;
+        found.ranges.push(range);
+        Some(found.owner)
     }
 
     /// A part of the container that is like a file.
@@ -107,13 +109,7 @@ impl Container {
 
     /// Something that cannot be read.
     pub(crate) fn note(&mut self, error: &dyn std::error::Error) {
-        self.fault(Unreadable::new(self.format, error));
-    }
-
-    fn fault(&mut self, fault: Unreadable) {
-        if self.faults.len() < MOST_FAULTS {
-            self.faults.push(fault);
-        }
+        self.faults.note(self.format, error);
     }
 
     /// All that was found.
@@ -122,7 +118,7 @@ impl Container {
         let paths = Arc::new(paths);
         let map = builder.finish(Arc::clone(&paths));
         let members = Ranges { format, source, paths, files };
-        Parsed { format, map, members: Box::new(members), faults, held: 0 }
+        Parsed { format, map, members: Box::new(members), faults: faults.finish(), held: 0 }
     }
 }
 

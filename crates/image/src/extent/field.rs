@@ -54,9 +54,10 @@ macro_rules! fields_of {
 }
 pub(crate) use fields_of;
 
-/// One field of `bytes` from `at` on, as text.
+/// One field of `bytes` from `at` on, as text: what there is of it, if a structure is cut short.
 pub(crate) fn show(bytes: &[u8], at: usize, len: usize, name: &'static str) -> Field {
-    let part = bytes.get(at..).map_or(&[][..], |rest| &rest[..rest.len().min(len)]);
+    let at = at.min(bytes.len());
+    let part = &bytes[at..at.saturating_add(len).min(bytes.len())];
     Field {
         at: crate::io::wide(at),
         len: crate::io::wide(part.len()),

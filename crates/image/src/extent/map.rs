@@ -246,6 +246,8 @@ fn without_overlap(claims: &[Extent]) -> Vec<Extent> {
 
 #[cfg(test)]
 mod tests {
+    use selfsame_testkit::Numbers;
+
     use super::*;
 
     static A: Structure = Structure::plain("a");
@@ -289,11 +291,8 @@ mod tests {
 
     #[test]
     fn claims_in_any_order_and_number_cover_the_file_once() {
-        let mut random = 1_u64;
-        let mut below = |limit: u64| {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (random >> 33) % limit
-        };
+        let mut random = Numbers(1);
+        let mut below = |limit: usize| u64::try_from(random.below(limit)).unwrap();
         for _ in 0..2_000 {
             let size = below(40);
             let mut builder = Builder::new(size);

@@ -3,6 +3,7 @@
 //! A format's `extents.rs` claims what it knows; the [`Builder`] names what nobody claimed, and gives no byte two owners.
 
 mod container;
+mod faults;
 mod field;
 mod map;
 mod ranges;
@@ -10,7 +11,8 @@ mod ranges;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-pub(crate) use container::{Container, LONGEST_PATH};
+pub(crate) use container::{Container, LONGEST_PATH, MOST_PATHS};
+pub(crate) use faults::Faults;
 pub use field::{Field, Role};
 pub(crate) use field::{fields_of, show};
 pub use map::{Builder, Extent, Map, Owner, Paths, Structure};
@@ -167,7 +169,12 @@ pub fn parse(source: &Source, room: &Room) -> Result<Option<Parsed>, Unreadable>
         Some(Format::Cpio) => crate::cpio::extents(source).map(Some),
         Some(Format::Tar) => crate::tar::extents(source).map(Some),
         Some(Format::Deb | Format::Ar) => crate::ar::extents(source).map(Some),
-        Some(Format::Gzip | Format::Xz | Format::Zstd) => crate::codec::extents(source, room).map(Some),
+        Some(Format::Gzip | Format::Xz | Format::Zstd | Format::Bzip2 | Format::Lz4 | Format::Lzma) => {
+            crate::codec::extents(source, room).map(Some)
+        }
+        Some(Format::Png) => crate::png::extents(source).map(Some),
+        Some(Format::Mo) => crate::mo::extents(source).map(Some),
+        Some(Format::Pyc) => crate::pyc::extents(source).map(Some),
         Some(Format::Zip) => crate::zip::extents(source, room).map(Some),
         Some(Format::Elf) => crate::elf::extents(source).map(Some),
         Some(Format::Ext4) => crate::ext4::extents(source).map(Some),

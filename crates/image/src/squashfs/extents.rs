@@ -15,16 +15,14 @@ use super::layout::{
 use super::read::{Body, FileRef, Image, Inner, Region};
 use super::scan::scan;
 use crate::extent::{
-    Builder, Field, Label, Map, Member, Members, NoMembers, Owner, Parsed, Paths, Piece, Role, Source,
-    Structure, Unreadable,
+    Builder, Faults, Field, Label, MOST_PATHS, Map, Member, Members, NoMembers, Owner, Parsed, Paths, Piece,
+    Role, Source, Structure, Unreadable,
 };
 use crate::io::ReadAt;
 use crate::tree::Kind;
 use zerocopy::FromBytes;
 
 const FORMAT: &str = "squashfs";
-/// Errors that are told; more of them say nothing new.
-const MOST_FAULTS: usize = 16;
 
 static SUPERBLOCK: Structure = Structure { name: "superblock", fields: fields::<SuperBlock> };
 static OPTIONS: Structure = Structure::plain("codec options");
@@ -44,8 +42,6 @@ static XATTRS: Structure = Structure::plain("extended attributes");
 
 /// Plain bytes of a table that are held in memory: three million inodes.
 const MOST_TABLE: u64 = 128 << 20;
-/// Bytes that paths may take in memory, as in a [tree](Image::tree).
-const MOST_PATHS: usize = 512 << 20;
 
 /// A table of metadata blocks, which is a member of its own.
 #[derive(Clone, Copy, Debug)]
@@ -98,7 +94,7 @@ pub fn extents(source: &Source) -> Result<Parsed, Unreadable> {
     let paths = Arc::new(paths);
     let map = builder.finish(Arc::clone(&paths));
     let members = Inside { image, paths, inodes, listings, files, tables };
-    Ok(Parsed { format: FORMAT, map, members: Box::new(members), faults, held: 0 })
+    Ok(Parsed { format: FORMAT, map, members: Box::new(members), faults: faults.finish(), held: 0 })
 }
 
 /// What the names of an image lead to.
@@ -115,12 +111,12 @@ struct Survey {
     by_fragment: BTreeMap<u32, Vec<u32>>,
     /// The metadata blocks of each table: offset in the image.
     tables: [Vec<u64>; TABLES.len()],
-    faults: Vec<Unreadable>,
+    faults: Faults,
 }
 
 impl Survey {
     fn names<R: ReadAt>(&mut self, inner: &Inner<R>) {
-        let (mut faults, mut left) = (Vec::new(), MOST_PATHS);
+        let (mut faults, mut left) = (Faults::default(), MOST_PATHS);
         let result = scan(
             inner,
             |found| {
@@ -142,14 +138,14 @@ impl Survey {
                 Ok(())
             },
             |error| {
-                note(&mut faults, &error);
+                faults.note(FORMAT, &error);
                 Ok(())
             },
         );
         if let Err(error) = result {
-            note(&mut faults, &error);
+            faults.note(FORMAT, &error);
         }
-        self.faults.append(&mut faults);
+        self.faults = faults;
     }
 
     fn file(&mut self, file: FileRef, owner: Owner) {
@@ -161,12 +157,6 @@ impl Survey {
         if let Some((fragment, _)) = file.fragment {
             self.by_fragment.entry(fragment).or_default().push(number);
         }
-    }
-}
-
-fn note(faults: &mut Vec<Unreadable>, error: &Error) {
-    if faults.len() < MOST_FAULTS {
-        faults.push(Unreadable::new(FORMAT, error));
     }
 }
 
@@ -286,7 +276,7 @@ impl Claims<'_> {
                         let stored = words.iter().map(|word| u64::from(word & !DATA_RAW)).sum();
                         longest = u64::max(longest, stored);
                     }
-                    Err(error) => note(&mut self.survey.faults, &error),
+                    Err(error) => self.survey.faults.note(FORMAT, &error),
                 }
             }
             self.builder.claim_encoded(start, longest, &DATA, owner, &members);
@@ -300,7 +290,7 @@ impl Claims<'_> {
                     self.builder.claim_encoded(at, len, &FRAGMENT, Owner::WHOLE, &members);
                 }
                 Err(error) => {
-                    note(&mut self.survey.faults, &error);
+                    self.survey.faults.note(FORMAT, &error);
                     break;
                 }
             }

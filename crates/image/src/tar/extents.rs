@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use super::{BLOCK, Dialect, Kind, Reader};
-use crate::extent::{Container, Field, Parsed, Role, Source, Structure, Unreadable, show};
+use super::sparse::{self, Sparse};
+use super::{BLOCK, Corruption, Dialect, Entry, Kind, Reader, TarError};
+use crate::extent::{Container, Field, Owner, Parsed, Role, Source, Structure, Unreadable, show};
 use crate::io::Cursor;
 
 const FORMAT: &str = "tar";
 
 static HEAD: Structure = Structure { name: "tar header", fields: header };
 static EXTENSION: Structure = Structure::plain("extension header");
+static MAP: Structure = Structure::plain("sparse map");
 static DATA: Structure = Structure::plain("data");
 static PADDING: Structure = Structure::plain("padding");
 static END: Structure = Structure::plain("end of archive");
@@ -21,20 +23,31 @@ static END: Structure = Structure::plain("end of archive");
 pub fn extents(source: &Source) -> Result<Parsed, Unreadable> {
     let mut archive = Container::new(FORMAT, source)?;
     let (size, mut at) = (archive.size(), 0);
-    let mut reader = Reader::new(Cursor::new(Arc::clone(source), 0), Dialect::Any);
+    let mut reader = Reader::new(Cursor::new(Arc::clone(source), 0), Dialect::Stored);
+    // Pieces of sparse files that are still looked at.
+    let mut room = sparse::MOST_PIECES;
     loop {
         match reader.next() {
             Ok(Some(entry)) => {
                 let owner = archive.owner(if entry.path.is_empty() { b"." } else { &entry.path });
                 archive.claim(at, entry.at - at, &EXTENSION, owner);
                 archive.claim(entry.at, BLOCK, &HEAD, owner);
-                let start = entry.at + BLOCK;
+                let start = reader.position();
+                archive.claim(entry.at + BLOCK, start - (entry.at + BLOCK), &MAP, owner);
                 at = start;
-                if let Kind::File { size } = entry.kind
-                    && size > 0
-                {
-                    let file = archive.file(owner);
-                    archive.data(file, start, size, &DATA);
+                if let Kind::File { size } = entry.kind {
+                    let Entry { sparse, at: header, .. } = entry;
+                    match sparse {
+                        Some(sparse) => {
+                            let body = Body { owner, header, start, size };
+                            body.claim(&mut archive, source, sparse, &mut room);
+                        }
+                        None if size > 0 => {
+                            let file = archive.file(owner);
+                            archive.data(file, start, size, &DATA);
+                        }
+                        None => {}
+                    }
                     at = start.saturating_add(size.next_multiple_of(BLOCK)).min(archive.size());
                     archive.claim(start + size, at - start.saturating_add(size).min(at), &PADDING, owner);
                 }
@@ -51,6 +64,40 @@ pub fn extents(source: &Source) -> Result<Parsed, Unreadable> {
         }
     }
     Ok(archive.finish())
+}
+
+/// What is stored of a sparse file.
+struct Body {
+    owner: Owner,
+    /// Offset of its header.
+    header: u64,
+    start: u64,
+    size: u64,
+}
+
+impl Body {
+    fn claim(&self, archive: &mut Container, source: &Source, sparse: Sparse, room: &mut usize) {
+        let (owner, size) = (self.owner, sparse.size);
+        let file = archive.file(owner);
+        let layout = sparse::layout(source, sparse, (self.start, self.size));
+        let enough = |(_, pieces): &(u64, Vec<(u64, u64)>)| pieces.len() <= *room;
+        let Some((map, pieces)) = layout.filter(enough) else {
+            archive.note(&TarError::Corrupt { at: self.header, kind: Corruption::Sparse });
+            archive.data(file, self.start, self.size, &DATA);
+            return;
+        };
+        *room -= pieces.len();
+        archive.claim(self.start, map, &MAP, owner);
+        let (mut at, mut done) = (self.start + map, 0);
+        for (offset, len) in pieces {
+            archive.hole(file, offset - done);
+            if len > 0 {
+                archive.data(file, at, len, &DATA);
+            }
+            (at, done) = (at + len, offset + len);
+        }
+        archive.hole(file, size - done);
+    }
 }
 
 /// The fields of a header block (POSIX.1-2001, ustar).

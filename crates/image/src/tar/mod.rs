@@ -8,6 +8,7 @@ mod header;
 mod number;
 mod pax;
 mod read;
+mod sparse;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -44,6 +45,9 @@ pub enum Dialect {
     Dpkg,
     /// The same and PAX headers (`x`, `g`) with extended attributes.
     Any,
+    /// To be looked at, not to be unpacked: also sparse files of GNU tar, whose bodies are what is stored of them, and PAX
+    /// headers with any keys.
+    Stored,
 }
 
 /// Why an archive could not be read.
@@ -70,8 +74,10 @@ pub struct Entry {
     pub group: Vec<u8>,
     /// Modification time in whole seconds since 1970-01-01 UTC; PAX fractions are cut off downwards.
     pub mtime: i64,
-    /// Extended attributes; only [`Dialect::Any`] yields some.
+    /// Extended attributes; [`Dialect::Dpkg`] yields none.
     pub xattrs: BTreeMap<Box<[u8]>, Box<[u8]>>,
+    /// What a sparse file is made of; only [`Dialect::Stored`] yields some.
+    sparse: Option<sparse::Sparse>,
 }
 
 impl Entry {
@@ -212,6 +218,9 @@ pub enum Corruption {
     /// A PAX key of which it is not known whether it may be left out of account.
     #[error("PAX key {0:?} is not understood")]
     PaxKey(String),
+    /// The map of a sparse file is malformed, or does not fit what is stored of the file.
+    #[error("map of a sparse file does not fit its data")]
+    Sparse,
     /// There are more entries than the caller allows.
     #[error("more than {limit} entries")]
     Entries {

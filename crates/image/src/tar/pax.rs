@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Corruption;
+use super::sparse::Keys;
 
 /// What extended headers say about an entry in place of its own header.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +17,8 @@ pub(super) struct Overrides {
     pub(super) group: Option<Vec<u8>>,
     pub(super) mtime: Option<i64>,
     pub(super) xattrs: BTreeMap<Box<[u8]>, Box<[u8]>>,
+    /// What they say of a sparse file. Without it that is refused, as are keys that are not known.
+    pub(super) sparse: Option<Keys>,
 }
 
 impl Overrides {
@@ -53,12 +56,18 @@ impl Overrides {
             b"SCHILY.dev" | b"SCHILY.ino" | b"SCHILY.nlink" => {}
             _ => match key.strip_prefix(b"SCHILY.xattr.") {
                 Some(name) if !name.is_empty() => self.xattr(&xattr_name(name), value),
-                // Sparse maps and ACLs change what a file is; other keys might.
                 _ if key.starts_with(b"LIBARCHIVE.xattr.") => {}
-                _ => return Err(Corruption::PaxKey(shown(key))),
+                _ => return self.unknown(key, value),
             },
         }
         Ok(())
+    }
+
+    /// Sparse maps and ACLs change what a file is; other keys might.
+    fn unknown(&mut self, key: &[u8], value: &[u8]) -> Result<(), Corruption> {
+        let Some(sparse) = &mut self.sparse else { return Err(Corruption::PaxKey(shown(key))) };
+        let taken = key.strip_prefix(b"GNU.sparse.").map_or(Some(()), |key| sparse.set(key, value));
+        taken.ok_or_else(|| malformed(key, value))
     }
 
     fn xattr(&mut self, name: &[u8], value: &[u8]) {

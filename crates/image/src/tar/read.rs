@@ -4,6 +4,7 @@ use std::io::{self, Read};
 
 use super::header::{Header, padding};
 use super::pax::Overrides;
+use super::sparse::{self, Sparse};
 use super::{BLOCK, Corruption, Dialect, Entry, Kind, MAX_LONG, MAX_PAX, TarError, normalise};
 use crate::io::{ReadError, wide};
 
@@ -48,7 +49,10 @@ impl<R: Read> Reader<R> {
             pad: 0,
             entries: 0,
             limit: u64::MAX,
-            globals: Overrides::default(),
+            globals: Overrides {
+                sparse: (dialect == Dialect::Stored).then(sparse::Keys::default),
+                ..Overrides::default()
+            },
             done: false,
             trace: None,
         }
@@ -94,8 +98,9 @@ impl<R: Read> Reader<R> {
             if self.entries > self.limit {
                 return Err(corrupt(at, Corruption::Entries { limit: self.limit }));
             }
+            let sparse = if header.flag == b'S' { Some(self.old_sparse(&block, at)?) } else { None };
             let entry = self.entry(header, pending, at).map_err(|kind| corrupt(at, kind))?;
-            return Ok(Some(entry));
+            return Ok(Some(Entry { sparse: sparse.or(entry.sparse), ..entry }));
         }
     }
 
@@ -126,7 +131,7 @@ impl<R: Read> Reader<R> {
                     return Err(contradiction());
                 }
             }
-            b'x' | b'g' if self.dialect == Dialect::Any => {
+            b'x' | b'g' if self.dialect != Dialect::Dpkg => {
                 let body = self.extension_body(header.size, MAX_PAX, at)?;
                 if let Some(trace) = &mut self.trace {
                     super::dump::records(trace, &body);
@@ -142,6 +147,7 @@ impl<R: Read> Reader<R> {
                     pending.pax = Some(overrides);
                 }
             }
+            b'S' if self.dialect == Dialect::Stored => return Ok(false),
             _ => match unsupported(header.flag) {
                 Some(feature) => return Err(ReadError::Unsupported { at, feature }),
                 None => return Ok(false),
@@ -153,11 +159,19 @@ impl<R: Read> Reader<R> {
     /// Makes an entry of its header and what extension headers said, and starts its body.
     fn entry(&mut self, header: Header, pending: Pending, at: u64) -> Result<Entry, Corruption> {
         let over = pending.pax.unwrap_or_else(|| self.globals.clone());
-        let raw_path = pending.name.or(over.path).unwrap_or(header.name.clone());
+        let (real_name, sparse) = match over.sparse {
+            Some(mut keys) => (keys.name.take(), keys.finish()),
+            None => (None, None),
+        };
+        let raw_path = pending.name.or(real_name).or(over.path).unwrap_or(header.name.clone());
         let link = pending.link.or(over.link).unwrap_or(header.link.clone());
         let size = over.size.unwrap_or(header.size);
         // Before ustar a directory was a file whose name ends with a slash; dpkg still sees it so.
-        let flag = if header.flag == b'0' && raw_path.ends_with(b"/") { b'5' } else { header.flag };
+        let flag = match header.flag {
+            b'0' if raw_path.ends_with(b"/") => b'5',
+            b'S' => b'0',
+            flag => flag,
+        };
         let kind = kind(&header, flag, size, link)?;
         let path = normalise(&raw_path)?;
         if path.is_empty() && kind != Kind::Dir {
@@ -177,7 +191,26 @@ impl<R: Read> Reader<R> {
             group: over.group.unwrap_or(header.group),
             mtime: over.mtime.unwrap_or(header.mtime),
             xattrs: over.xattrs,
+            sparse,
         })
+    }
+
+    /// What a header of old GNU form says of a sparse file, with the blocks behind it.
+    fn old_sparse(&mut self, block: &[u8; 512], at: u64) -> Result<Sparse, TarError> {
+        let mut pieces = Vec::new();
+        let wrong = |kind| corrupt(at, kind);
+        let size = sparse::old_size(block).map_err(wrong)?;
+        let mut more = sparse::old(block, true, &mut pieces).map_err(wrong)?;
+        while more {
+            if pieces.len() > sparse::MOST_PIECES {
+                return Err(corrupt(at, Corruption::Sparse));
+            }
+            let at = self.at;
+            let block = self.header_block()?;
+            let block = block.ok_or_else(|| corrupt(at, Corruption::Truncated { missing: BLOCK }))?;
+            more = sparse::old(&block, false, &mut pieces).map_err(wrong)?;
+        }
+        Ok(Sparse { size, pieces: Some(pieces) })
     }
 
     /// The whole body of an extension header, and past its padding.

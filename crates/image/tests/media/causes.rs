@@ -70,6 +70,29 @@ fn what_was_planted_is_recognised() {
 }
 
 #[test]
+fn another_password_is_no_other_day() {
+    let compared = |entry: &str| {
+        let archive = |entry: &str| {
+            let (mut tree, mut memory): (Tree, Memory) = tree(&[]);
+            let content = memory.add(format!("daemon:*:20666:0:99999:7:::\n{entry}\n"));
+            put(&mut tree, "etc/shadow", Kind::File(content));
+            let mut out = Vec::new();
+            selfsame_image::tar::write(&tree, &memory, selfsame_image::Epoch(1), &mut out).unwrap();
+            out
+        };
+        let options = Options::new(NonZero::<usize>::MIN);
+        let [a, b] = [archive("root:!:20666:0:99999:7:::"), archive(entry)];
+        let report = compare(&(Arc::new(a) as _), &(Arc::new(b) as _), &options).unwrap();
+        let mut found = BTreeSet::new();
+        all(report.root.as_ref().unwrap(), &mut found);
+        found.into_iter().map(|(_, cause)| cause).collect::<Vec<_>>()
+    };
+    assert_eq!(compared("root:*:20666:0:99999:7:::"), [""; 0]);
+    assert_eq!(compared("admin:*:20667:0:99999:7:::"), [""; 0]);
+    assert_eq!(compared("root:*:20667:0:99999:7:::"), ["password-day"]);
+}
+
+#[test]
 fn causes_are_in_order_and_have_no_empty_words() {
     assert!(CAUSES.is_sorted_by_key(|cause| cause.id));
     for one in CAUSES {

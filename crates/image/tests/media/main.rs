@@ -1,5 +1,6 @@
 //! Partition tables, boot file systems and hybrid images, held against the reference programs for each.
 
+mod archives;
 mod causes;
 mod compare;
 mod elf;
@@ -8,5 +9,6 @@ mod fat;
 mod gpt;
 mod iso;
 mod iso_peers;
+mod leaves;
 mod support;
 mod zip;

@@ -30,7 +30,7 @@ const EDGES: [(&str, &[&str]); 8] = [
 ];
 
 /// Foreign crates that only some may use: what a crate is for shows in what the others may not do.
-const RESERVED: [(&str, &[&str]); 16] = [
+const RESERVED: [(&str, &[&str]); 17] = [
     ("clap", &["selfsame-cli"]),
     ("indicatif", &["selfsame-cli"]),
     ("signal-hook", &["selfsame-cli"]),
@@ -42,12 +42,13 @@ const RESERVED: [(&str, &[&str]); 16] = [
     ("pgp", &["selfsame-apt", "selfsame-testkit"]),
     ("rpgpie", &["selfsame-apt"]),
     ("ed25519-dalek", &["selfsame-apt", "selfsame-release"]),
-    ("base64ct", &["selfsame-release"]),
+    ("base64ct", &["selfsame-cli", "selfsame-release"]),
     ("toml", &["selfsame-build", "selfsame-release"]),
     ("serde_json", &["selfsame-build", "selfsame-cli", "selfsame-release", "selfsame-testkit"]),
     ("zstd", &["selfsame-image"]),
     ("liblzma", &["selfsame-image"]),
     ("flate2", &["selfsame-image"]),
+    ("bzip2", &["selfsame-image"]),
     ("tempfile", &["selfsame-testkit"]),
 ];
 

@@ -6,7 +6,7 @@ use selfsame_testkit::readme::workspace;
 use serde_json::Value;
 
 /// Licences that ask for no more than a notice.
-const ALLOWED: [&str; 13] = [
+const ALLOWED: [&str; 14] = [
     "0BSD",
     "Apache-2.0",
     "Apache-2.0 WITH LLVM-exception",
@@ -20,6 +20,8 @@ const ALLOWED: [&str; 13] = [
     "Unicode-3.0",
     "Unlicense",
     "Zlib",
+    // As BSD-3-Clause, and altered sources must say so, as with Zlib.
+    "bzip2-1.0.6",
 ];
 
 /// Whether one may choose allowed licences only. `expression` is SPDX, or the older form with `/` for OR.

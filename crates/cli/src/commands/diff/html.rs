@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use base64ct::{Base64, Encoding as _};
 use selfsame_image::Digest;
 
 use super::report::{Bytes, Comparison, Lines, Report, Structure};
@@ -40,8 +41,8 @@ pub(super) fn page(report: &Report, limit: usize) -> String {
          <meta name=\"color-scheme\" content=\"light dark\">\n<meta name=\"referrer\" content=\"no-referrer\">\n\
          <title>{}: {a} and {b}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<header>\n\
          <h1>What differs between <code>{a}</code> and <code>{b}</code></h1>\n",
-        base64(&Digest::of(STYLE.as_bytes()).0),
-        base64(&Digest::of(SCRIPT.as_bytes()).0),
+        Base64::encode_string(&Digest::of(STYLE.as_bytes()).0),
+        Base64::encode_string(&Digest::of(SCRIPT.as_bytes()).0),
         report.verdict,
     );
     summary(report, tree.untold, &names, &mut page);
@@ -368,20 +369,6 @@ fn escape(text: &str) -> String {
     out
 }
 
-/// Base64 with padding, RFC 4648.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::new();
-    for group in bytes.chunks(3) {
-        let bits = (0..3).fold(0, |bits, index| bits << 8 | usize::from(*group.get(index).unwrap_or(&0)));
-        for index in 0..4 {
-            let digit = char::from(DIGITS[bits >> (18 - 6 * index) & 63]);
-            out.push(if index <= group.len() { digit } else { '=' });
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::markdown;
@@ -442,14 +429,6 @@ mod tests {
                 assert!(text.len() <= 60_000, "{limit}: {}", text.len());
                 assert_eq!(text.matches("<details>").count(), text.matches("</details>").count());
             }
-        }
-    }
-
-    #[test]
-    fn base64_is_that_of_the_standard() {
-        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")]
-        {
-            assert_eq!(base64(bytes.as_bytes()), text, "RFC 4648, section 10");
         }
     }
 }

@@ -68,6 +68,7 @@ fn describe(source: &dyn ReadAt, format: Format, part: Part, depth: u32) -> Resu
         Format::Squashfs => file_system::squashfs(source, part),
         Format::Fat => file_system::fat(source, part),
         Format::Ext4 | Format::Ar | Format::Elf | Format::Zip => Ok(part),
+        Format::Bzip2 | Format::Lz4 | Format::Lzma | Format::Png | Format::Mo | Format::Pyc => Ok(part),
     }
 }
 
