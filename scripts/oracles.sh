@@ -20,6 +20,7 @@ gpg gpg
 gpgv gpgv
 isoinfo genisoimage
 mcopy mtools
+mkfs.erofs erofs-utils
 mkfs.ext4 e2fsprogs
 mksquashfs squashfs-tools
 mmdebstrap mmdebstrap

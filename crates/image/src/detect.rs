@@ -13,6 +13,8 @@ pub enum Format {
     Squashfs,
     /// ext2, ext3 or ext4.
     Ext4,
+    /// EROFS.
+    Erofs,
     /// FAT12, FAT16 or FAT32.
     Fat,
     /// A disk with a GUID partition table in sectors of 512 bytes.
@@ -41,10 +43,11 @@ pub enum Format {
 
 impl Format {
     /// All formats.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Iso9660,
         Self::Squashfs,
         Self::Ext4,
+        Self::Erofs,
         Self::Fat,
         Self::Gpt,
         Self::Mbr,
@@ -65,6 +68,7 @@ impl Format {
             Self::Iso9660 => "iso9660",
             Self::Squashfs => "squashfs",
             Self::Ext4 => "ext4",
+            Self::Erofs => "erofs",
             Self::Fat => "fat",
             Self::Gpt => "gpt",
             Self::Mbr => "mbr",
@@ -116,6 +120,10 @@ pub fn format(image: &(impl ReadAt + ?Sized)) -> io::Result<Option<Format>> {
             return Ok(Some(format));
         }
     }
+    // As with ext4 below, the bytes before may hold a boot loader; four bytes are no chance.
+    if has(image, size, 1024, b"\xe2\xe1\xf5\xe0")? {
+        return Ok(Some(Format::Erofs));
+    }
     // A boot sector of FAT and a master boot record end alike; FAT begins with a jump and has 512 to 4096 bytes in a
     // sector (Microsoft FAT specification 1.03, section 3.1).
     // A Linux kernel has that too, and its own signature behind it (Documentation/arch/x86/boot.rst).
@@ -161,6 +169,7 @@ mod tests {
             (32_769, &b"CD001"[..], Format::Iso9660),
             (0, b"hsqs", Format::Squashfs),
             (1080, b"\x53\xef", Format::Ext4),
+            (1024, b"\xe2\xe1\xf5\xe0", Format::Erofs),
             (512, b"EFI PART", Format::Gpt),
             (510, b"\x55\xaa", Format::Mbr),
             (0, b"070701", Format::Cpio),

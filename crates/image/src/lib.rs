@@ -14,6 +14,7 @@ pub mod detect;
 pub mod digest;
 pub mod elf;
 pub mod epoch;
+pub mod erofs;
 pub mod ext4;
 pub mod extent;
 pub mod fat;

@@ -3,6 +3,7 @@
 mod causes;
 mod compare;
 mod elf;
+mod erofs;
 mod ext4;
 mod fat;
 mod gpt;
