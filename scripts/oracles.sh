@@ -30,6 +30,7 @@ openssl openssl
 perl perl
 /usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring
 python3 python3
+qemu-img qemu-utils
 qemu-system-x86_64 qemu-system-x86
 readelf binutils
 script bsdutils

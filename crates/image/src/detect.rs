@@ -21,6 +21,8 @@ pub enum Format {
     Gpt,
     /// A disk with a master boot record and no GUID partition table.
     Mbr,
+    /// A disk image of QEMU.
+    Qcow2,
     /// cpio of the new ASCII format, uncompressed: an initramfs begins so if it has early firmware.
     Cpio,
     /// A tar archive with a POSIX or GNU header.
@@ -43,7 +45,7 @@ pub enum Format {
 
 impl Format {
     /// All formats.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Iso9660,
         Self::Squashfs,
         Self::Ext4,
@@ -51,6 +53,7 @@ impl Format {
         Self::Fat,
         Self::Gpt,
         Self::Mbr,
+        Self::Qcow2,
         Self::Cpio,
         Self::Tar,
         Self::Deb,
@@ -72,6 +75,7 @@ impl Format {
             Self::Fat => "fat",
             Self::Gpt => "gpt",
             Self::Mbr => "mbr",
+            Self::Qcow2 => "qcow2",
             Self::Cpio => "cpio",
             Self::Tar => "tar",
             Self::Deb => "deb",
@@ -97,6 +101,9 @@ pub fn format(image: &(impl ReadAt + ?Sized)) -> io::Result<Option<Format>> {
     }
     for (at, magic, format) in [
         (0, &b"hsqs"[..], Format::Squashfs),
+        // docs/interop/qcow2.txt of QEMU: signature and version.
+        (0, b"QFI\xfb\0\0\0\x02", Format::Qcow2),
+        (0, b"QFI\xfb\0\0\0\x03", Format::Qcow2),
         (0, b"070701", Format::Cpio),
         (0, b"070702", Format::Cpio),
         (0, b"!<arch>\ndebian-binary", Format::Deb),
@@ -172,6 +179,7 @@ mod tests {
             (1024, b"\xe2\xe1\xf5\xe0", Format::Erofs),
             (512, b"EFI PART", Format::Gpt),
             (510, b"\x55\xaa", Format::Mbr),
+            (0, b"QFI\xfb\0\0\0\x03", Format::Qcow2),
             (0, b"070701", Format::Cpio),
             (257, b"ustar\x0000", Format::Tar),
             (257, b"ustar  \0", Format::Tar),

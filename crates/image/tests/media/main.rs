@@ -9,5 +9,6 @@ mod fat;
 mod gpt;
 mod iso;
 mod iso_peers;
+mod qcow2;
 mod support;
 mod zip;
