@@ -26,6 +26,8 @@ mksquashfs squashfs-tools
 mmdebstrap mmdebstrap
 mount mount
 newuidmap uidmap
+objcopy binutils
+objdump binutils
 openssl openssl
 perl perl
 /usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring

@@ -33,6 +33,8 @@ pub enum Format {
     Ar,
     /// An ELF file of 32 or 64 bits.
     Elf,
+    /// A PE file: a program of UEFI, a unified kernel image, or a Linux kernel with an EFI stub.
+    Pe,
     /// A ZIP archive, also by the names of JAR, WHL or ODT.
     Zip,
     /// A Zstandard frame.
@@ -45,7 +47,7 @@ pub enum Format {
 
 impl Format {
     /// All formats.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Iso9660,
         Self::Squashfs,
         Self::Ext4,
@@ -59,6 +61,7 @@ impl Format {
         Self::Deb,
         Self::Ar,
         Self::Elf,
+        Self::Pe,
         Self::Zip,
         Self::Zstd,
         Self::Xz,
@@ -81,6 +84,7 @@ impl Format {
             Self::Deb => "deb",
             Self::Ar => "ar",
             Self::Elf => "elf",
+            Self::Pe => "pe",
             Self::Zip => "zip",
             Self::Zstd => "zstd",
             Self::Xz => "xz",
@@ -127,6 +131,9 @@ pub fn format(image: &(impl ReadAt + ?Sized)) -> io::Result<Option<Format>> {
             return Ok(Some(format));
         }
     }
+    if is_pe(image, size)? {
+        return Ok(Some(Format::Pe));
+    }
     // As with ext4 below, the bytes before may hold a boot loader; four bytes are no chance.
     if has(image, size, 1024, b"\xe2\xe1\xf5\xe0")? {
         return Ok(Some(Format::Erofs));
@@ -144,6 +151,16 @@ pub fn format(image: &(impl ReadAt + ?Sized)) -> io::Result<Option<Format>> {
     }
     // The superblock is at 1024, its signature at 0x38 in it; the bytes before may hold a boot loader.
     Ok(has(image, size, 1024 + 0x38, b"\x53\xef")?.then_some(Format::Ext4))
+}
+
+/// Whether a DOS header leads to the signature of PE: a disk may begin with the letters of DOS, too.
+fn is_pe(image: &(impl ReadAt + ?Sized), size: u64) -> io::Result<bool> {
+    if size < crate::pe::POINTER + 4 || !has(image, size, 0, b"MZ")? {
+        return Ok(false);
+    }
+    let mut at = [0; 4];
+    image.read_exact_at(&mut at, crate::pe::POINTER)?;
+    has(image, size, u32::from_le_bytes(at).into(), crate::pe::SIGNATURE)
 }
 
 fn has(image: &(impl ReadAt + ?Sized), size: u64, at: u64, magic: &[u8]) -> io::Result<bool> {
@@ -198,6 +215,11 @@ mod tests {
         let boot_sector = b"\xeb\x3c\x90mkfs.fat\x00\x02";
         assert_eq!(with(&[(0, boot_sector), (510, b"\x55\xaa")]), Some(Format::Fat));
         assert_eq!(with(&[]), None);
+        // A Linux kernel is a program and has the end of a boot record; a disk has letters of DOS and no program.
+        let kernel: [(usize, &[u8]); 5] =
+            [(0, b"MZ"), (0x3c, b"\x40"), (0x40, b"PE\0\0"), (510, b"\x55\xaa"), (514, b"HdrS")];
+        assert_eq!(with(&kernel), Some(Format::Pe));
+        assert_eq!(with(&[(0, b"MZ"), (0x3c, b"\xff\xff\xff\xff"), (510, b"\x55\xaa")]), Some(Format::Mbr));
     }
 
     #[test]

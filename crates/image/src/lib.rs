@@ -25,6 +25,7 @@ pub mod iso9660;
 #[cfg(test)]
 mod mutation;
 pub mod par;
+pub mod pe;
 pub mod qcow2;
 mod raw;
 pub mod squashfs;

@@ -425,7 +425,9 @@ fn xattr(bytes: &[u8], at: usize) -> Option<(Field, usize)> {
 
 fn xattrs(bytes: &[u8]) -> Vec<Field> {
     let mut all = vec![show(bytes, 0, 4, "name filter"), show(bytes, 4, 1, "shared attributes")];
-    all.extend([show(bytes, 5, 7, "reserved")]);
+    all.push(show(bytes, 5, 7, "reserved"));
+    // What another structure overlaps is cut off.
+    all.retain(|field| field.len > 0);
     let ids = shared_ids(bytes);
     let mut at = XATTR_HEADER;
     for (number, id) in ids.iter().enumerate() {

@@ -14,7 +14,7 @@ use selfsame_image::{Epoch, initramfs, tar};
 use selfsame_testkit::{Numbers, number};
 
 use crate::support::mutations;
-use crate::{elf, fat, gpt, iso, zip};
+use crate::{elf, fat, gpt, iso, pe, zip};
 
 const MOTD: &str = "Welcome.\nHave fun.\n";
 
@@ -114,6 +114,9 @@ fn fixtures() -> Vec<(String, Vec<u8>)> {
     for shape in elf::SHAPES {
         all.push((format!("ELF {shape:?}"), elf::fixture(shape, elf::COMMENT, 7)));
     }
+    for kind in pe::KINDS {
+        all.push((format!("PE {kind:?}"), pe::fixture(kind, MOTD, 1_700_000_000)));
+    }
     all.push(("zip".to_owned(), zip::fixture(false)));
     all.push(("zip64".to_owned(), zip::fixture(true)));
     all
@@ -164,7 +167,7 @@ pub(crate) fn damaged(name: &str, good: &[u8], count: u32) {
 
 #[test]
 fn damaged_programs_and_archives_are_cut_without_panic_and_their_files_are_no_longer_than_there_is_room() {
-    let kinds = ["ELF", "zip"];
+    let kinds = ["ELF", "PE", "zip"];
     for (name, good) in
         fixtures().into_iter().filter(|(name, _)| kinds.iter().any(|kind| name.starts_with(kind)))
     {

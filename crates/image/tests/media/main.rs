@@ -9,6 +9,7 @@ mod fat;
 mod gpt;
 mod iso;
 mod iso_peers;
+mod pe;
 mod qcow2;
 mod support;
 mod zip;

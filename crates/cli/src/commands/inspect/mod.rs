@@ -67,7 +67,13 @@ fn describe(source: &dyn ReadAt, format: Format, part: Part, depth: u32) -> Resu
         Format::Zstd | Format::Xz | Format::Gzip => archive::compressed(source, part),
         Format::Squashfs => file_system::squashfs(source, part),
         Format::Fat => file_system::fat(source, part),
-        Format::Ext4 | Format::Erofs | Format::Qcow2 | Format::Ar | Format::Elf | Format::Zip => Ok(part),
+        Format::Ext4
+        | Format::Erofs
+        | Format::Qcow2
+        | Format::Ar
+        | Format::Elf
+        | Format::Pe
+        | Format::Zip => Ok(part),
     }
 }
 
