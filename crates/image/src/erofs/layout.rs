@@ -11,6 +11,8 @@ pub(super) const MAGIC: u32 = 0xe0f5_e1e2;
 pub(super) const SLOT: u64 = 32;
 /// Bytes of a directory entry, without its name.
 pub(super) const ENTRY: usize = 12;
+/// Bytes of the longest name (`EROFS_NAME_LEN`): names of a damaged block could all be the whole block.
+const LONGEST_NAME: usize = 255;
 /// Bytes of the header of the attributes in an inode.
 pub(super) const XATTR_HEADER: usize = 12;
 /// The number of a block that is not there.
@@ -155,6 +157,6 @@ pub(super) fn entries(bytes: &[u8]) -> impl Iterator<Item = (usize, RawDirEntry,
         let name = bytes.get(start..end).filter(|_| start >= names)?;
         let len =
             if last { name.iter().position(|byte| *byte == 0).unwrap_or(name.len()) } else { name.len() };
-        (len > 0).then_some((at, entry, start..start + len))
+        (1..=LONGEST_NAME).contains(&len).then_some((at, entry, start..start + len))
     })
 }
