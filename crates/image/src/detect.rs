@@ -35,6 +35,8 @@ pub enum Format {
     Elf,
     /// A PE file: a program of UEFI, a unified kernel image, or a Linux kernel with an EFI stub.
     Pe,
+    /// An SQLite 3 database.
+    Sqlite,
     /// A ZIP archive, also by the names of JAR, WHL or ODT.
     Zip,
     /// A Zstandard frame.
@@ -47,7 +49,7 @@ pub enum Format {
 
 impl Format {
     /// All formats.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Iso9660,
         Self::Squashfs,
         Self::Ext4,
@@ -62,6 +64,7 @@ impl Format {
         Self::Ar,
         Self::Elf,
         Self::Pe,
+        Self::Sqlite,
         Self::Zip,
         Self::Zstd,
         Self::Xz,
@@ -85,6 +88,7 @@ impl Format {
             Self::Ar => "ar",
             Self::Elf => "elf",
             Self::Pe => "pe",
+            Self::Sqlite => "sqlite",
             Self::Zip => "zip",
             Self::Zstd => "zstd",
             Self::Xz => "xz",
@@ -120,6 +124,7 @@ pub fn format(image: &(impl ReadAt + ?Sized)) -> io::Result<Option<Format>> {
         // APPNOTE 4.3.7 and 4.3.16: the first entry, or the end of an archive that has none.
         (0, b"PK\x03\x04", Format::Zip),
         (0, b"PK\x05\x06", Format::Zip),
+        (0, b"SQLite format 3\0", Format::Sqlite),
         (0, b"\x28\xb5\x2f\xfd", Format::Zstd),
         (0, b"\xfd7zXZ\0", Format::Xz),
         (0, b"\x1f\x8b\x08", Format::Gzip),
@@ -206,6 +211,7 @@ mod tests {
             (0, b"\x7fELF\x02\x01\x01", Format::Elf),
             (0, b"PK\x03\x04", Format::Zip),
             (0, b"PK\x05\x06", Format::Zip),
+            (0, b"SQLite format 3\0", Format::Sqlite),
             (0, b"\x28\xb5\x2f\xfd", Format::Zstd),
             (0, b"\xfd7zXZ\0", Format::Xz),
             (0, b"\x1f\x8b\x08", Format::Gzip),

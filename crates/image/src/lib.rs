@@ -28,6 +28,7 @@ pub mod par;
 pub mod pe;
 pub mod qcow2;
 mod raw;
+pub mod sqlite;
 pub mod squashfs;
 pub mod tar;
 pub mod tree;

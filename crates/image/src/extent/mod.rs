@@ -174,6 +174,7 @@ pub fn parse(source: &Source, room: &Room) -> Result<Option<Parsed>, Unreadable>
         Some(Format::Erofs) => crate::erofs::extents(source).map(Some),
         Some(Format::Qcow2) => crate::qcow2::extents(source, room).map(Some),
         Some(Format::Pe) => crate::pe::extents(source).map(Some),
+        Some(Format::Sqlite) => crate::sqlite::extents(source).map(Some),
         None => Ok(None),
     }
 }

@@ -11,5 +11,6 @@ mod iso;
 mod iso_peers;
 mod pe;
 mod qcow2;
+mod sqlite;
 mod support;
 mod zip;

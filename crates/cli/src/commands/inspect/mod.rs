@@ -73,6 +73,7 @@ fn describe(source: &dyn ReadAt, format: Format, part: Part, depth: u32) -> Resu
         | Format::Ar
         | Format::Elf
         | Format::Pe
+        | Format::Sqlite
         | Format::Zip => Ok(part),
     }
 }
