@@ -13,12 +13,16 @@ pub enum Format {
     Squashfs,
     /// ext2, ext3 or ext4.
     Ext4,
+    /// EROFS.
+    Erofs,
     /// FAT12, FAT16 or FAT32.
     Fat,
     /// A disk with a GUID partition table in sectors of 512 bytes.
     Gpt,
     /// A disk with a master boot record and no GUID partition table.
     Mbr,
+    /// A disk image of QEMU.
+    Qcow2,
     /// cpio of the new ASCII format, uncompressed: an initramfs begins so if it has early firmware.
     Cpio,
     /// A tar archive with a POSIX or GNU header.
@@ -29,6 +33,10 @@ pub enum Format {
     Ar,
     /// An ELF file of 32 or 64 bits.
     Elf,
+    /// A PE file: a program of UEFI, a unified kernel image, or a Linux kernel with an EFI stub.
+    Pe,
+    /// An SQLite 3 database.
+    Sqlite,
     /// A ZIP archive, also by the names of JAR, WHL or ODT.
     Zip,
     /// A Zstandard frame.
@@ -53,18 +61,22 @@ pub enum Format {
 
 impl Format {
     /// All formats.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 25] = [
         Self::Iso9660,
         Self::Squashfs,
         Self::Ext4,
+        Self::Erofs,
         Self::Fat,
         Self::Gpt,
         Self::Mbr,
+        Self::Qcow2,
         Self::Cpio,
         Self::Tar,
         Self::Deb,
         Self::Ar,
         Self::Elf,
+        Self::Pe,
+        Self::Sqlite,
         Self::Zip,
         Self::Zstd,
         Self::Xz,
@@ -83,14 +95,18 @@ impl Format {
             Self::Iso9660 => "iso9660",
             Self::Squashfs => "squashfs",
             Self::Ext4 => "ext4",
+            Self::Erofs => "erofs",
             Self::Fat => "fat",
             Self::Gpt => "gpt",
             Self::Mbr => "mbr",
+            Self::Qcow2 => "qcow2",
             Self::Cpio => "cpio",
             Self::Tar => "tar",
             Self::Deb => "deb",
             Self::Ar => "ar",
             Self::Elf => "elf",
+            Self::Pe => "pe",
+            Self::Sqlite => "sqlite",
             Self::Zip => "zip",
             Self::Zstd => "zstd",
             Self::Xz => "xz",
@@ -117,6 +133,9 @@ pub fn format(image: &(impl ReadAt + ?Sized)) -> io::Result<Option<Format>> {
     }
     for (at, magic, format) in [
         (0, &b"hsqs"[..], Format::Squashfs),
+        // docs/interop/qcow2.txt of QEMU: signature and version.
+        (0, b"QFI\xfb\0\0\0\x02", Format::Qcow2),
+        (0, b"QFI\xfb\0\0\0\x03", Format::Qcow2),
         (0, b"070701", Format::Cpio),
         (0, b"070702", Format::Cpio),
         (0, b"!<arch>\ndebian-binary", Format::Deb),
@@ -129,6 +148,7 @@ pub fn format(image: &(impl ReadAt + ?Sized)) -> io::Result<Option<Format>> {
         // APPNOTE 4.3.7 and 4.3.16: the first entry, or the end of an archive that has none.
         (0, b"PK\x03\x04", Format::Zip),
         (0, b"PK\x05\x06", Format::Zip),
+        (0, b"SQLite format 3\0", Format::Sqlite),
         (0, b"\x28\xb5\x2f\xfd", Format::Zstd),
         (0, b"\xfd7zXZ\0", Format::Xz),
         (0, b"\x1f\x8b\x08", Format::Gzip),
@@ -144,6 +164,13 @@ pub fn format(image: &(impl ReadAt + ?Sized)) -> io::Result<Option<Format>> {
         if has(image, size, at, magic)? {
             return Ok(Some(format));
         }
+    }
+    if is_pe(image, size)? {
+        return Ok(Some(Format::Pe));
+    }
+    // As with ext4 below, the bytes before may hold a boot loader; four bytes are no chance.
+    if has(image, size, 1024, b"\xe2\xe1\xf5\xe0")? {
+        return Ok(Some(Format::Erofs));
     }
     // A boot sector of FAT and a master boot record end alike; FAT begins with a jump and has 512 to 4096 bytes in a
     // sector (Microsoft FAT specification 1.03, section 3.1).
@@ -171,6 +198,16 @@ pub fn format(image: &(impl ReadAt + ?Sized)) -> io::Result<Option<Format>> {
     }
     let lzma = start.first_chunk().is_some_and(crate::codec::is_lzma);
     Ok(if crate::pyc::is_pyc(&start) { Some(Format::Pyc) } else { lzma.then_some(Format::Lzma) })
+}
+
+/// Whether a DOS header leads to the signature of PE: a disk may begin with the letters of DOS, too.
+fn is_pe(image: &(impl ReadAt + ?Sized), size: u64) -> io::Result<bool> {
+    if size < crate::pe::POINTER + 4 || !has(image, size, 0, b"MZ")? {
+        return Ok(false);
+    }
+    let mut at = [0; 4];
+    image.read_exact_at(&mut at, crate::pe::POINTER)?;
+    has(image, size, u32::from_le_bytes(at).into(), crate::pe::SIGNATURE)
 }
 
 fn has(image: &(impl ReadAt + ?Sized), size: u64, at: u64, magic: &[u8]) -> io::Result<bool> {
@@ -203,8 +240,10 @@ mod tests {
             (32_769, &b"CD001"[..], Format::Iso9660),
             (0, b"hsqs", Format::Squashfs),
             (1080, b"\x53\xef", Format::Ext4),
+            (1024, b"\xe2\xe1\xf5\xe0", Format::Erofs),
             (512, b"EFI PART", Format::Gpt),
             (510, b"\x55\xaa", Format::Mbr),
+            (0, b"QFI\xfb\0\0\0\x03", Format::Qcow2),
             (0, b"070701", Format::Cpio),
             (257, b"ustar\x0000", Format::Tar),
             (257, b"ustar  \0", Format::Tar),
@@ -214,6 +253,7 @@ mod tests {
             (0, b"\x7fELF\x02\x01\x01", Format::Elf),
             (0, b"PK\x03\x04", Format::Zip),
             (0, b"PK\x05\x06", Format::Zip),
+            (0, b"SQLite format 3\0", Format::Sqlite),
             (0, b"\x28\xb5\x2f\xfd", Format::Zstd),
             (0, b"\xfd7zXZ\0", Format::Xz),
             (0, b"\x1f\x8b\x08", Format::Gzip),
@@ -243,6 +283,11 @@ mod tests {
         ] {
             assert_eq!(with(&[(0, start), (at, &[byte])]), None, "{start:?}");
         }
+        // A Linux kernel is a program and has the end of a boot record; a disk has letters of DOS and no program.
+        let kernel: [(usize, &[u8]); 5] =
+            [(0, b"MZ"), (0x3c, b"\x40"), (0x40, b"PE\0\0"), (510, b"\x55\xaa"), (514, b"HdrS")];
+        assert_eq!(with(&kernel), Some(Format::Pe));
+        assert_eq!(with(&[(0, b"MZ"), (0x3c, b"\xff\xff\xff\xff"), (510, b"\x55\xaa")]), Some(Format::Mbr));
     }
 
     #[test]

@@ -12,6 +12,11 @@ pub trait ReadAt: Sync {
     /// Fills the whole of `buf` from byte `at` on; `UnexpectedEof` if the source ends before.
     fn read_exact_at(&self, buf: &mut [u8], at: u64) -> io::Result<()>;
 
+    /// The end of the zeros that are known to lie from byte `at` on without reading them; `at` if none are.
+    fn zeros_until(&self, at: u64) -> u64 {
+        at
+    }
+
     /// Whether reading from front to back is much cheaper than in any other order.
     fn in_order(&self) -> bool {
         false
@@ -65,6 +70,10 @@ impl<R: ReadAt + ?Sized + Send> ReadAt for std::sync::Arc<R> {
         (**self).read_exact_at(buf, at)
     }
 
+    fn zeros_until(&self, at: u64) -> u64 {
+        (**self).zeros_until(at)
+    }
+
     fn in_order(&self) -> bool {
         (**self).in_order()
     }
@@ -77,6 +86,10 @@ impl<R: ReadAt + ?Sized> ReadAt for &R {
 
     fn read_exact_at(&self, buf: &mut [u8], at: u64) -> io::Result<()> {
         (**self).read_exact_at(buf, at)
+    }
+
+    fn zeros_until(&self, at: u64) -> u64 {
+        (**self).zeros_until(at)
     }
 
     fn in_order(&self) -> bool {
@@ -124,6 +137,11 @@ impl<R: ReadAt> ReadAt for Window<R> {
         let fits = at.checked_add(buf.len() as u64).is_some_and(|end| end <= self.len);
         let from = self.start.checked_add(at).filter(|_| fits).ok_or(io::ErrorKind::UnexpectedEof)?;
         self.inner.read_exact_at(buf, from)
+    }
+
+    fn zeros_until(&self, at: u64) -> u64 {
+        let until = self.start.checked_add(at).map_or(0, |from| self.inner.zeros_until(from));
+        until.saturating_sub(self.start).min(self.len).max(at)
     }
 
     fn in_order(&self) -> bool {

@@ -26,7 +26,7 @@ pub(crate) trait Show {
 macro_rules! show_number {
     ($($ty:ty),+) => { $( impl Show for $ty { fn show(&self) -> String { format!("{self}") } } )+ };
 }
-show_number!(u8, U16<LE>, U32<LE>, U64<LE>, U16<BE>, U32<BE>);
+show_number!(u8, U16<LE>, U32<LE>, U64<LE>, U16<BE>, U32<BE>, U64<BE>);
 
 impl<const N: usize> Show for [u8; N] {
     fn show(&self) -> String {

@@ -34,7 +34,7 @@ impl Blocks {
         let sizes = [size(0)?, size(1)?];
         let shared = sizes[0].min(sizes[1]);
         let mut blocks = Self { sizes, differing: sizes[0].max(sizes[1]) - shared, blocks: Vec::new() };
-        let pieces = (0..shared.div_ceil(PIECE)).map(|piece| piece * PIECE);
+        let pieces = pieces(sources, 0, shared);
         let jobs = blocks.jobs(sources, jobs);
         par::map_ordered(
             jobs,
@@ -124,6 +124,31 @@ impl Blocks {
         }
         Ok(explained)
     }
+}
+
+/// Where the pieces begin that have to be read of two files: those that are known to be zeros in both do not.
+fn pieces(sources: [&Source; 2], mut at: u64, to: u64) -> impl Iterator<Item = u64> {
+    std::iter::from_fn(move || {
+        let zeros = sources[0].zeros_until(at).min(sources[1].zeros_until(at)).min(to);
+        // A piece that has something else, too, is read.
+        if zeros > at {
+            at = if zeros == to { to } else { zeros / PIECE * PIECE }.max(at);
+        }
+        let piece = (at < to).then_some(at);
+        at = at.saturating_add(PIECE);
+        piece
+    })
+}
+
+/// How many bytes have to be read to compare two files, or more than `most`.
+pub(super) fn cost(sources: [&Source; 2], most: u64) -> u64 {
+    let size = |side: usize| sources[side].size().unwrap_or(0);
+    let [shared, longer] = [size(0).min(size(1)), size(0).max(size(1))];
+    let long = sources[usize::from(size(1) > size(0))];
+    let all = pieces(sources, 0, shared).chain(pieces([long; 2], shared, longer));
+    // Files may be made of almost nothing and have any length.
+    let bounded = all.take(usize::try_from(most / PIECE).unwrap_or(usize::MAX).saturating_add(2));
+    bounded.fold(0_u64, |sum, _| sum.saturating_add(PIECE)).min(longer)
 }
 
 /// Which extents of two files were told.

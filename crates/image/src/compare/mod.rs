@@ -329,8 +329,8 @@ fn inside(
             return faulty(name, faults.filter_map(|(side, result)| Some((side, result.err()?))).collect());
         }
     };
-    let size = |side: usize| members[side].source.size().unwrap_or(0);
-    let cost = size(0).max(size(1)).max(4096);
+    let left = options.work.load(Ordering::Relaxed);
+    let cost = blocks::cost([&members[0].source, &members[1].source], left).max(4096);
     let take = |left: u64| left.checked_sub(cost);
     if options.work.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_err() {
         let message = "there is more inside than an honest file has".to_owned();

@@ -7,9 +7,9 @@ use super::layout::{
     RawIndex, RawInode, RawNode, RawSuper, SUPERBLOCK,
 };
 use super::read::{Corruption, Ext4Error, Inode, Mapped, Volume, extra, fill};
-use crate::epoch::civil;
 use crate::extent::{
-    Container, Field, LONGEST_PATH, Owner, Parsed, Role, Source, Structure, Unreadable, fields_of, show,
+    Container, Field, LONGEST_PATH, Owner, Parsed, Role, Source, Structure, Unreadable, dated, fields_of,
+    prefixed, show, uuid,
 };
 use crate::io::{ReadError, wide};
 use crate::raw::show_bytes;
@@ -268,18 +268,6 @@ fn superblock(bytes: &[u8]) -> Vec<Field> {
     all
 }
 
-/// Adds the date to a field of seconds.
-fn dated(field: &mut Field) {
-    if let Ok(seconds) = field.value.parse() {
-        field.value = format!("{} ({seconds})", civil(seconds));
-    }
-}
-
-fn uuid(raw: &[u8; 16]) -> String {
-    let hex: String = raw.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
-}
-
 fn groups(bytes: &[u8], size: usize) -> Vec<Field> {
     let mut all = Vec::new();
     for (number, raw) in bytes.chunks_exact(size).enumerate() {
@@ -321,14 +309,9 @@ fn groups(bytes: &[u8], size: usize) -> Vec<Field> {
                 }
             ));
         }
-        all.extend(fields.into_iter().map(|field| named(field, &format!("group {number}"))));
+        all.extend(fields.into_iter().map(|field| prefixed(field, &format!("group {number}"))));
     }
     all
-}
-
-fn named(mut field: Field, prefix: &str) -> Field {
-    field.name = format!("{prefix}: {}", field.name).into();
-    field
 }
 
 fn groups_32(bytes: &[u8]) -> Vec<Field> {
@@ -411,7 +394,7 @@ fn node(bytes: &[u8]) -> Vec<Field> {
             }
             _ => fields_of!(entry, at, RawIndex { logical Place, node Place, node_high Place, unused }),
         };
-        all.extend(fields.into_iter().map(|field| named(field, &format!("entry {number}"))));
+        all.extend(fields.into_iter().map(|field| prefixed(field, &format!("entry {number}"))));
     }
     all
 }

@@ -66,3 +66,22 @@ pub(crate) fn show(bytes: &[u8], at: usize, len: usize, name: &'static str) -> F
         role: Role::Value,
     }
 }
+
+/// A field with what it is a part of in front of its name.
+pub(crate) fn prefixed(mut field: Field, prefix: &str) -> Field {
+    field.name = format!("{prefix}: {}", field.name).into();
+    field
+}
+
+/// Adds the date to a field of seconds since 1970.
+pub(crate) fn dated(field: &mut Field) {
+    if let Ok(seconds) = field.value.parse() {
+        field.value = format!("{} ({seconds})", crate::epoch::civil(seconds));
+    }
+}
+
+/// A UUID whose bytes lie in the order of its digits.
+pub(crate) fn uuid(raw: &[u8; 16]) -> String {
+    let hex: String = raw.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+}

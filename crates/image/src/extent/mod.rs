@@ -14,7 +14,7 @@ use std::sync::atomic::AtomicU64;
 pub(crate) use container::{Container, LONGEST_PATH, MOST_PATHS};
 pub(crate) use faults::Faults;
 pub use field::{Field, Role};
-pub(crate) use field::{fields_of, show};
+pub(crate) use field::{dated, fields_of, prefixed, show, uuid};
 pub use map::{Builder, Extent, Map, Owner, Paths, Structure};
 use ranges::HOLE;
 
@@ -178,6 +178,10 @@ pub fn parse(source: &Source, room: &Room) -> Result<Option<Parsed>, Unreadable>
         Some(Format::Zip) => crate::zip::extents(source, room).map(Some),
         Some(Format::Elf) => crate::elf::extents(source).map(Some),
         Some(Format::Ext4) => crate::ext4::extents(source).map(Some),
+        Some(Format::Erofs) => crate::erofs::extents(source).map(Some),
+        Some(Format::Qcow2) => crate::qcow2::extents(source, room).map(Some),
+        Some(Format::Pe) => crate::pe::extents(source).map(Some),
+        Some(Format::Sqlite) => crate::sqlite::extents(source).map(Some),
         None => Ok(None),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::layout::{ENTRY_SIZE, RawEntry, RawHeader, RawMbr, RawMbrPartition, SIGNATURE};
 use super::{Guid, MbrPartition, SECTOR};
-use crate::extent::{Container, Field, Parsed, Source, Structure, Unreadable, fields_of};
+use crate::extent::{Container, Field, Parsed, Source, Structure, Unreadable, fields_of, prefixed};
 use crate::io::ReadAt;
 
 const FORMAT: &str = "disk";
@@ -163,11 +163,6 @@ fn guids(fields: &mut [Field], bytes: &[u8], names: &[&str]) {
             field.value = Guid::from_disk(*raw).to_string();
         }
     }
-}
-
-fn prefixed(mut field: Field, prefix: &str) -> Field {
-    field.name = format!("{prefix}: {}", field.name).into();
-    field
 }
 
 const _: () = assert!(size_of::<RawHeader>() < 512);

@@ -88,7 +88,9 @@ fn boot_image(source: &dyn ReadAt, number: u32, image: &BootImage, depth: u32) -
 /// Whether a file is a file system or an initramfs. An archive beside them is just a file.
 fn worth_a_look(path: &str, file: &impl ReadAt) -> bool {
     match detect::format(file) {
-        Ok(Some(Format::Squashfs | Format::Fat | Format::Ext4 | Format::Iso9660 | Format::Cpio)) => true,
+        Ok(Some(
+            Format::Squashfs | Format::Fat | Format::Ext4 | Format::Erofs | Format::Iso9660 | Format::Cpio,
+        )) => true,
         Ok(Some(Format::Zstd | Format::Xz | Format::Gzip)) => {
             path.rsplit('/').next().is_some_and(|name| name.starts_with("initr"))
         }

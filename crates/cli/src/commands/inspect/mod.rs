@@ -67,8 +67,9 @@ fn describe(source: &dyn ReadAt, format: Format, part: Part, depth: u32) -> Resu
         Format::Zstd | Format::Xz | Format::Gzip => archive::compressed(source, part),
         Format::Squashfs => file_system::squashfs(source, part),
         Format::Fat => file_system::fat(source, part),
-        Format::Ext4 | Format::Ar | Format::Elf | Format::Zip => Ok(part),
-        Format::Bzip2 | Format::Lz4 | Format::Lzma | Format::Png | Format::Mo | Format::Pyc => Ok(part),
+        Format::Ext4 | Format::Erofs | Format::Qcow2 | Format::Ar | Format::Zip => Ok(part),
+        Format::Elf | Format::Pe | Format::Sqlite | Format::Png | Format::Mo | Format::Pyc => Ok(part),
+        Format::Bzip2 | Format::Lz4 | Format::Lzma => Ok(part),
     }
 }
 
