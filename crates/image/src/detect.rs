@@ -121,6 +121,38 @@ impl Format {
     }
 }
 
+/// Signatures that are looked for behind that of ISO 9660, the first one that fits: place, bytes, format.
+static SIGNATURES: &[(u64, &[u8], Format)] = &[
+    (0, b"hsqs", Format::Squashfs),
+    // docs/interop/qcow2.txt of QEMU: signature and version.
+    (0, b"QFI\xfb\0\0\0\x02", Format::Qcow2),
+    (0, b"QFI\xfb\0\0\0\x03", Format::Qcow2),
+    (0, b"070701", Format::Cpio),
+    (0, b"070702", Format::Cpio),
+    (0, b"!<arch>\ndebian-binary", Format::Deb),
+    (0, b"!<arch>\n", Format::Ar),
+    // gABI, chapter 4: class, byte order and version follow the signature.
+    (0, b"\x7fELF\x01\x01\x01", Format::Elf),
+    (0, b"\x7fELF\x01\x02\x01", Format::Elf),
+    (0, b"\x7fELF\x02\x01\x01", Format::Elf),
+    (0, b"\x7fELF\x02\x02\x01", Format::Elf),
+    // APPNOTE 4.3.7 and 4.3.16: the first entry, or the end of an archive that has none.
+    (0, b"PK\x03\x04", Format::Zip),
+    (0, b"PK\x05\x06", Format::Zip),
+    (0, b"SQLite format 3\0", Format::Sqlite),
+    (0, b"\x28\xb5\x2f\xfd", Format::Zstd),
+    (0, b"\xfd7zXZ\0", Format::Xz),
+    (0, b"\x1f\x8b\x08", Format::Gzip),
+    (0, &crate::codec::LZ4_FRAME, Format::Lz4),
+    (0, b"\x89PNG\r\n\x1a\n", Format::Png),
+    // In either byte order.
+    (0, b"\xde\x12\x04\x95", Format::Mo),
+    (0, b"\x95\x04\x12\xde", Format::Mo),
+    (257, b"ustar", Format::Tar),
+    // UEFI 2.10, 5.3.2: the header in the second sector.
+    (512, b"EFI PART", Format::Gpt),
+];
+
 /// The format of `image`, or nothing if no signature fits. Reads at most a few hundred bytes.
 ///
 /// A file that carries several signatures gets the outermost meaning: a hybrid ISO is an ISO though it begins with a
@@ -131,36 +163,7 @@ pub fn format(image: &(impl ReadAt + ?Sized)) -> io::Result<Option<Format>> {
     if has(image, size, 32_769, b"CD001")? {
         return Ok(Some(Format::Iso9660));
     }
-    for (at, magic, format) in [
-        (0, &b"hsqs"[..], Format::Squashfs),
-        // docs/interop/qcow2.txt of QEMU: signature and version.
-        (0, b"QFI\xfb\0\0\0\x02", Format::Qcow2),
-        (0, b"QFI\xfb\0\0\0\x03", Format::Qcow2),
-        (0, b"070701", Format::Cpio),
-        (0, b"070702", Format::Cpio),
-        (0, b"!<arch>\ndebian-binary", Format::Deb),
-        (0, b"!<arch>\n", Format::Ar),
-        // gABI, chapter 4: class, byte order and version follow the signature.
-        (0, b"\x7fELF\x01\x01\x01", Format::Elf),
-        (0, b"\x7fELF\x01\x02\x01", Format::Elf),
-        (0, b"\x7fELF\x02\x01\x01", Format::Elf),
-        (0, b"\x7fELF\x02\x02\x01", Format::Elf),
-        // APPNOTE 4.3.7 and 4.3.16: the first entry, or the end of an archive that has none.
-        (0, b"PK\x03\x04", Format::Zip),
-        (0, b"PK\x05\x06", Format::Zip),
-        (0, b"SQLite format 3\0", Format::Sqlite),
-        (0, b"\x28\xb5\x2f\xfd", Format::Zstd),
-        (0, b"\xfd7zXZ\0", Format::Xz),
-        (0, b"\x1f\x8b\x08", Format::Gzip),
-        (0, &crate::codec::LZ4_FRAME, Format::Lz4),
-        (0, b"\x89PNG\r\n\x1a\n", Format::Png),
-        // In either byte order.
-        (0, b"\xde\x12\x04\x95", Format::Mo),
-        (0, b"\x95\x04\x12\xde", Format::Mo),
-        (257, b"ustar", Format::Tar),
-        // UEFI 2.10, 5.3.2: the header in the second sector.
-        (512, b"EFI PART", Format::Gpt),
-    ] {
+    for &(at, magic, format) in SIGNATURES {
         if has(image, size, at, magic)? {
             return Ok(Some(format));
         }
@@ -187,7 +190,11 @@ pub fn format(image: &(impl ReadAt + ?Sized)) -> io::Result<Option<Format>> {
     if has(image, size, 1024 + 0x38, b"\x53\xef")? {
         return Ok(Some(Format::Ext4));
     }
-    // These have no signature that is long enough to be looked at alone.
+    weak(image, size)
+}
+
+/// Formats without a signature that is long enough to be looked at alone.
+fn weak(image: &(impl ReadAt + ?Sized), size: u64) -> io::Result<Option<Format>> {
     let mut start = [0; 17];
     if size < wide(start.len()) {
         return Ok(None);
