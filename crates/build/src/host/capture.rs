@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 
 use rustix::fs::{
@@ -94,6 +95,9 @@ pub enum CaptureReason {
     /// It changed while it was read.
     #[error("it changed while it was read")]
     Changed,
+    /// Something else could not be captured before.
+    #[error("something else could not be captured")]
+    Stopped,
 }
 
 impl From<Errno> for CaptureReason {
@@ -181,8 +185,11 @@ impl Contents for DirContents {
 /// the file system, whose own attributes are left out (see `docs/sandbox.md`). Times are cut to whole seconds.
 /// Names of one inode become hard links. `root` must not change meanwhile or until the contents have been read.
 ///
+/// With more than one job, as many threads read files while the calling one, or one more, looks for names.
+///
 /// # Errors
-/// The first thing that cannot be part of an image, by path. Mount points below `root` are such things.
+/// The first thing that cannot be part of an image, by path: mount points below `root` are such things. If there is none,
+/// the first file that cannot be read.
 pub fn capture(
     root: &Path,
     shift: IdShift,
@@ -206,6 +213,7 @@ pub(super) fn capture_with(
     let dir = rustix::fs::open(root, flags, Mode::empty()).map_err(at_root)?;
     let here = stat(dir.as_fd(), c"").map_err(at_root)?;
     let (files, found) = Batches::new();
+    let stop = AtomicBool::new(false);
     let walk = Walk {
         shift,
         limits,
@@ -217,16 +225,20 @@ pub(super) fn capture_with(
         tree: Tree::new(Meta::root(0o755, 0)),
         files,
         links: BTreeMap::new(),
+        stop: &stop,
     };
     // Names are looked for while files that were found are read, unless there is one job only.
     let (tree, hashed) = if jobs.get() == 1 {
-        let tree = walk.whole(&dir, &here);
-        (tree, hash(&dir, found, jobs))
+        let tree = walk.whole(&dir, &here)?;
+        (Ok(tree), hash(&dir, found, jobs, &stop))
     } else {
-        both(|| walk.whole(&dir, &here), || hash(&dir, found, jobs))
+        both(|| walk.whole(&dir, &here), || hash(&dir, found, jobs, &stop))
     };
-    let tree = tree?;
-    let (hashed, files) = hashed?;
+    // What the walk met is told first, and stops those who read; an error of theirs stops the walk.
+    let (tree, (hashed, files)) = match (tree, hashed) {
+        (Err(CaptureError { reason: CaptureReason::Stopped, .. }), Err(error)) => return Err(error),
+        (tree, hashed) => (tree?, hashed?),
+    };
     let mut hashed = hashed.into_iter();
     let changed = || CaptureError { path: PathBuf::new(), reason: CaptureReason::Changed };
     let tree = tree.try_map(|()| hashed.next().ok_or_else(changed))?;
@@ -240,7 +252,7 @@ type Attributes = BTreeMap<Box<[u8]>, Box<[u8]>>;
 type Found = (u64, Box<[u8]>);
 
 /// Files on their way from the walk to those who read them, many small ones at a time: handing over one by one would take
-/// as long as reading them.
+/// as long as reading them. All that were found may wait there: their names are in the tree as well.
 struct Batches {
     send: Sender<Vec<Found>>,
     next: Vec<Found>,
@@ -276,13 +288,21 @@ impl Batches {
 /// Contents in the order of leaves, and where to read each.
 type Hashed = (Vec<Content>, BTreeMap<Digest, Found>);
 
-fn hash(root: &OwnedFd, found: Receiver<Vec<Found>>, jobs: NonZero<usize>) -> Result<Hashed, CaptureError> {
+/// Reads what is found, until `stop` is set; an error sets it.
+fn hash(
+    root: &OwnedFd,
+    found: Receiver<Vec<Found>>,
+    jobs: NonZero<usize>,
+    stop: &AtomicBool,
+) -> Result<Hashed, CaptureError> {
     let mut hashed = Vec::new();
     let mut files = BTreeMap::new();
     let read = |batch: Vec<Found>| {
         let mut buffer = Vec::new();
         let hash = |(size, path): Found| {
-            let digest = hash_file(root, &path, size, &mut buffer);
+            let stopped = stop.load(Ordering::Relaxed);
+            let digest =
+                if stopped { Err(CaptureReason::Stopped) } else { hash_file(root, &path, size, &mut buffer) };
             (size, path, digest)
         };
         batch.into_iter().map(hash).collect::<Vec<_>>()
@@ -295,7 +315,8 @@ fn hash(root: &OwnedFd, found: Receiver<Vec<Found>>, jobs: NonZero<usize>) -> Re
             files.entry(digest).or_insert((size, path));
         }
         Ok(())
-    })?;
+    })
+    .inspect_err(|_| stop.store(true, Ordering::Relaxed))?;
     Ok((hashed, files))
 }
 
@@ -340,7 +361,7 @@ fn stat(dir: impl AsFd, name: &std::ffi::CStr) -> Result<Statx, Errno> {
     statx(dir, name, flags, StatxFlags::BASIC_STATS | StatxFlags::MNT_ID)
 }
 
-struct Walk {
+struct Walk<'a> {
     shift: IdShift,
     limits: CaptureLimits,
     whiteouts: bool,
@@ -352,14 +373,19 @@ struct Walk {
     tree: Tree<()>,
     files: Batches,
     links: BTreeMap<(u32, u32, u64), LeafId>,
+    /// Set when nothing more is wanted.
+    stop: &'a AtomicBool,
 }
 
-impl Walk {
+impl Walk<'_> {
     /// All below `dir`, without contents.
     fn whole(mut self, dir: &OwnedFd, here: &Statx) -> Result<Tree<()>, CaptureError> {
         let top = self.directory(dir, here, 0);
         let at = PathBuf::from(OsStr::from_bytes(&self.path));
-        self.tree.root = top.map_err(|reason| CaptureError { path: at, reason })?;
+        self.tree.root = top.map_err(|reason| {
+            self.stop.store(true, Ordering::Relaxed);
+            CaptureError { path: at, reason }
+        })?;
         self.files.flush();
         Ok(self.tree)
     }
@@ -368,6 +394,9 @@ impl Walk {
         let meta = self.meta(here, dir, None)?;
         let mut node = Dir::new(meta);
         for name in sorted_names(dir)? {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(CaptureReason::Stopped);
+            }
             let length = self.path.len();
             if length > 0 {
                 self.path.push(b'/');

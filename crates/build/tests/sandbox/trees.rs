@@ -181,26 +181,38 @@ fn order(world: &World) {
     let (one, other) = (make(&["a", "b", "c", "d", "e"]), make(&["e", "c", "a", "d", "b"]));
     let serial = capture(&one, world.host.shift, NonZero::<usize>::MIN, CaptureLimits::default()).unwrap().0;
     assert_eq!(serial.leaves().len(), 5);
-    for jobs in [1, 2, 7] {
+    for jobs in [1, 2, 3, 8] {
         let jobs = NonZero::new(jobs).unwrap();
         let tree = capture(&other, world.host.shift, jobs, CaptureLimits::default()).unwrap().0;
         assert_eq!(tree, serial);
     }
     // More than are handed to a thread at a time, and some that are read in several pieces.
     let dir = world.dir();
-    let sizes = (0..300_usize).map(|n| if n % 40 == 0 { 700_000 + n } else { n });
-    for (n, size) in sizes.clone().enumerate() {
-        fs::write(dir.join(format!("{n:03}")), vec![b'x'; size]).unwrap();
+    // Around the length of the buffer, too.
+    let size = |n: usize| if n % 40 < 3 { (1 << 18) * (1 + n % 3) + n % 40 - 1 } else { n };
+    let bytes = |n: usize| (0..size(n)).map(|at| (at * (n + 3) / 7).to_le_bytes()[0]).collect::<Vec<_>>();
+    for n in 0..300 {
+        fs::write(dir.join(format!("{n:03}")), bytes(n)).unwrap();
     }
     own(&dir, world.host.shift.first());
-    for jobs in [1, 2, 7] {
+    for jobs in [1, 2, 3, 8] {
         let jobs = NonZero::new(jobs).unwrap();
         let tree = capture(&dir, world.host.shift, jobs, CaptureLimits::default()).unwrap().0;
         let found = tree.leaves().iter().map(|leaf| match &leaf.kind {
             Kind::File(content) => (content.size, content.digest),
             other => panic!("{other:?}"),
         });
-        assert!(found.eq(sizes.clone().map(|size| (size as u64, Digest::of(&vec![b'x'; size])))));
+        assert!(found.eq((0..300).map(|n| (size(n) as u64, Digest::of(&bytes(n))))));
+    }
+    // An error behind all of them, and it is told whatever else is being read.
+    std::os::unix::net::UnixListener::bind(dir.join("zz")).unwrap();
+    fs::create_dir_all(dir.join("zzz/a")).unwrap();
+    own(&dir, world.host.shift.first());
+    for jobs in [1, 2, 8] {
+        let limits = CaptureLimits { entries: 302, ..CaptureLimits::default() };
+        let error = capture(&dir, world.host.shift, NonZero::new(jobs).unwrap(), limits).unwrap_err();
+        assert!(matches!(error.reason, CaptureReason::Limit(_)), "{error:?}");
+        assert_eq!(error.path, Path::new("zzz/a"));
     }
 }
 
