@@ -16,12 +16,12 @@ use super::unpack::UnpackError;
 use crate::execute::Builder;
 use crate::lock::Package;
 
-/// How much less work counts for the scheduler than other work.
+/// How much less work counts for the scheduler than other work: the least that it is nice, as setpriority(2) has it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Nice {
     /// It gets what nobody else wants: it may be in vain.
     Idle = 19,
-    /// It goes on at a third of the share of others: it must be done, on a machine that is always busy too.
+    /// It gets a third of the share of others: it must be done, on a machine that is always busy too.
     Later = 5,
 }
 
@@ -52,10 +52,11 @@ pub(crate) fn promised(
     Ok((tree, Layered(memory, contents)))
 }
 
-/// Lets everything else go first. Threads started from here on inherit it.
+/// Makes the calling thread at least as nice as `level`. Threads started from here on inherit it.
 pub(crate) fn be_nice(level: Nice) {
-    // Of the calling thread only, on Linux. What cannot be lowered stays, and nothing can be raised again.
-    let _ = rustix::process::setpriority_process(None, level as i32);
+    // Of the calling thread only, on Linux. Who was asked to be nicer stays so, and what cannot be lowered stays.
+    let now = rustix::process::getpriority_process(None).unwrap_or_default();
+    let _ = rustix::process::setpriority_process(None, now.max(level as i32));
 }
 
 /// Contents that cannot be had any more once `stop` is set.
@@ -70,5 +71,26 @@ impl<C: Contents> Contents for Stoppable<'_, C> {
             return Err(io::Error::other("stopped"));
         }
         self.inner.open(content)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_gets_less_nice() {
+        let niceness = || rustix::process::getpriority_process(None).unwrap();
+        let before = niceness();
+        std::thread::spawn(move || {
+            be_nice(Nice::Later);
+            assert_eq!(niceness(), before.max(5));
+            be_nice(Nice::Idle);
+            be_nice(Nice::Later);
+            assert_eq!(niceness(), 19);
+        })
+        .join()
+        .unwrap();
+        assert_eq!(niceness(), before);
     }
 }
