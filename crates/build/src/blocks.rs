@@ -87,6 +87,13 @@ impl BlockCache for Blocks<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZero;
+    use std::path::{Path, PathBuf};
+
+    use selfsame_image::Epoch;
+    use selfsame_image::tree::{Leaf, Memory, Meta};
+    use selfsame_testkit::Numbers;
+
     use super::*;
 
     #[test]
@@ -103,5 +110,72 @@ mod tests {
         assert_eq!((blocks.get(&earlier), blocks.get(&mine)), (None, Some(b"2".to_vec())));
         assert_eq!((all.get(&earlier), all.get(&mine)), (Some(b"1".to_vec()), Some(b"2".to_vec())));
         assert_eq!(made.into_inner(), 2);
+    }
+
+    /// Files of the entries below `dir`.
+    fn entries(dir: &Path) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { found.extend(entries(&path)) } else { found.push(path) }
+        }
+        found.sort();
+        found
+    }
+
+    #[test]
+    fn a_thousand_damaged_blocks_are_compressed_again_and_none_is_packed() {
+        let mut numbers = Numbers(3);
+        let (mut tree, mut contents) = (Tree::new(Meta::root(0o755, 0)), Memory::new());
+        for number in 0..50 {
+            let length = 9000 + numbers.below(300_000);
+            let leaf = Leaf::file(Meta::root(0o644, 0), contents.add(numbers.bytes(length)));
+            tree.insert(format!("{number}").as_bytes(), leaf).unwrap();
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let made = AtomicU64::new(0);
+        let blocks = Blocks::of(&store, &made);
+        let pack = |cache: Option<&dyn BlockCache>| {
+            let codec = "lz4:2".parse().unwrap();
+            let options = squashfs::Options {
+                block_size: 1 << 17,
+                codec,
+                epoch: Epoch(0),
+                export_table: false,
+                sort: None,
+                cache,
+                progress: None,
+            };
+            let mut out = std::io::Cursor::new(Vec::new());
+            squashfs::write(&tree, &contents, &options, NonZero::new(2).unwrap(), &mut out).unwrap();
+            (Digest::of(out.get_ref()), made.swap(0, Ordering::Relaxed))
+        };
+        let (cold, _) = pack(None);
+        let (first, all) = pack(Some(&blocks));
+        assert!(first == cold && all > 50, "{all}");
+        let (mut flips, mut others) = (0, 0);
+        while flips < 1000 {
+            let files = entries(&dir.path().join("cache"));
+            assert_eq!(files.len() as u64, all);
+            for (number, file) in files.iter().enumerate() {
+                let mut bytes = std::fs::read(file).unwrap();
+                match number % 20 {
+                    0 => bytes.truncate(numbers.below(bytes.len())),
+                    // That of another block, which is damaged after this one.
+                    1 => bytes = std::fs::read(&files[number + 1]).unwrap(),
+                    _ => {
+                        let at = numbers.below(bytes.len());
+                        bytes[at] ^= 1 << numbers.below(8);
+                        flips += 1;
+                    }
+                }
+                others += u64::from(number % 20 < 2);
+                std::fs::write(file, bytes).unwrap();
+            }
+            assert_eq!(pack(Some(&blocks)), (cold, all));
+        }
+        assert!(others > 50, "{others}");
+        assert_eq!(pack(Some(&blocks)), (cold, 0));
     }
 }

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::digest::Digest;
+use crate::extent::{Extent, Source};
 use crate::io::ReadAt;
-use crate::squashfs::{BlockCache, keys, warm};
+use crate::squashfs::{BlockCache, extents, keys, warm};
 use crate::tree::Contents;
 
 /// A cache in memory that counts.
@@ -125,18 +126,35 @@ fn library(changed: Option<usize>) -> (Tree, Memory) {
     (tree, memory)
 }
 
+/// The blocks and fragments of an image, as they are stored.
+fn stored(image: Vec<u8>) -> Vec<Vec<u8>> {
+    let source: Source = Arc::new(image);
+    let parsed = extents(&source).unwrap();
+    let blocks = parsed.map.extents().iter();
+    let blocks = blocks.filter(|extent| ["data", "fragment block"].contains(&extent.structure.name));
+    let read = |extent: &Extent| {
+        let mut bytes = vec![0; usize::try_from(extent.len).unwrap()];
+        source.read_exact_at(&mut bytes, extent.start).unwrap();
+        bytes
+    };
+    blocks.map(read).collect()
+}
+
 #[test]
 fn a_changed_file_costs_its_blocks_and_its_fragment() {
     let options = options("zstd:1", 1 << 17);
     let kept = Kept::default();
     let (tree, contents) = library(None);
-    image(&tree, &contents, &cached(&options, &kept));
+    let before = stored(image(&tree, &contents, &cached(&options, &kept)));
     let (all, _) = kept.count();
     // A small file: its fragment. A large one: all its runs and its end, for they are named by the whole content.
     for (changed, costs) in [(8, 1), (399, 1), (57, 3)] {
         let (tree, contents) = library(Some(changed));
-        image(&tree, &contents, &cached(&options, &kept));
+        let after = stored(image(&tree, &contents, &cached(&options, &kept)));
         assert_eq!(kept.count(), (costs, all - costs), "{changed}");
+        // In the image, the block or the fragment with the changed byte, and no other.
+        assert_eq!(before.len(), after.len());
+        assert_eq!(before.iter().zip(&after).filter(|(one, other)| one != other).count(), 1, "{changed}");
     }
 }
 

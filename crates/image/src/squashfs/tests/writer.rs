@@ -86,7 +86,7 @@ fn job_count_changes_nothing() {
     }
     for options in codecs(4096) {
         let serial = try_image(&tree, &memory, &options, 1).unwrap();
-        for jobs in [2, 7] {
+        for jobs in [2, 3, 8] {
             assert!(try_image(&tree, &memory, &options, jobs).unwrap() == serial, "jobs = {jobs}");
         }
     }
