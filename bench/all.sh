@@ -19,11 +19,12 @@ part() {
   "$@" || { failed+=("$*"); echo; echo "(failed: $*)"; }
 }
 echo "# selfsame $(git describe --always --dirty) on $(nproc) processors, $(date -u +%Y-%m-%d)"
-part 'A live image: cold, warm, after changes, and by hand' bench/run.sh "$runs"
-part 'The same with live-build' bench/live-build.sh examples/live/selfsame.lock
+part 'A live image: cold, warm, after changes, by hand and with live-build' env LIVE_BUILD=1 bench/run.sh "$runs"
+part 'What an update leaves' bench/consecutive.sh
 part 'SquashFS alone' env RUNS="$runs" bench/squashfs.sh
 part 'Many small files' bench/squashfs.sh --many
 part 'By number of packages' bench/growth.sh
+part 'Differences' bench/diff.sh
 part 'A year of snapshots' bench/series.sh
 part 'Serving' bench/serve.sh
 [ ${#failed[@]} -eq 0 ] || { echo "failed: ${failed[*]}" >&2; exit 1; }

@@ -5,15 +5,21 @@
 #
 # Takes the package names of a lock from a mirror made by `scripts/mirror.sh MIRROR LOCK` (so nothing is downloaded),
 # and compresses like the example: zstd level 15, blocks of 128 KiB, initramfs zstd level 9. The ISO boots from CD and
-# USB, under BIOS and UEFI. STEPS=file appends the seconds of each step to the file. Needs root or unprivileged user
-# namespaces, and mmdebstrap, squashfs-tools, xorriso, dosfstools and mtools.
+# USB, under BIOS and UEFI. STEPS=file appends the seconds of each step to the file. PACKER is what packs: mksquashfs, or
+# another one by its path, or tar2sqfs (squashfs-tools-ng). WORK is a directory to work in that stays; without it one is made
+# and removed. Needs root or unprivileged user namespaces, and mmdebstrap, squashfs-tools, xorriso, dosfstools and mtools.
 set -euo pipefail
 
 [ $# -eq 3 ] || { sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" >&2; exit 2; }
 lock=$1 mirror=$(realpath "$2") iso=$(realpath -m "$3")
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-1747440000}
-work=$(mktemp -d "${TMPDIR:-/tmp}/expert.XXXXXX")
-trap 'rm -rf --one-file-system "$work"' EXIT
+if [ -n "${WORK:-}" ]; then
+  work=$WORK
+else
+  work=$(mktemp -d "${TMPDIR:-/tmp}/expert.XXXXXX")
+  trap 'rm -rf --one-file-system "$work"' EXIT
+fi
+packer=${PACKER:-mksquashfs}
 steps=${STEPS:-/dev/null}
 began=$(date +%s.%N)
 done_with() {
@@ -52,9 +58,13 @@ tree=$work/iso
 mkdir -p "$tree/live" "$tree/isolinux" "$tree/boot/grub" "$tree/.disk" "$work/esp"
 cp "$work"/root/boot/vmlinuz-* "$tree/live/vmlinuz"
 cp "$work"/root/boot/initrd.img-* "$tree/live/initrd.img"
-mksquashfs "$work/root" "$tree/live/filesystem.squashfs" -comp zstd -Xcompression-level 15 -b 128K -noappend \
-  -no-progress -quiet \
-  -wildcards -e 'boot/initrd.img*' > /dev/null
+if [ "${packer##*/}" = tar2sqfs ]; then
+  tar -C "$work/root" -c --sort=name --xattrs --exclude='./boot/initrd.img*' . |
+    "$packer" -q -f -c zstd -X level=15 -b 131072 -j "$(nproc)" "$tree/live/filesystem.squashfs"
+else
+  "$packer" "$work/root" "$tree/live/filesystem.squashfs" -comp zstd -Xcompression-level 15 -b 128K -noappend \
+    -no-progress -quiet -wildcards -e 'boot/initrd.img*' > /dev/null
+fi
 done_with squashfs
 
 # Boot loaders, as files of their packages: from the tree if they are installed there, else from the mirror.

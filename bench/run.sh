@@ -5,7 +5,9 @@
 #
 # Cold: a store with the packages and nothing else; the expert has them in a mirror made by scripts/mirror.sh, kept in
 # .cache/mirror. Then builds after a change, in the same store. One run of each takes turns, so that the ratio
-# of a pair says something even on a machine that is not quiet.
+# of a pair says something even on a machine that is not quiet. PACKERS are what the expert may choose from ("mksquashfs
+# tar2sqfs", other ones by their paths): each packs the unpacked image once, and the fastest one is taken. LIVE_BUILD=1
+# builds with live-build, too, in the same run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -51,6 +53,7 @@ changed() {
   rm -rf "$copy"
   cp -a "$recipe" "$copy"
   (cd "$copy" && eval "$2")
+  [ "$2" = : ] || ! diff -r "$recipe" "$copy" > /dev/null || { echo "error: $recipe has nothing to change: $2" >&2; exit 1; }
   echo "$copy"
 }
 touched=$(changed touched 'echo changed >> files/etc/issue')
@@ -69,6 +72,7 @@ awk -v size="$(stat -c %s "$work/nano.deb")" -v digest="$(sha256sum "$work/nano.
   nano && /^file = /{$0 = "file = { size = " size ", sha256 = \"" digest "\" }"}
   nano && /^path = /{$0 = "path = \"pool/bench/nano.deb\""}
   {print}' "$recipe/selfsame.lock" > "$newer/selfsame.lock"
+! cmp -s "$recipe/selfsame.lock" "$newer/selfsame.lock" || { echo "error: the lock has no nano" >&2; exit 1; }
 mkdir -p "$mirror/pool/bench"
 cp "$work/nano.deb" "$mirror/pool/bench/nano.deb"
 "$selfsame" build "$newer" --until fetch --quiet --store "$work/packages" --mirror "debian=file:$mirror" > /dev/null
@@ -76,12 +80,31 @@ rm -r "$mirror/pool/bench"
 "$selfsame" build "$recipe" --until fetch --quiet --store "$work/packages" --mirror "debian=file:$mirror" > /dev/null
 "$selfsame" lock "$more" --quiet --store "$work/packages" --mirror "debian=file:$mirror" > /dev/null
 "$selfsame" build "$more" --until fetch --quiet --store "$work/packages" --mirror "debian=file:$mirror" > /dev/null
+# Packs all of it once with each packer, for the expert to choose.
+mkdir "$work/whole"
+while read -r path; do dpkg-deb -x "$mirror/$path" "$work/whole"; done < <(grep -o 'pool/[^"[:space:]]*\.deb' "$lock" | sort -u)
+fastest=''
+for packer in ${PACKERS:-mksquashfs tar2sqfs}; do
+  type -P "$packer" > /dev/null || { echo "packer $packer is not installed" >&2; continue; }
+  began=$(date +%s%N)
+  if [ "${packer##*/}" = tar2sqfs ]; then
+    tar -C "$work/whole" -c --sort=name . | "$packer" -q -f -c zstd -X level=15 -b 131072 -j "$(nproc)" "$work/packed"
+  else
+    "$packer" "$work/whole" "$work/packed" -comp zstd -Xcompression-level 15 -b 128K -noappend -no-progress -quiet > /dev/null
+  fi
+  took=$(($(date +%s%N) - began))
+  echo "packer $packer: $((took / 1000000)) ms" >&2
+  rm -f "$work/packed"
+  [ -n "$fastest" ] && [ "$took" -ge "$fastest" ] || { fastest=$took; export PACKER=$packer; }
+done
+rm -rf --one-file-system "$work/whole"
 for run in $(seq "$runs"); do
-  rm -rf "$work/store" "$work/out" "$work/expert.iso"
-  mkdir "$work/store"
+  # A store and a directory of the expert's own for each run: what removing the old ones costs is nobody's.
+  rm -rf --one-file-system "$work/store" "$work/out" "$work/expert.iso" "$work/expert"
+  mkdir "$work/store" "$work/expert"
   cp -a "$work/packages/blobs" "$work/packages/layout" "$work/store/"
   : > "$work/steps"
-  STEPS=$work/steps measured expert "$run" bench/expert.sh "$lock" "$mirror" "$work/expert.iso"
+  STEPS=$work/steps WORK=$work/expert measured expert "$run" bench/expert.sh "$lock" "$mirror" "$work/expert.iso"
   build cold "$run" "$recipe"
   cp "$work/stdout" "$work/stages"
   build again "$run" "$recipe"
@@ -91,12 +114,17 @@ for run in $(seq "$runs"); do
   build other "$run" "$other"
   build more "$run" "$more"
   build newer "$run" "$newer"
+  # The floor of a small change: the image written and hashed once.
+  measured floor "$run" sh -c "cat $work/out/*.iso > $work/copy && sha256sum $work/copy"
+  if [ -n "${LIVE_BUILD:-}" ]; then
+    rm -rf --one-file-system "$work/expert"
+    bench/live-build.sh "$lock" | tee "$work/live-build" >&2
+    awk -v run="$run" '{ printf "live-build %d %s %s %s\n", run, $2, $5, $9 }' "$work/live-build" >> "$table"
+  fi
 done
-# The floor of a small change: the image written and hashed once.
-measured floor 1 sh -c "cat $work/out/$(basename "$recipe").iso > $work/copy && sha256sum $work/copy"
 
 echo
-echo "$(nproc) processors, $(awk '/MemTotal/{printf "%.0f GiB", $2 / 1048576}' /proc/meminfo), $runs paired runs of $recipe at $(git rev-parse --short HEAD), medians"
+echo "$(nproc) processors, $(awk '/MemTotal/{printf "%.0f GiB", $2 / 1048576}' /proc/meminfo), $runs paired runs of $recipe at $(git describe --always --dirty), medians; the expert packs with ${PACKER:-mksquashfs}"
 echo
 echo '| who | wall s | CPU s | peak MiB | wall, expert : who (each pair) |'
 echo '|---|---|---|---|---|'
@@ -114,13 +142,25 @@ awk '
     label["touched"] = "one file of the overlay changed"; label["hooked"] = "a hook changed"
     label["other"] = "another image of the same packages"; label["more"] = "one package added"; label["newer"] = "one package upgraded"
     label["floor"] = "copy and sha256sum of the ISO"
-    count = split("expert cold again touched hooked other more newer floor", order, " ")
+    label["live-build"] = "bench/live-build.sh"
+    count = split("expert live-build cold again touched hooked other more newer floor", order, " ")
     for (k = 1; k <= count; k++) {
       who = order[k]; ratios = ""
+      if (!((who, 1) in wall)) continue
       for (r = 1; r <= last; r++) if ((who, r) in wall) ratios = ratios sprintf("%s%.2f", r > 1 ? ", " : "", wall["expert", r] / (wall[who, r] > 0 ? wall[who, r] : 0.01))
       printf "| %s | %.1f | %.1f | %.0f | %s |\n", label[who], median(who, 3), median(who, 4), median(who, 5), ratios
     }
-  }' "$table"
+    print "\n| aim | measured | met |\n|---|---|---|"
+    cold = median("cold", 3)
+    aim("cold, expert : selfsame, at least 1.8", median("expert", 3) / cold, 1.8, 1)
+    if (("live-build", 1) in wall) aim("cold, live-build : selfsame, at least 4", median("live-build", 3) / cold, 4, 1)
+    aim("another image of the same packages, expert : selfsame, at least 3", median("expert", 3) / median("other", 3), 3, 1)
+    aim("one file changed, at most 3 s", median("touched", 3), 3, -1)
+    aim("one file changed, at most 1.5 times the copy and hash", median("touched", 3) / median("floor", 3), 1.5, -1)
+    aim("one package added, at most 30 % of a cold build", 100 * median("more", 3) / cold, 30, -1)
+    aim("nothing changed, at most 0.5 s", median("again", 3), 0.5, -1)
+  }
+  function aim(what, is, limit, sign) { printf "| %s | %.2f | %s |\n", what, is, sign * is >= sign * limit ? "yes" : "no" }' "$table"
 echo
 echo "| stage | seconds (last cold run) |"
 echo "|---|---|"

@@ -5,15 +5,16 @@
 #   bench/squashfs.sh --many [COUNT...]  selfsame alone, directories of so many small files
 #
 # CODECS and JOBS choose the rows ("gzip:9 xz:6 zstd:15 lz4:12", "2 1"), BLOCK the block size in bytes, RUNS how often
-# each is measured: the fastest run counts. PEERS names the peers, each `label=command`, the label beginning with
-# mksquashfs, gensquashfs or tar2sqfs (which reads a tar); those that are not installed are left out. Rows are measured
+# each is measured, taking turns: the fastest run counts, and ratios are those of each round. PEERS names the peers, each `label=command`, the label beginning with
+# mksquashfs, gensquashfs or tar2sqfs (which reads a tar); those that are not installed are said. Rows are measured
 # while BENCH_LOCK is held, one lock for each run, so that measurements on one machine wait for each other.
 #
-# Selfsame packs with an empty store (cold) and again with the blocks of that run (warm). Everything reads from memory.
+# Selfsame packs with an empty store (cold) and again with the blocks of that run (warm). Everything reads from memory; with
+# TMPDIR=/dev/shm it writes there, too.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-codecs=${CODECS:-gzip:9 xz:6 zstd:15 lz4:12} jobs=${JOBS:-2 1} block=${BLOCK:-131072} runs=${RUNS:-1}
+codecs=${CODECS:-gzip:9 xz:6 zstd:15 lz4:12} jobs=${JOBS:-2 1} block=${BLOCK:-131072} runs=${RUNS:-3}
 lock=${BENCH_LOCK:-/tmp/bench.lock}
 mapfile -t peers < <(tr ';' '\n' <<< "${PEERS:-mksquashfs=mksquashfs;gensquashfs=gensquashfs;tar2sqfs=tar2sqfs}")
 [ -x /usr/bin/time ] || { echo "error: GNU time is missing; scripts/oracles.sh installs it" >&2; exit 1; }
@@ -31,21 +32,29 @@ measured() {
   read -r wall cpu peak < <(tail -n 1 "$work/time" | awk '{ printf "%.2f %.2f %.0f\n", $1, $2 + $3, $4 / 1024 }')
 }
 
-# row WHO CODEC JOBS COMMAND...: the fastest of the runs. PREPARE is a command before each of them.
+# row WHO CODEC JOBS COMMAND...: measures once, and keeps it for `table`.
 row() {
-  local who=$1 codec=$2 count=$3 best='' run
+  local who=$1 codec=$2 count=$3
   shift 3
-  for ((run = 0; run < runs; run++)); do
-    rm -f "$work/image"
-    [ -z "${PREPARE:-}" ] || eval "$PREPARE"
-    measured "$@"
-    if [ -z "$best" ] || awk -v a="$wall" -v b="${best%% *}" 'BEGIN { exit !(a < b) }'; then best="$wall $cpu $peak"; fi
-  done
-  read -r wall cpu peak <<< "$best"
-  [ "$who" != 'selfsame, cold' ] || cold=$wall
-  awk -v who="$who" -v codec="$codec" -v jobs="$count" -v wall="$wall" -v cpu="$cpu" -v peak="$peak" \
-    -v size="$(stat -c %s "$work/image")" -v cold="$cold" \
-    'BEGIN { printf "| %s | %s | %s | %.2f | %.2f | %s | %s | %.2f |\n", codec, jobs, who, wall, cpu, peak, size, wall / cold }'
+  rm -f "$work/image"
+  sync -f "$work"
+  measured "$@"
+  printf '%s\t%s\t%s\t%s\t%s\t%s\t%s\n' "$who" "$codec" "$count" "$wall" "$cpu" "$peak" "$(stat -c %s "$work/image")" \
+    >> "$work/rows"
+}
+# left_out WHO WHY: said once in the table and on standard error.
+left_out() { echo "| $codec | $threads | $1 | $2 | | | | |" >> "$work/missing"; echo "$1: $2" >&2; }
+# The fastest run of each, and the ratio to the cold run of the same round for each round.
+table() {
+  awk -F'\t' '
+    { if (!($1 in runs)) order[++n] = $1
+      run = ++runs[$1]; wall[$1, run] = $4
+      if (run == 1 || $4 < best[$1]) { best[$1] = $4; rest[$1] = sprintf("%.2f | %s | %s", $5, $6, $7) }
+      codec = $2; jobs = $3 }
+    END { for (k = 1; k <= n; k++) { who = order[k]; ratios = ""
+      for (r = 1; r <= runs[who]; r++) ratios = ratios sprintf("%s%.2f", r > 1 ? ", " : "", wall[who, r] / wall["selfsame, cold", r])
+      printf "| %s | %s | %s | %.2f | %s | %s |\n", codec, jobs, who, best[who], rest[who], ratios } }' "$work/rows"
+  cat "$work/missing"
 }
 
 # Options of a peer for a codec.
@@ -99,42 +108,55 @@ else
   scripts/mirror.sh "$PWD/.cache/mirror" examples/live/selfsame.lock > /dev/null
   tree=$work/tree
   mkdir "$tree"
-  while read -r deb; do dpkg-deb -x "$deb" "$tree"; done < <(find .cache/mirror/pool -name '*.deb' | sort)
+  while read -r path; do dpkg-deb -x ".cache/mirror/$path" "$tree"; done \
+    < <(grep -o 'pool/[^"[:space:]]*\.deb' examples/live/selfsame.lock | sort -u)
 fi
+[ -n "$(ls -A "$tree")" ] || { echo "error: $tree is empty" >&2; exit 1; }
 find "$tree" -type f -exec cat {} + > /dev/null
 echo "Tree: $(find "$tree" | wc -l) names, $(du -s --apparent-size -m "$tree" | cut -f 1) MiB. Blocks of $block bytes." >&2
-echo '| codec | jobs | who | wall s | CPU s | peak MiB | bytes | wall, who : selfsame cold |'
+echo '| codec | jobs | who | wall s | CPU s | peak MiB | bytes | wall, who : cold in each round |'
 echo '|---|---|---|---|---|---|---|---|'
 for codec in $codecs; do
   for threads in $jobs; do
-    cold=1
-    # A new store for each run, none removed in between: ext4 is slow to make files right after many were removed.
-    pack=("$programs/pack" "$tree" "$work/image" "$codec" "$block" "$threads")
-    # shellcheck disable=SC2016 # expanded before each run
-    PREPARE='ln -sfnT "$(mktemp -d "$work/store.XXXXXX")" "$work/store"' \
-      row 'selfsame, cold' "$codec" "$threads" "${pack[@]}" "$work/store"
-    row 'selfsame, warm' "$codec" "$threads" "${pack[@]}" "$work/store"
-    rm -rf --one-file-system "$work"/store*
-    for peer in "${peers[@]}"; do
-      who=${peer%%=*} command=${peer#*=}
-      type -P "${command%% *}" > /dev/null || continue
-      case $who in
-        mksquashfs*)
-          options=$(of_mksquashfs "$codec") || continue
-          # shellcheck disable=SC2086 # commands and options are several words
-          row "$who" "$codec" "$threads" $command "$tree" "$work/image" $options -b "$block" -processors "$threads" \
-            -noappend -no-progress -quiet ;;
-        gensquashfs*)
-          options=$(of_squashfs_tools_ng "$codec") || continue
-          # shellcheck disable=SC2086
-          row "$who" "$codec" "$threads" $command -D "$tree" -k -x -e -q -f -b "$block" -j "$threads" $options "$work/image" ;;
-        tar2sqfs*)
-          options=$(of_squashfs_tools_ng "$codec") || continue
-          [ -f "$work/tree.tar" ] || tar -C "$tree" -c --sort=name -f "$work/tree.tar" .
-          # shellcheck disable=SC2016,SC2086 # the inner shell expands, to redirect its input
-          row "$who" "$codec" "$threads" sh -c 'tar=$1; shift; exec "$@" < "$tar"' - "$work/tree.tar" \
-            $command -q -f -b "$block" -j "$threads" $options "$work/image" ;;
-      esac
+    : > "$work/rows"
+    : > "$work/missing"
+    for ((run = 0; run < runs; run++)); do
+      # A new store for each run, none removed in between: ext4 is slow to make files right after many were removed.
+      store=$(mktemp -d "$work/store.XXXXXX")
+      pack=("$programs/pack" "$tree" "$work/image" "$codec" "$block" "$threads" "$store")
+      row 'selfsame, cold' "$codec" "$threads" "${pack[@]}"
+      row 'selfsame, warm' "$codec" "$threads" "${pack[@]}"
+      for peer in "${peers[@]}"; do
+        who=${peer%%=*} command=${peer#*=}
+        if ! type -P "${command%% *}" > /dev/null; then
+          [ "$run" -gt 0 ] || left_out "$who" 'not installed'
+          continue
+        fi
+        case $who in
+          mksquashfs*) options=$(of_mksquashfs "$codec") || options=none ;;
+          *) options=$(of_squashfs_tools_ng "$codec") || options=none ;;
+        esac
+        if [ "$options" = none ]; then
+          [ "$run" -gt 0 ] || left_out "$who" 'has no such codec'
+          continue
+        fi
+        case $who in
+          mksquashfs*)
+            # shellcheck disable=SC2086 # commands and options are several words
+            row "$who" "$codec" "$threads" $command "$tree" "$work/image" $options -b "$block" -processors "$threads" \
+              -noappend -no-progress -quiet ;;
+          gensquashfs*)
+            # shellcheck disable=SC2086
+            row "$who" "$codec" "$threads" $command -D "$tree" -k -x -e -q -f -b "$block" -j "$threads" $options "$work/image" ;;
+          tar2sqfs*)
+            [ -f "$work/tree.tar" ] || tar -C "$tree" -c --sort=name -f "$work/tree.tar" .
+            # shellcheck disable=SC2016,SC2086 # the inner shell expands, to redirect its input
+            row "$who" "$codec" "$threads" sh -c 'tar=$1; shift; exec "$@" < "$tar"' - "$work/tree.tar" \
+              $command -q -f -b "$block" -j "$threads" $options "$work/image" ;;
+        esac
+      done
     done
+    table
+    rm -rf --one-file-system "$work"/store.*
   done
 done

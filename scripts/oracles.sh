@@ -42,6 +42,7 @@ script bsdutils
 sgdisk gdisk
 strace strace
 tar tar
+tar2sqfs squashfs-tools-ng
 time time
 unsquashfs squashfs-tools
 xorriso xorriso

@@ -1,7 +1,8 @@
-//! How much of a SquashFS image another one has: `shared_blocks OLD NEW`.
+//! How much of a SquashFS image another one has: `shared_blocks OLD NEW [PERCENT]`.
 //!
 //! Prints how many blocks of NEW hold bytes of files that OLD has too, under the same path and with the same content, and
 //! how many of these lie in OLD byte for byte: what the next build need not compress, and whoever has OLD need not load.
+//! Fails if these are less than PERCENT of the former.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // An example reads files.
 
 use std::collections::BTreeSet;
@@ -25,10 +26,16 @@ struct Opened {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [old, new] = &arguments[..] else { return Err("usage: shared_blocks OLD NEW".into()) };
+    let (old, new, least) = match &arguments[..] {
+        [old, new] => (old, new, 0),
+        [old, new, least] => (old, new, least.parse::<u64>()?),
+        _ => return Err("usage: shared_blocks OLD NEW [PERCENT]".into()),
+    };
     let (old, new) = (open(old)?, open(new)?);
     let kept = blocks(&old, |_| true)?.into_values().map(|(digest, _)| digest).collect::<BTreeSet<_>>();
-    let unchanged = blocks(&new, |path| old.contents.get(path) == new.contents.get(path))?;
+    let unchanged = blocks(&new, |path| {
+        new.contents.contains_key(path) && old.contents.get(path) == new.contents.get(path)
+    })?;
     let found = unchanged.values().filter(|(digest, _)| kept.contains(digest));
     let (count, bytes) = found.fold((0_u64, 0_u64), |(count, bytes), (_, len)| (count + 1, bytes + len));
     let all: u64 = unchanged.values().map(|(_, len)| len).sum();
@@ -42,11 +49,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         percent(count, unchanged.len() as u64)
     );
     println!("{all} bytes, {bytes} of them are there: {} %", percent(bytes, all));
+    if unchanged.is_empty() || count * 100 < least * unchanged.len() as u64 {
+        return Err(format!("fewer than {least} % of the blocks are shared").into());
+    }
     Ok(())
 }
 
 fn percent(part: u64, whole: u64) -> String {
-    let tenths = (part * 1000).checked_div(whole).unwrap_or(1000);
+    let tenths = (part * 1000).checked_div(whole).unwrap_or_default();
     format!("{}.{}", tenths / 10, tenths % 10)
 }
 
