@@ -5,6 +5,7 @@ mod directory;
 mod html;
 mod markdown;
 mod pages;
+mod recorded;
 mod report;
 mod text;
 mod words;
@@ -44,6 +45,7 @@ use crate::ui::Output;
   selfsame diff first/live.iso second/live.iso --json
   selfsame diff first/live.iso second/live.iso --html differences.html
   selfsame diff first/live.iso second/live.iso --markdown - >> \"$GITHUB_STEP_SUMMARY\"
+  selfsame diff live.iso --old-manifest published/live.record.json
   selfsame diff a.iso b.iso --diffoscope-json - | diffoscope --load-existing-diff - --text -
 
 Pages of several forms can be written in one run. Standard output then has the last line only, or
@@ -55,7 +57,12 @@ pub struct Args {
     /// The one file or directory; `-` for standard input
     first: PathBuf,
     /// The other file or directory; `-` for standard input
-    second: PathBuf,
+    #[arg(required_unless_present = "old_manifest", conflicts_with = "old_manifest")]
+    second: Option<PathBuf>,
+    /// Compare FIRST with the image that RECORD is of, which is not at hand: by its digest, and the trees by the manifest
+    /// that lies beside RECORD
+    #[arg(long, value_name = "RECORD")]
+    old_manifest: Option<PathBuf>,
     /// How many differences of each file inside are shown; 0 for all
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
@@ -75,8 +82,19 @@ pub struct Args {
 pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
     let one = NonZero::<usize>::MIN;
     let jobs = args.jobs.unwrap_or_else(|| std::thread::available_parallelism().unwrap_or(one));
-    args.pages.check([&args.first, &args.second], args.output.json || args.paths)?;
-    let report = compared([&args.first, &args.second], &Options::new(jobs), cx.settings.temporary())?;
+    let (options, temporary) = (Options::new(jobs), cx.settings.temporary());
+    // What is older comes first.
+    let paths: [&Path; 2] = match (&args.old_manifest, &args.second) {
+        (Some(record), _) => [record, &args.first],
+        (None, Some(second)) => [&args.first, second],
+        (None, None) => return Err(Failure::usage("there is nothing to compare with")),
+    };
+    args.pages.check(paths, args.output.json || args.paths)?;
+    let report = if args.old_manifest.is_some() {
+        recorded::compare(paths[0], &open(paths[1], temporary)?, paths[1], &options)?
+    } else {
+        compared(paths, &options, temporary)?
+    };
     let status = match (&report.root, report.unexplained()) {
         (None, _) => Status::Success,
         (_, 0) => Status::Negative,
@@ -84,7 +102,7 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
     };
     let limit = if args.limit == 0 { usize::MAX } else { args.limit };
     let show = text::Show { limit, paths: args.paths, brief: args.pages.any(), colour: cx.ui.colours() };
-    let names = [&args.first, &args.second].map(|path| path.display().to_string());
+    let names = paths.map(|path| path.display().to_string());
     let report = Report::new(&report, names, show);
     if !args.pages.write(&report, limit, &cx.ui)? {
         cx.ui.result(args.output, &report)?;

@@ -23,6 +23,7 @@ mod help;
 mod init;
 mod inspect;
 mod powercut;
+mod recorded;
 mod remote;
 mod reproduce;
 mod rot;
