@@ -10,6 +10,7 @@ mod fat;
 mod gpt;
 mod iso;
 mod iso_peers;
+mod known_cases;
 mod leaves;
 mod pe;
 mod qcow2;
