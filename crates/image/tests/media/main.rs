@@ -8,6 +8,7 @@ mod erofs;
 mod ext4;
 mod fat;
 mod gpt;
+mod hostile;
 mod iso;
 mod iso_peers;
 mod known_cases;
