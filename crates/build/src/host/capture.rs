@@ -487,14 +487,9 @@ impl Walk<'_> {
 
     fn xattrs(&self, path: &[u8]) -> Result<Attributes, CaptureReason> {
         let mut kept = BTreeMap::new();
-        let list = match read_attribute(|buffer| rustix::fs::llistxattr(path, buffer)) {
-            Err(Errno::OPNOTSUPP) => return Ok(kept),
-            other => other?,
-        };
-        for name in list.split(|byte| *byte == 0).filter(|name| xattr::is_kept(name)) {
-            let value = read_attribute(|buffer| rustix::fs::lgetxattr(path, name, buffer))?;
-            let value = xattr::to_inside(name, &value, self.shift).map_err(|source| {
-                CaptureReason::Attribute { name: String::from_utf8_lossy(name).into_owned(), source }
+        for (name, value) in attributes(path, xattr::is_kept)? {
+            let value = xattr::to_inside(&name, &value, self.shift).map_err(|source| {
+                CaptureReason::Attribute { name: String::from_utf8_lossy(&name).into_owned(), source }
             })?;
             kept.insert(name.into(), value);
         }
@@ -514,6 +509,21 @@ fn is_ours(dir: &OwnedFd, name: Option<&CString>, here: &Statx) -> bool {
     }
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOATIME;
     openat(dir, name.map_or(c".", CString::as_c_str), flags, Mode::empty()).is_ok()
+}
+
+/// Extended attributes of what `path` names, by name, as far as this process sees them and `keep` has them. Links are not
+/// followed. There are none where the file system has no attributes.
+///
+/// # Errors
+/// What the kernel says of the path, or of an attribute.
+pub fn attributes(path: &[u8], keep: impl Fn(&[u8]) -> bool) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, Errno> {
+    let list = match read_attribute(|buffer| rustix::fs::llistxattr(path, buffer)) {
+        Err(Errno::OPNOTSUPP) => return Ok(BTreeMap::new()),
+        other => other?,
+    };
+    let names = list.split(|byte| *byte == 0).filter(|name| !name.is_empty() && keep(name));
+    let value = |name| read_attribute(|buffer| rustix::fs::lgetxattr(path, name, buffer));
+    names.map(|name| Ok((name.to_vec(), value(name)?))).collect()
 }
 
 /// Calls with a small buffer, and with the largest the kernel fills if that was too small.

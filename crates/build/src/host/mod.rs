@@ -14,7 +14,7 @@ pub(crate) mod sys;
 mod xattr;
 
 pub(crate) use capture::open_below;
-pub use capture::{CaptureError, CaptureLimits, CaptureReason, DirContents, capture};
+pub use capture::{CaptureError, CaptureLimits, CaptureReason, DirContents, attributes, capture};
 pub use enter::{Host, HostError, Problem, enter, interrupted};
 pub use extract::{EntryKind, ExtractError, ExtractReason, Extractor, Placed};
 pub use merge::capture_upper;

@@ -12,6 +12,7 @@ mod collect;
 mod containment;
 mod crash;
 mod diff;
+mod diff_cases;
 mod diff_pages;
 mod evidence;
 mod explain;

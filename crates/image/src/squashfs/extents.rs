@@ -9,8 +9,8 @@ use std::sync::Arc;
 use super::error::Error;
 use super::layout::{
     BasicDir, BasicFile, DATA_RAW, Device, DirEntry, DirHeader, DirIndex, ExtendedDir, ExtendedFile,
-    Fragment, Id, InodeHead, META_BLOCK, OnDisk, Pipe, Position, SuperBlock, Symlink, XattrHeader,
-    XattrNumber, XattrSet, kind, narrow, wide,
+    Fragment, Id, InodeHead, META_BLOCK, OnDisk, Pipe, Position, SuperBlock, Symlink, XATTR_ELSEWHERE,
+    XATTR_PREFIXES, XattrHeader, XattrKey, XattrNumber, XattrSet, XattrValue, kind, narrow, wide,
 };
 use super::read::{Body, FileRef, Image, Inner, Region};
 use super::scan::scan;
@@ -38,7 +38,7 @@ static FRAGMENT_ENTRY: Structure = Structure { name: "fragment entry", fields: f
 static EXPORT_ENTRY: Structure = Structure { name: "export entry", fields: fields::<Position> };
 static ID: Structure = Structure { name: "owner", fields: fields::<Id> };
 static XATTR_SET: Structure = Structure { name: "xattr set", fields: fields::<XattrSet> };
-static XATTRS: Structure = Structure::plain("extended attributes");
+static XATTRS: Structure = Structure { name: "extended attributes", fields: attributes };
 
 /// Plain bytes of a table that are held in memory: three million inodes.
 const MOST_TABLE: u64 = 128 << 20;
@@ -466,6 +466,35 @@ fn positions(bytes: &[u8]) -> Vec<Field> {
         all.extend(one.into_iter().map(|field| Field { at, name: format!("block {index}").into(), ..field }));
     }
     all
+}
+
+/// Attributes with their values, those of one set behind those of the other.
+fn attributes(bytes: &[u8]) -> Vec<Field> {
+    let (mut all, mut rest) = (Vec::new(), bytes);
+    while let Some((name, value, next)) = attribute(rest) {
+        let (at, len) = (wide(bytes.len() - rest.len()), wide(rest.len() - next.len()));
+        all.push(Field {
+            at,
+            len,
+            name: name.into(),
+            value: crate::raw::show_bytes(value),
+            role: Role::Value,
+        });
+        rest = next;
+    }
+    all
+}
+
+/// The attribute that lies first: its name, its value or where that lies, and what follows.
+fn attribute(bytes: &[u8]) -> Option<(String, &[u8], &[u8])> {
+    let (key, rest) = XattrKey::read_from_prefix(bytes).ok()?;
+    let (name, rest) = rest.split_at_checked(key.name_size.get().into())?;
+    let (value, rest) = XattrValue::read_from_prefix(rest).ok()?;
+    let (value, rest) = rest.split_at_checked(narrow(value.size.get()))?;
+    let kind = key.kind.get();
+    let prefix = XATTR_PREFIXES.get(usize::from(kind & !XATTR_ELSEWHERE))?;
+    let elsewhere = if kind & XATTR_ELSEWHERE == 0 { "" } else { ", which lies elsewhere" };
+    Some((format!("{}{}{elsewhere}", prefix.escape_ascii(), name.escape_ascii()), value, rest))
 }
 
 /// Where a fragment lies and how long it is follows from what is in it.

@@ -49,27 +49,29 @@ pub(crate) fn library() -> Vec<u8> {
     all
 }
 
+/// A tar header: name, type and size of what follows, and other bytes with the places where they lie.
+pub(crate) fn header(name: &str, flag: u8, size: usize, more: &[(usize, &[u8])]) -> Vec<u8> {
+    let mut block = vec![0; 512];
+    let mut put = |at: usize, text: &[u8]| block[at..at + text.len()].copy_from_slice(text);
+    let (size, octal) = (format!("{size:011o}"), b"0000644\0");
+    let fields = [
+        (0, name.as_bytes()),
+        (100, octal),
+        (108, octal),
+        (116, octal),
+        (124, size.as_bytes()),
+        (156, &[flag]),
+    ];
+    fields.iter().chain(more).for_each(|(at, text)| put(*at, text));
+    put(136, b"14526655400");
+    put(148, b"        ");
+    let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
+    block[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+    block
+}
+
 /// A tar archive with a sparse file, in the form of old GNU and in that of PAX.
 pub(crate) fn sparse() -> Vec<u8> {
-    let block = |name: &str, flag: u8, size: usize, more: &[(usize, &[u8])]| {
-        let mut block = vec![0; 512];
-        let mut put = |at: usize, text: &[u8]| block[at..at + text.len()].copy_from_slice(text);
-        let (size, octal) = (format!("{size:011o}"), b"0000644\0");
-        let fields = [
-            (0, name.as_bytes()),
-            (100, octal),
-            (108, octal),
-            (116, octal),
-            (124, size.as_bytes()),
-            (156, &[flag]),
-        ];
-        fields.iter().chain(more).for_each(|(at, text)| put(*at, text));
-        put(136, b"14526655400");
-        put(148, b"        ");
-        let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
-        block[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
-        block
-    };
     let body = |bytes: &[u8]| {
         let mut all = bytes.to_vec();
         all.resize(bytes.len().next_multiple_of(512), 0);
@@ -85,12 +87,12 @@ pub(crate) fn sparse() -> Vec<u8> {
     let map = body(b"2\n0\n4\n50000\n4\n");
     let stored = [&map[..], b"headtail"].concat();
     [
-        block("old", b'S', 20, &gnu),
+        header("old", b'S', 20, &gnu),
         body(pair(pieces[4]).as_bytes()),
         body(b"abc\nabc\nabc\nabc\nend\n"),
-        block("x", b'x', records.len(), &ustar),
+        header("x", b'x', records.len(), &ustar),
         body(records.as_bytes()),
-        block("GNUSparseFile.0/new", b'0', stored.len(), &ustar),
+        header("GNUSparseFile.0/new", b'0', stored.len(), &ustar),
         body(&stored),
         vec![0; 1024],
     ]

@@ -1,12 +1,10 @@
 //! ext2, ext3 and ext4 as mke2fs makes them: whose each byte is, and what differs.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::num::NonZero;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
-use selfsame_image::compare::{Leaf, Name, Options, compare as compared};
 use selfsame_image::extent::{self, Label, Room, Source};
 use selfsame_image::gpt::{self, Gpt, Guid, Mbr, Partition, guid_from};
 use selfsame_testkit::oracle_text;
@@ -15,7 +13,7 @@ use crate::support::{load, noise, scratch};
 use crate::{compare, fat};
 
 /// Kinds of file system, with the size of a block and of the image in KiB.
-const KINDS: [(&str, u32, u32); 5] = [
+pub(crate) const KINDS: [(&str, u32, u32); 5] = [
     ("ext2", 1024, 8192),
     ("ext2", 4096, 8192),
     ("ext3", 1024, 16384),
@@ -38,7 +36,7 @@ fn files(motd: &str) -> BTreeMap<String, Vec<u8>> {
 }
 
 #[allow(clippy::disallowed_methods)] // A test hands files to other programs; the crate itself never does.
-fn image(dir: &Path, (kind, block, size): (&str, u32, u32), motd: &str) -> Option<Vec<u8>> {
+pub(crate) fn image(dir: &Path, (kind, block, size): (&str, u32, u32), motd: &str) -> Option<Vec<u8>> {
     let (root, image) = (dir.join("root"), dir.join("image"));
     let _ = std::fs::remove_dir_all(&root);
     for (path, bytes) in files(motd) {
@@ -150,31 +148,4 @@ fn one_bit_anywhere_in_a_disk_is_named_with_its_structure() {
     gpt::write(&Mbr::protective(gpt.sectors), &gpt, &[(1, &esp), (2, &root)], &mut disk).unwrap();
     compare::flips("disk of FAT and ext4", &disk, 3);
     compare::flips("ext4", &root, 4);
-}
-
-#[test]
-fn a_file_in_a_partition_is_named() {
-    let dir = scratch();
-    let mut disks = Vec::new();
-    for motd in ["Welcome.\n", "Welcome!\n"] {
-        let Some(image) = image(dir.path(), KINDS[4], motd) else { return };
-        let mut table = Gpt::new(guid_from("test disk", b""), 49_152);
-        let id = guid_from("test partition", b"");
-        let last = 2048 + u64::from(KINDS[4].2) * 2 - 1;
-        let name = "root".to_owned();
-        table.partitions =
-            vec![Partition { number: 1, kind: Guid::LINUX, id, first: 2048, last, attributes: 0, name }];
-        let mut disk = Vec::new();
-        gpt::write(&Mbr::protective(table.sectors), &table, &[(1, &image)], &mut disk).unwrap();
-        disks.push(Arc::new(disk) as Source);
-    }
-    let report = compared(&disks[0], &disks[1], &Options::new(NonZero::new(2).unwrap())).unwrap();
-    assert_eq!(report.unexplained(), 0);
-    let root = report.root.unwrap();
-    assert_eq!(root.members[0].name, Name::Part("partition 1".into()));
-    let inside = &root.members[0];
-    assert_eq!(inside.formats, [Some("ext4"); 2]);
-    assert_eq!(inside.members.len(), 1, "{inside:?}");
-    assert_eq!(inside.members[0].name, Name::Path(b"/etc/motd".to_vec()));
-    assert!(matches!(&inside.members[0].leaf, Some(Leaf::Text(lines)) if lines.lines.len() == 2));
 }

@@ -1,10 +1,12 @@
 //! What the tests of all three formats share.
 
+use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use selfsame_image::Epoch;
 use selfsame_image::iso9660::Extent;
 use selfsame_image::tree::{Kind, Leaf, LeafId, Memory, Meta, Tree, TreeError};
+use selfsame_image::{Epoch, ReadAt};
 
 /// A directory that is gone when the test ends.
 pub(crate) fn scratch() -> selfsame_testkit::tempfile::TempDir {
@@ -93,6 +95,37 @@ pub(crate) fn noise(len: usize) -> Vec<u8> {
         state.to_be_bytes()[0]
     };
     (0..len).map(|_| next()).collect()
+}
+
+/// Counts what is read of a file.
+pub(crate) struct Counted<R> {
+    inner: R,
+    read: AtomicU64,
+    largest: AtomicU64,
+}
+
+impl<R> Counted<R> {
+    pub(crate) fn new(inner: R) -> Self {
+        Self { inner, read: AtomicU64::new(0), largest: AtomicU64::new(0) }
+    }
+
+    /// How many bytes were read, and the most at a time.
+    pub(crate) fn read(&self) -> (u64, u64) {
+        (self.read.load(Ordering::Relaxed), self.largest.load(Ordering::Relaxed))
+    }
+}
+
+impl<R: ReadAt> ReadAt for Counted<R> {
+    fn size(&self) -> io::Result<u64> {
+        self.inner.size()
+    }
+
+    fn read_exact_at(&self, buf: &mut [u8], at: u64) -> io::Result<()> {
+        let len = u64::try_from(buf.len()).unwrap();
+        self.read.fetch_add(len, Ordering::Relaxed);
+        self.largest.fetch_max(len, Ordering::Relaxed);
+        self.inner.read_exact_at(buf, at)
+    }
 }
 
 /// Joins ranges of an image.

@@ -7,6 +7,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use selfsame_build::host;
 use selfsame_image::compare::{self, Change, Comparison, FieldChange, Name, Options, Report};
 use selfsame_image::extent::{Role, Source};
 
@@ -23,6 +24,8 @@ struct Entry {
     target: Option<Vec<u8>>,
     /// Major and minor number of a device.
     device: Option<String>,
+    /// Extended attributes, by name.
+    attributes: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Bytes of a regular file.
     len: u64,
 }
@@ -48,7 +51,8 @@ impl Entry {
         let link = || fs::read_link(path).map(|target| target.into_os_string().into_vec());
         let target = if found.is_symlink() { Some(link()?) } else { None };
         let len = if kind == FILE { found.len() } else { 0 };
-        Ok(Self { kind, mode: format!("{:04o}", found.mode() & 0o7777), target, device, len })
+        let attributes = host::attributes(path.as_os_str().as_bytes(), |_| true)?;
+        Ok(Self { kind, mode: format!("{:04o}", found.mode() & 0o7777), target, device, attributes, len })
     }
 
     /// What the second entry says otherwise than the first.
@@ -61,9 +65,14 @@ impl Entry {
             ("target", sides.map(|side| side.target.as_deref().map(readable))),
             ("device", sides.map(|side| side.device.clone())),
         ];
-        let differ = fields.into_iter().filter(|(_, [a, b])| a != b);
-        differ
-            .map(|(name, values)| FieldChange { name: name.to_owned(), values, role: Role::Value })
+        let names: BTreeSet<&Vec<u8>> = sides.iter().flat_map(|side| side.attributes.keys()).collect();
+        let attributes = names.into_iter().map(|name| {
+            let value = |side: &Self| side.attributes.get(name).map(|value| readable(value));
+            (format!("attribute {}", readable(name)), sides.map(value))
+        });
+        let all = fields.into_iter().map(|(name, values)| (name.to_owned(), values)).chain(attributes);
+        all.filter(|(_, [a, b])| a != b)
+            .map(|(name, values)| FieldChange { name, values, role: Role::Value })
             .collect()
     }
 }
@@ -144,7 +153,7 @@ fn entries(root: &Path) -> Result<BTreeMap<PathBuf, Entry>, Failure> {
     let mut all = BTreeMap::new();
     let mut open = vec![PathBuf::new()];
     let found = fs::symlink_metadata(root.join(".")).map_err(|error| unreadable(root, error))?;
-    let own = Entry::of(root, &found).map_err(|error| unreadable(root, error))?;
+    let own = Entry::of(&root.join("."), &found).map_err(|error| unreadable(root, error))?;
     all.insert(PathBuf::from("."), own);
     while let Some(directory) = open.pop() {
         let full = root.join(&directory);
