@@ -19,7 +19,7 @@ part() {
   "$@" || { failed+=("$*"); echo; echo "(failed: $*)"; }
 }
 echo "# selfsame $(git describe --always --dirty) on $(nproc) processors, $(date -u +%Y-%m-%d)"
-part 'A live image: cold, warm, after changes, by hand and with live-build' env LIVE_BUILD=1 bench/run.sh "$runs"
+part 'A live image: cold, warm, after changes, by hand and with live-build' env WITH_LIVE_BUILD=1 bench/run.sh "$runs"
 part 'What an update leaves' bench/consecutive.sh
 part 'SquashFS alone' env RUNS="$runs" bench/squashfs.sh
 part 'Many small files' bench/squashfs.sh --many

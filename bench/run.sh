@@ -6,8 +6,8 @@
 # Cold: a store with the packages and nothing else; the expert has them in a mirror made by scripts/mirror.sh, kept in
 # .cache/mirror. Then builds after a change, in the same store. One run of each takes turns, so that the ratio
 # of a pair says something even on a machine that is not quiet. PACKERS are what the expert may choose from ("mksquashfs
-# tar2sqfs", other ones by their paths): each packs the unpacked image once, and the fastest one is taken. LIVE_BUILD=1
-# builds with live-build, too, in the same run.
+# tar2sqfs", other ones by their paths): each packs the unpacked image once, and the fastest one is taken. WITH_LIVE_BUILD=1
+# builds with live-build, too, in the same run (LIVE_BUILD is a variable of its own).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -116,10 +116,11 @@ for run in $(seq "$runs"); do
   build newer "$run" "$newer"
   # The floor of a small change: the image written and hashed once.
   measured floor "$run" sh -c "cat $work/out/*.iso > $work/copy && sha256sum $work/copy"
-  if [ -n "${LIVE_BUILD:-}" ]; then
+  if [ -n "${WITH_LIVE_BUILD:-}" ]; then
     rm -rf --one-file-system "$work/expert"
-    bench/live-build.sh "$lock" | tee "$work/live-build" >&2
-    awk -v run="$run" '{ printf "live-build %d %s %s %s\n", run, $2, $5, $9 }' "$work/live-build" >> "$table"
+    STEPS=$work/steps bench/live-build.sh "$lock" > "$work/live-build" || failed='live-build'
+    cat "$work/live-build" >&2
+    awk -v run="$run" '/^live-build/ { printf "live-build %d %s %s %s\n", run, $2, $5, $9 }' "$work/live-build" >> "$table"
   fi
 done
 
@@ -168,3 +169,4 @@ awk -F'"' '/"name":/{name = $4} /"seconds":/{gsub(/[^0-9.]/, "", $3); printf "| 
 sed 's/^\([^ ]*\) \(.*\)/| expert: \1 | \2 |/' "$work/steps"
 echo
 wc -c "$work"/out/*.iso "$work/expert.iso" | sed '/total/d' >&2
+[ -z "${failed:-}" ] || { echo "error: $failed failed; its row is missing" >&2; exit 1; }
