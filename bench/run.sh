@@ -161,12 +161,12 @@ awk '
     aim("one package added, at most 30 % of a cold build", 100 * median("more", 3) / cold, 30, -1)
     aim("nothing changed, at most 0.5 s", median("again", 3), 0.5, -1)
   }
-  function aim(what, is, limit, sign) { printf "| %s | %.2f | %s |\n", what, is, sign * is >= sign * limit ? "yes" : "no" }' "$table"
+  function aim(what, is, limit, sign) { printf("| %s | %.2f | %s |\n", what, is, (sign * is >= sign * limit) ? "yes" : "no") }' "$table"
 echo
 echo "| stage | seconds (last cold run) |"
 echo "|---|---|"
 awk -F'"' '/"name":/{name = $4} /"seconds":/{gsub(/[^0-9.]/, "", $3); printf "| %s | %.1f |\n", name, $3}' "$work/stages"
-sed 's/^\([^ ]*\) \(.*\)/| expert: \1 | \2 |/' "$work/steps"
+sed 's/^live-build: /live-build, /; t; s/^/expert: /' "$work/steps" | sed 's/\(.*\) \(.*\)/| \1 | \2 |/'
 echo
 wc -c "$work"/out/*.iso "$work/expert.iso" | sed '/total/d' >&2
 [ -z "${failed:-}" ] || { echo "error: $failed failed; its row is missing" >&2; exit 1; }
