@@ -98,8 +98,12 @@ impl Gate {
         done.is_some()
     }
 
+    /// Says how many results were handed on. An open gate stays open: results from before a panic are handed on after it.
     fn advance(&self, due: u64) {
-        *self.done.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(due);
+        let mut done = self.done.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(done) = &mut *done {
+            *done = due;
+        }
         self.moved.notify_all();
     }
 }
@@ -164,6 +168,15 @@ mod tests {
                 assert!(std::panic::catch_unwind(run).is_err(), "{jobs}, {at}, {in_items}");
             }
         }
+    }
+
+    #[test]
+    fn an_open_gate_stays_open() {
+        let gate = Gate { done: Mutex::new(Some(0)), moved: Condvar::new() };
+        assert!(gate.wait(7, 8));
+        drop(OpenOnDrop(&gate));
+        gate.advance(1);
+        assert!(!gate.wait(1_000_000, 8), "what comes after a panic closed the gate again");
     }
 
     #[test]
