@@ -58,13 +58,7 @@ tree=$work/iso
 mkdir -p "$tree/live" "$tree/isolinux" "$tree/boot/grub" "$tree/.disk" "$work/esp"
 cp "$work"/root/boot/vmlinuz-* "$tree/live/vmlinuz"
 cp "$work"/root/boot/initrd.img-* "$tree/live/initrd.img"
-if [ "${packer##*/}" = tar2sqfs ]; then
-  tar -C "$work/root" -c --sort=name --xattrs --exclude='./boot/initrd.img*' . |
-    "$packer" -q -f -c zstd -X level=15 -b 131072 -j "$(nproc)" "$tree/live/filesystem.squashfs"
-else
-  "$packer" "$work/root" "$tree/live/filesystem.squashfs" -comp zstd -Xcompression-level 15 -b 128K -noappend \
-    -no-progress -quiet -wildcards -e 'boot/initrd.img*' > /dev/null
-fi
+"$(dirname "$0")/pack.sh" "$packer" "$work/root" "$tree/live/filesystem.squashfs"
 done_with squashfs
 
 # Boot loaders, as files of their packages: from the tree if they are installed there, else from the mirror.

@@ -87,11 +87,7 @@ fastest=''
 for packer in ${PACKERS:-mksquashfs tar2sqfs}; do
   type -P "$packer" > /dev/null || { echo "packer $packer is not installed" >&2; continue; }
   began=$(date +%s%N)
-  if [ "${packer##*/}" = tar2sqfs ]; then
-    tar -C "$work/whole" -c --sort=name . | "$packer" -q -f -c zstd -X level=15 -b 131072 -j "$(nproc)" "$work/packed"
-  else
-    "$packer" "$work/whole" "$work/packed" -comp zstd -Xcompression-level 15 -b 128K -noappend -no-progress -quiet > /dev/null
-  fi
+  bench/pack.sh "$packer" "$work/whole" "$work/packed"
   took=$(($(date +%s%N) - began))
   echo "packer $packer: $((took / 1000000)) ms" >&2
   rm -f "$work/packed"

@@ -5,9 +5,10 @@
 #   bench/squashfs.sh --many [COUNT...]  selfsame alone, directories of so many small files
 #
 # CODECS and JOBS choose the rows ("gzip:9 xz:6 zstd:15 lz4:12", "2 1"), BLOCK the block size in bytes, RUNS how often
-# each is measured, taking turns: the fastest run counts, and ratios are those of each round. PEERS names the peers, each `label=command`, the label beginning with
-# mksquashfs, gensquashfs or tar2sqfs (which reads a tar); those that are not installed are said. Rows are measured
-# while BENCH_LOCK is held, one lock for each run, so that measurements on one machine wait for each other.
+# each is measured, taking turns: the fastest run counts, and ratios are those of each round. PEERS names the peers, each
+# `label=command`, the label beginning with mksquashfs, gensquashfs or tar2sqfs (which reads a tar); those that are not
+# installed are said. Rows are measured while BENCH_LOCK is held, one lock for each run, so that measurements on one
+# machine wait for each other.
 #
 # Selfsame packs with an empty store (cold) and again with the blocks of that run (warm). Everything reads from memory; with
 # TMPDIR=/dev/shm it writes there, too.

@@ -188,8 +188,8 @@ impl Contents for DirContents {
 /// With more than one job, as many threads read files while the calling one, or one more, looks for names.
 ///
 /// # Errors
-/// The first thing that cannot be part of an image, by path: mount points below `root` are such things. If there is none,
-/// the first file that cannot be read.
+/// The first thing that cannot be part of an image, by path: mount points below `root` are such things. A file that cannot
+/// be read ends the walk, too, wherever that has come by then: of several faults, either kind may be told.
 pub fn capture(
     root: &Path,
     shift: IdShift,

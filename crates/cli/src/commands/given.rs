@@ -47,7 +47,10 @@ pub fn bytes(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 }
 
 /// Refuses all but regular files. To be called before opening: opening a pipe waits for whoever writes.
-fn regular(path: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// If there is nothing, or something else.
+pub fn regular(path: &Path) -> io::Result<()> {
     match fs::metadata(path)?.is_file() {
         true => Ok(()),
         false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")),

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::Stdio;
 
 use crate::inspect::live_iso;
-use crate::world;
+use crate::{pipe, world};
 
 #[test]
 fn a_text_in_a_file_system_in_an_image_is_shown_with_the_way_to_it() {
@@ -65,9 +65,7 @@ fn what_is_no_file_is_refused() {
     let message = world.run(["diff", "a", "."]).failure(3);
     assert!(message.starts_with("error: . is not a regular file\nhint: "), "{message}");
     // Nobody writes to it: it must not be waited for.
-    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
-    let pipe = world.root().join("pipe");
-    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    pipe(&world, "pipe");
     let message = world.run(["diff", "a", "pipe"]).failure(3);
     assert!(message.starts_with("error: pipe is not a regular file\nhint: "), "{message}");
     world.run(["diff", "a"]).failure(2);

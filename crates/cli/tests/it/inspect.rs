@@ -13,7 +13,7 @@ use selfsame_image::squashfs;
 use selfsame_image::tree::{Leaf, Memory, Meta, Tree};
 use selfsame_testkit::oracle_text;
 
-use crate::world;
+use crate::{pipe, world};
 
 const EPOCH: Epoch = Epoch(1_700_000_000);
 
@@ -121,6 +121,9 @@ fn what_is_no_image_is_refused_with_the_list_of_formats() {
     let message = world.run(["inspect", "text"]).failure(3);
     let expected = "error: text is of no format that selfsame knows\nhint: it knows iso9660, ";
     assert!(message.starts_with(expected), "{message}");
+    pipe(&world, "pipe");
+    let message = world.run(["inspect", "pipe"]).failure(3);
+    assert!(message.starts_with("error: cannot read pipe\ncause: it is not a regular file"), "{message}");
 }
 
 #[test]

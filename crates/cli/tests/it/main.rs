@@ -52,6 +52,13 @@ fn program(world: &TestEnvironment, wrapper: &[&str], words: &[&str]) -> Command
     command
 }
 
+/// A pipe that nobody writes to: who opens it waits for ever.
+fn pipe(world: &TestEnvironment, name: &str) {
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    let path = world.root().join(name);
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+}
+
 #[track_caller]
 fn assert_says(message: &str, words: &[&str]) {
     for word in words {

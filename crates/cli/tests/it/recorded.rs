@@ -75,6 +75,10 @@ fn records_that_do_not_fit_are_refused() {
     world.write("r/live.manifest", manifest().replace("0644", "0600"));
     fails(&good, "is not the manifest of");
     world.write("r/live.manifest", manifest());
+    let later = manifest().replace("tree 1", "tree 2");
+    world.write("r/live.manifest", &later);
+    fails(&record(&iso, &later), "r/live.manifest is no manifest");
+    world.write("r/live.manifest", manifest());
     fails("[]", "is no record of a build");
     fails(&good.replace("record:1", "record:2"), "its predicateType is not \"urn:selfsame:record:1\"");
     fails(&good.replace("live.iso", "live.img"), "is of no image with the extension .iso");

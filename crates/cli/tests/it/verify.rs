@@ -8,7 +8,7 @@ use selfsame_release::dsse::{IN_TOTO, seal};
 use selfsame_release::{Output, Rebuild, SecretKey};
 use selfsame_testkit::TestEnvironment;
 
-use crate::{assert_says, program, world};
+use crate::{assert_says, pipe, program, world};
 
 /// Secret keys of the bytes 1, 2 and 3, and their public halves, as OpenSSL wrote them.
 pub(crate) const KEYS: [(&str, &str); 3] = [
@@ -349,8 +349,6 @@ fn names_that_are_not_unicode_give_whole_documents_and_a_pipe_is_not_waited_for(
     let json = world.run(words(odd)).success();
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["image"], "x\u{fffd}.iso");
-    let pipe = world.root().join("pipe");
-    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
-    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    pipe(&world, "pipe");
     assert_says(&world.run(words(OsStr::new("pipe"))).failure(3), &["it is not a regular file"]);
 }

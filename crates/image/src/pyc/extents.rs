@@ -1,6 +1,6 @@
 //! Which byte of a file is whose.
 
-use crate::extent::{Container, Field, Parsed, Role, Source, Structure, Unreadable, show};
+use crate::extent::{Container, Field, Parsed, Role, Source, Structure, Unreadable, dated, show};
 
 const FORMAT: &str = "pyc";
 const HEADER_LEN: u64 = 16;
@@ -34,11 +34,12 @@ fn header(bytes: &[u8]) -> Vec<Field> {
     }
     let mut mtime = show(bytes, 8, 4, "mtime");
     if let Some(seconds) = number(8) {
-        mtime.value = format!("{} ({seconds})", crate::epoch::civil(seconds));
+        mtime.value = seconds.to_string();
+        dated(&mut mtime);
     }
     let mut size = show(bytes, 12, 4, "size of the source");
-    if let Some(bytes) = number(12) {
-        size.value = bytes.to_string();
+    if let Some(length) = number(12) {
+        size.value = length.to_string();
     }
     all.extend([mtime, size]);
     all

@@ -1,13 +1,12 @@
 //! ELF files, held against readelf.
 
-use std::fmt::Write;
 use std::process::Command;
 use std::sync::Arc;
 
 use selfsame_image::extent::{self, Label, Map, Parsed, Room, Source};
 use selfsame_testkit::oracle_text;
 
-use crate::support::{load, save};
+use crate::support::{load, save, told};
 
 /// Class and byte order: 64 bits, big-endian.
 pub(crate) const SHAPES: [(bool, bool); 4] = [(true, false), (true, true), (false, false), (false, true)];
@@ -188,20 +187,7 @@ fn layout_is_told_with_every_field() {
         let bytes = fixture(shape, COMMENT, 7);
         let parsed = parsed(&bytes);
         assert_eq!(parsed.faults, []);
-        for extent in parsed.map.extents() {
-            let owner = String::from_utf8_lossy(parsed.map.path(extent.owner)).into_owned();
-            writeln!(text, "{:#05x}+{:#x} {} {owner}", extent.start, extent.len, extent.structure.name)
-                .unwrap();
-            let range = usize::try_from(extent.start).unwrap()..usize::try_from(extent.end()).unwrap();
-            for field in (extent.structure.fields)(&bytes[range]) {
-                writeln!(
-                    text,
-                    "    {}+{} {} = {} ({:?})",
-                    field.at, field.len, field.name, field.value, field.role
-                )
-                .unwrap();
-            }
-        }
+        text.push_str(&told(&parsed, &bytes));
     }
     insta::assert_snapshot!(text);
 }

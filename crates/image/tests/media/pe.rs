@@ -11,7 +11,7 @@ use selfsame_image::compare::{Leaf, Name, Options, compare as compared};
 use selfsame_image::extent::{self, Label, Parsed, Room, Source};
 use selfsame_testkit::oracle_text;
 
-use crate::support::{load, noise, save, scratch};
+use crate::support::{load, noise, save, scratch, told};
 
 /// What a fixture is: a program of 64 or 32 bits, or a Linux kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -211,20 +211,7 @@ fn layout_is_told_with_every_field() {
         let parsed = parsed(&bytes);
         assert_eq!((parsed.format, &parsed.faults[..]), ("pe", &[][..]));
         writeln!(text, "{kind:?}").unwrap();
-        for extent in parsed.map.extents() {
-            let owner = String::from_utf8_lossy(parsed.map.path(extent.owner)).into_owned();
-            writeln!(text, "{:#05x}+{:#x} {} {owner}", extent.start, extent.len, extent.structure.name)
-                .unwrap();
-            let range = usize::try_from(extent.start).unwrap()..usize::try_from(extent.end()).unwrap();
-            for field in (extent.structure.fields)(&bytes[range]) {
-                writeln!(
-                    text,
-                    "    {}+{} {} = {} ({:?})",
-                    field.at, field.len, field.name, field.value, field.role
-                )
-                .unwrap();
-            }
-        }
+        text.push_str(&told(&parsed, &bytes));
     }
     insta::assert_snapshot!(text);
 }

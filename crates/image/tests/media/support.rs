@@ -1,9 +1,11 @@
 //! What the tests of all three formats share.
 
+use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use selfsame_image::extent::{Field, Parsed};
 use selfsame_image::iso9660::Extent;
 use selfsame_image::tree::{Kind, Leaf, LeafId, Memory, Meta, Tree, TreeError};
 use selfsame_image::{Epoch, ReadAt};
@@ -54,6 +56,21 @@ pub(crate) fn mutations(good: &[u8], count: u32, mut try_it: impl FnMut(&[u8])) 
         }
         try_it(&bad);
     }
+}
+
+/// Each extent of `parsed`, which is of `bytes`, with its owner and fields, a line each.
+pub(crate) fn told(parsed: &Parsed, bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for extent in parsed.map.extents() {
+        let owner = String::from_utf8_lossy(parsed.map.path(extent.owner));
+        writeln!(text, "{:#05x}+{:#x} {} {owner}", extent.start, extent.len, extent.structure.name).unwrap();
+        let range = usize::try_from(extent.start).unwrap()..usize::try_from(extent.end()).unwrap();
+        for field in (extent.structure.fields)(&bytes[range]) {
+            let Field { at, len, name, value, role } = field;
+            writeln!(text, "    {at}+{len} {name} = {value} ({role:?})").unwrap();
+        }
+    }
+    text
 }
 
 /// What another program left as a file.

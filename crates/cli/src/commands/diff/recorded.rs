@@ -133,11 +133,17 @@ fn beside(record: &Path, (name, digest): (&str, Digest)) -> Result<String, Failu
     let path = record.with_file_name(name);
     let text = given::text(&path, LONGEST_MANIFEST, "the manifest")
         .map_err(|failure| failure.hint("it is looked for beside the record"))?;
-    if Digest::of(text.as_bytes()) == digest {
-        return Ok(text);
+    if Digest::of(text.as_bytes()) != digest {
+        let message = format!("{} is not the manifest of {}", path.display(), record.display());
+        return Err(Failure::input(message).hint("download both again: their digests do not fit"));
     }
-    Err(Failure::input(format!("{} is not the manifest of {}", path.display(), record.display()))
-        .hint("download both again: their digests do not fit"))
+    // A record may vouch for what is none, or for one of a later version of this program.
+    tree::text::parse(text.as_bytes()).map_err(|error| {
+        Failure::input(error).context(format!("{} is no manifest", path.display())).hint(
+            "it may have been written by a later selfsame: compare with that one, or with the image itself",
+        )
+    })?;
+    Ok(text)
 }
 
 /// The lines of both manifests, by path, that are not in the other one: nearly all of two is the same.

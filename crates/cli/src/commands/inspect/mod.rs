@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use selfsame_image::ReadAt;
 use selfsame_image::detect::{self, Format};
 
-use super::Context;
+use super::{Context, given};
 use crate::failure::{Failure, Status};
 use crate::ui::Output;
 use part::Part;
@@ -37,6 +37,7 @@ pub struct Args {
 pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
     let path = args.file.display();
     let unreadable = |error| Failure::input(error).context(format!("cannot read {path}"));
+    given::regular(&args.file).map_err(unreadable)?;
     let file = File::open(&args.file).map_err(unreadable)?;
     let size = file.size().map_err(unreadable)?;
     let Some(format) = detect::format(&file).map_err(unreadable)? else {
