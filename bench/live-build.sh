@@ -5,8 +5,9 @@
 #
 # Its packages come from this machine's own APT sources into live-build's cache, in a first build that is not counted;
 # then it builds again from that cache, and the wall time, CPU time and peak memory of that build are printed. It
-# compresses like examples/live: zstd level 15, blocks of 128 KiB. Needs root, and installs live-build and debootstrap.
-# STEPS=file appends the seconds of each step to the file.
+# compresses like examples/live: zstd level 15, blocks of 128 KiB, without the initramfs, which lies beside it in the image.
+# How its packages differ from those of the lock is said. Needs root, and installs live-build and debootstrap. STEPS=file
+# appends the seconds of each step to the file.
 set -euo pipefail
 
 [ $# -ge 1 ] || { sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" >&2; exit 2; }
@@ -38,6 +39,8 @@ lb config --mode debian --distribution bookworm --architectures amd64 --archive-
   --chroot-squashfs-compression-type zstd --chroot-squashfs-compression-level 15 --checksums none --zsync false \
   > config.log 2>&1 || { cat config.log >&2; exit 1; }
 echo "$names" > config/package-lists/lock.list.chroot
+mkdir -p config/rootfs
+echo 'boot/initrd.img*' > config/rootfs/excludes
 lb build > first.log 2>&1 || { tail -n 50 first.log >&2; exit 1; }
 lb clean > /dev/null 2>&1
 rm -rf cache/bootstrap
@@ -52,6 +55,10 @@ for step in bootstrap chroot binary; do
 done
 awk '{ wall += $1; cpu += $2 + $3; if ($4 > peak) peak = $4 }
   END { printf "live-build %.1f s wall, %.1f s CPU, peak %d MiB\n", wall, cpu, peak / 1024 }' times
+# Names of packages in the image, without the architecture.
+installed=$(awk '{ sub(/:.*/, "", $1); print $1 }' chroot.packages.live | grep -v '^linux-image' | sort -u)
+echo "live-build has beside the packages of the lock: $(comm -13 <(echo "$names") <(echo "$installed") | paste -sd' ')" >&2
+echo "live-build lacks of the packages of the lock: $(comm -23 <(echo "$names") <(echo "$installed") | paste -sd' ')" >&2
 made=$(ls ./*.iso)
 wc -c "$made" >&2
 [ -z "$iso" ] || mv "$made" "$iso"
