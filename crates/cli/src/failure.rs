@@ -25,6 +25,8 @@ pub const SUCCESS: u8 = 0;
 pub const NEGATIVE: u8 = 1;
 /// The work was done, the answer is no, and not all of it could be found out.
 pub const UNEXPLAINED: u8 = 5;
+/// The work was done, the answer is no, and a policy that was named tolerates that.
+pub const TOLERATED: u8 = 6;
 
 impl Kind {
     /// Exit statuses are API: documented in docs/exit-status.md and never given another meaning.
@@ -48,6 +50,8 @@ pub enum Status {
     Negative,
     /// No, and not everything could be found out: exit status 5.
     Unexplained,
+    /// No, but a policy tolerates each difference: exit status 6.
+    Tolerated,
 }
 
 impl From<Status> for ExitCode {
@@ -56,6 +60,7 @@ impl From<Status> for ExitCode {
             Status::Success => SUCCESS,
             Status::Negative => NEGATIVE,
             Status::Unexplained => UNEXPLAINED,
+            Status::Tolerated => TOLERATED,
         })
     }
 }

@@ -19,6 +19,7 @@ pub mod ext4;
 pub mod extent;
 pub mod fat;
 pub mod gpt;
+mod guess;
 pub mod initramfs;
 pub mod io;
 pub mod iso9660;

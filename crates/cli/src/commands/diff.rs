@@ -2,12 +2,15 @@
 
 mod diffoscope;
 mod directory;
+mod holes;
 mod html;
 mod markdown;
 mod pages;
 mod recorded;
 mod report;
 mod text;
+mod tolerance;
+mod watched;
 mod words;
 
 use std::fs::{self, File};
@@ -22,8 +25,10 @@ use rustix::fs::{Mode, OFlags};
 use selfsame_image::compare::{self, Options};
 use selfsame_image::extent::Source;
 
+use self::holes::Holes;
 use self::pages::Pages;
 use self::report::Report;
+use self::tolerance::Policy;
 use super::Context;
 use crate::failure::{Failure, Status};
 use crate::ui::Output;
@@ -46,13 +51,14 @@ use crate::ui::Output;
   selfsame diff first/live.iso second/live.iso --html differences.html
   selfsame diff first/live.iso second/live.iso --markdown - >> \"$GITHUB_STEP_SUMMARY\"
   selfsame diff live.iso --old-manifest published/live.record.json
+  selfsame diff first/live.iso second/live.iso --tolerate times.toml
   selfsame diff a.iso b.iso --diffoscope-json - | diffoscope --load-existing-diff - --text -
 
 Pages of several forms can be written in one run. Standard output then has the last line only, or
 what --json or --paths ask for.
 
 Exit status: 0 the same bytes, 1 they differ and every differing byte is in a structure that is named, 5 they differ and
-something could not be found out, because both are damaged there.")]
+something could not be found out, because both are damaged there, 6 they differ in what --tolerate names alone.")]
 pub struct Args {
     /// The one file or directory; `-` for standard input
     first: PathBuf,
@@ -63,6 +69,9 @@ pub struct Args {
     /// that lies beside RECORD
     #[arg(long, value_name = "RECORD")]
     old_manifest: Option<PathBuf>,
+    /// A policy that names differences to live with: if that is all, the exit status is 6, never 0
+    #[arg(long, value_name = "POLICY")]
+    tolerate: Option<PathBuf>,
     /// How many differences of each file inside are shown; 0 for all
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
@@ -82,28 +91,33 @@ pub struct Args {
 pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
     let one = NonZero::<usize>::MIN;
     let jobs = args.jobs.unwrap_or_else(|| std::thread::available_parallelism().unwrap_or(one));
-    let (options, temporary) = (Options::new(jobs), cx.settings.temporary());
+    let options = Options::new(jobs).watched(watched::watch(cx, None));
     // What is older comes first.
     let paths: [&Path; 2] = match (&args.old_manifest, &args.second) {
         (Some(record), _) => [record, &args.first],
         (None, Some(second)) => [&args.first, second],
         (None, None) => return Err(Failure::usage("there is nothing to compare with")),
     };
+    let policy = args.tolerate.as_deref().map(Policy::read).transpose()?;
     args.pages.check(paths, args.output.json || args.paths)?;
     let report = if args.old_manifest.is_some() {
-        recorded::compare(paths[0], &open(paths[1], temporary)?, paths[1], &options)?
+        recorded::compare(paths[0], &open(paths[1], cx.settings.temporary())?, paths[1], &options)?
     } else {
-        compared(paths, &options, temporary)?
-    };
-    let status = match (&report.root, report.unexplained()) {
-        (None, _) => Status::Success,
-        (_, 0) => Status::Negative,
-        _ => Status::Unexplained,
+        compared(paths, &options, cx)?
     };
     let limit = if args.limit == 0 { usize::MAX } else { args.limit };
     let show = text::Show { limit, paths: args.paths, brief: args.pages.any(), colour: cx.ui.colours() };
     let names = paths.map(|path| path.display().to_string());
-    let report = Report::new(&report, names, show);
+    let mut report = Report::new(&report, names, show);
+    if let Some(policy) = policy {
+        policy.apply(&mut report);
+    }
+    let status = match report.verdict {
+        "identical" => Status::Success,
+        "tolerated" => Status::Tolerated,
+        "different" => Status::Negative,
+        _ => Status::Unexplained,
+    };
     if !args.pages.write(&report, limit, &cx.ui)? {
         cx.ui.result(args.output, &report)?;
     }
@@ -111,13 +125,14 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
 }
 
 /// What differs between two files, or two directories.
-fn compared(paths: [&Path; 2], options: &Options, temporary: &Path) -> Result<compare::Report, Failure> {
+fn compared(paths: [&Path; 2], options: &Options, cx: &Context) -> Result<compare::Report, Failure> {
+    let temporary = cx.settings.temporary();
     if paths.iter().all(|path| path.as_os_str() == STANDARD_INPUT) {
         return Err(Failure::usage("standard input cannot be both files"));
     }
     let is_dir = |path: &&Path| path.as_os_str() != STANDARD_INPUT && path.is_dir();
     if paths.iter().all(is_dir) {
-        return directory::compare(paths, options, temporary);
+        return directory::compare(paths, options, cx);
     }
     let [first, second] = [open(paths[0], temporary)?, open(paths[1], temporary)?];
     compare::compare(&first, &second, options).map_err(|error| {
@@ -144,7 +159,7 @@ fn open(path: &Path, temporary: &Path) -> Result<Source, Failure> {
         ));
     }
     let file = File::open(path).and_then(|file| whole(file, temporary));
-    file.map(|file| Arc::new(file) as Source).map_err(unreadable)
+    file.map(|file| Arc::new(Holes(file)) as Source).map_err(unreadable)
 }
 
 /// A file whose length is what the kernel says: those of /proc hold more, and others may grow.

@@ -19,7 +19,7 @@ fn a_text_in_a_file_system_in_an_image_is_shown_with_the_way_to_it() {
         first.iter().zip(&second).filter(|(a, b)| a != b).count() + first.len().abs_diff(second.len());
     let text = world.run(["diff", "a.iso", "b.iso"]).answer(1);
     let way =
-        ["/live/filesystem.squashfs (squashfs, ", "etc/hostname (file, ", "-1: selfsame\n", "+1: amnesia\n"];
+        ["/live/filesystem.squashfs (squashfs, ", "etc/hostname (text, ", "-1: selfsame\n", "+1: amnesia\n"];
     let mut rest = text.as_str();
     for part in way {
         let at = rest.find(part).unwrap_or_else(|| panic!("{part:?} is not in {text}"));
@@ -97,7 +97,7 @@ fn directories_are_compared_by_path_kind_and_content() {
         "    kind: symbolic link -> regular file\n",
         "regular file of new only in the second at 0x0+0x5\n",
         "  out/live.iso (iso9660, ",
-        "etc/hostname (file, 9 -> 8 bytes)\n",
+        "etc/hostname (text, 9 -> 8 bytes)\n",
         "-1: selfsame\n",
     ] {
         assert!(text.contains(part), "{part:?} is not in {text}");
@@ -180,4 +180,20 @@ fn paths_of_what_only_one_has_are_told() {
     world.write("q/same", "same");
     world.write("q/new", "new");
     assert_eq!(world.run(["diff", "p", "q", "--paths"]).answer(1), "new\nold\n");
+}
+
+#[test]
+fn holes_are_not_read() {
+    use std::os::unix::fs::FileExt as _;
+    let world = world();
+    let sparse = |name: &str, len: u64| {
+        let file = std::fs::File::create(world.root().join(name)).unwrap();
+        file.set_len(len).unwrap();
+        file
+    };
+    // Reading them would take many minutes.
+    sparse("hole", 1 << 41);
+    sparse("other", 1 << 41).write_all_at(b"x", 1 << 40).unwrap();
+    let text = world.run(["diff", "hole", "other"]).answer(1);
+    assert!(text.ends_with("differing bytes: 1, explained: 1, unexplained: 0\n"), "{text}");
 }

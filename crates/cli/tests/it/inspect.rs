@@ -171,7 +171,7 @@ fn a_hybrid_iso_shows_its_tables_boot_images_and_what_is_inside() {
         directories: 3
         symbolic links: 0
       /live/filesystem.squashfs: squashfs, 4.0 KiB, at 0x1e000
-        compression: zstd:15
+        compression: zstd
         block size: 128.0 KiB
         time: 2023-11-14T22:13:20Z
         used: 430 B

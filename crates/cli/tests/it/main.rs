@@ -35,6 +35,7 @@ mod snapshot;
 mod stages;
 mod store;
 mod tag;
+mod tolerate;
 mod verify;
 
 /// A fresh hostile world around the program.

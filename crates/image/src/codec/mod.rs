@@ -6,6 +6,7 @@
 mod coding;
 mod extents;
 mod kept;
+mod lzo;
 pub mod patch;
 pub mod remake;
 mod rewind;
@@ -21,6 +22,7 @@ use lz4::block::CompressionMode;
 
 pub(crate) use coding::{LZ4_FRAME, is_bzip2, is_lzma};
 pub use extents::extents;
+pub(crate) use lzo::decompress as decompress_lzo;
 pub(crate) use rewind::inflated;
 
 /// A codec and its parameters. Its text form is its identity in locks and records.
@@ -179,7 +181,6 @@ impl Codec {
             };
             return zstd_decompress(packed, size);
         }
-        let mut out = Vec::new();
         let mut reader: Box<dyn Read + '_> = match self {
             // A block has no end of its own: it is decoded as a whole.
             Self::Lz4 { .. } => return lz4_decompress(packed, limit),
@@ -190,12 +191,23 @@ impl Codec {
             }
             Self::Zstd { .. } => Box::new(zstd::stream::read::Decoder::new(packed)?.single_frame()),
         };
-        let cap = limit.saturating_add(1) as u64;
-        reader.by_ref().take(cap).read_to_end(&mut out)?;
-        if out.len() > limit {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, Oversized { limit }));
-        }
-        Ok(out)
+        read_up_to(&mut reader, limit)
+    }
+}
+
+/// Decompresses one block of LZMA data behind 13 bytes of header; more than `limit` bytes are an error.
+pub(crate) fn decompress_lzma(packed: &[u8], limit: usize) -> io::Result<Vec<u8>> {
+    let stream = liblzma::stream::Stream::new_lzma_decoder(XZ_MEMORY)?;
+    read_up_to(&mut liblzma::read::XzDecoder::new_stream(packed, stream), limit)
+}
+
+/// All that `reader` gives; more than `limit` bytes are an error.
+fn read_up_to(reader: &mut dyn Read, limit: usize) -> io::Result<Vec<u8>> {
+    let mut out = Vec::new();
+    reader.take(limit.saturating_add(1) as u64).read_to_end(&mut out)?;
+    match out.len() > limit {
+        true => Err(io::Error::new(io::ErrorKind::InvalidData, Oversized { limit })),
+        false => Ok(out),
     }
 }
 

@@ -28,8 +28,8 @@ pub(super) struct Blocks {
 }
 
 impl Blocks {
-    /// Reads both files once. An error is of the file 0 or 1.
-    pub(super) fn of(sources: [&Source; 2], jobs: NonZero<usize>) -> Read<Self> {
+    /// Reads both files once, and says how many more bytes of both were read each time. An error is of the file 0 or 1.
+    pub(super) fn of(sources: [&Source; 2], jobs: NonZero<usize>, tell: &dyn Fn(u64)) -> Read<Self> {
         let size = |side: usize| sources[side].size().map_err(|error| (side, error));
         let sizes = [size(0)?, size(1)?];
         let shared = sizes[0].min(sizes[1]);
@@ -50,6 +50,7 @@ impl Blocks {
             },
             |result: Read<Counted>| {
                 let (at, found) = result?;
+                tell(PIECE.min(shared - at));
                 for (block, bytes) in found {
                     blocks.differing += u64::from(bytes);
                     blocks.blocks.push((at / wide(BLOCK) + block, bytes));

@@ -83,6 +83,11 @@ fn known_by_another(pieces: [&[Piece]; 2], maps: [&Map; 2], known: &BTreeMap<(u3
     })
 }
 
+/// Whether there is something inside both that is called the same.
+pub(super) fn share_a_name(parsed: [&Parsed; 2]) -> bool {
+    !named(parsed.map(|one| &*one.members)).is_empty()
+}
+
 fn place(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }

@@ -8,6 +8,7 @@ mod blocks;
 mod leaf;
 mod members;
 mod pair;
+mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -18,8 +19,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use self::blocks::{Blocks, Told};
 pub use self::leaf::{Bytes, Leaf, Line, Lines};
 use self::pair::{Pairing, Side};
+pub use self::watch::{Step, Watch};
 use crate::cause::{self, Finding};
 use crate::extent::{self, Label, Map, Member, Parsed, Role, Room, Source, Unreadable};
+use crate::guess::guess;
 use crate::io::ReadAt;
 use crate::par;
 
@@ -62,7 +65,7 @@ pub struct Comparison {
     pub sizes: [u64; 2],
     /// How many of their bytes differ, and how many one is longer; 0 for files that cannot be read to their ends.
     pub differing: u64,
-    /// What they are, as far as that is known.
+    /// What they are, as far as that is known: a format that was looked into, or a guess.
     pub formats: [Option<&'static str>; 2],
     /// Structures that differ, in the order of the first file, then those that only the second one has.
     pub changes: Vec<Change>,
@@ -146,6 +149,8 @@ pub struct Options {
     pub jobs: NonZero<usize>,
     /// For what is in compressed streams.
     pub room: Room,
+    /// Who is told how far it is.
+    watch: Watch,
     /// Bytes of files inside that may still be compared, those of all of them together.
     work: Arc<AtomicU64>,
 }
@@ -153,7 +158,13 @@ pub struct Options {
 impl Options {
     /// So many threads, and 16 GiB for what is in compressed streams, of which 160 MiB of memory keep what they can.
     pub fn new(jobs: NonZero<usize>) -> Self {
-        Self { jobs, room: Room::new(16 << 30, 160 << 20), work: Arc::default() }
+        Self { jobs, room: Room::new(16 << 30, 160 << 20), watch: Watch::default(), work: Arc::default() }
+    }
+
+    /// The same, and `watch` is told how far it is.
+    #[must_use]
+    pub fn watched(self, watch: Watch) -> Self {
+        Self { watch, ..self }
     }
 }
 
@@ -162,7 +173,9 @@ impl Options {
 /// # Errors
 /// If one of them cannot be read. A format that cannot be understood is none: that is among [`Comparison::faults`].
 pub fn compare(first: &Source, second: &Source, options: &Options) -> io::Result<Report> {
-    let blocks = Blocks::of([first, second], options.jobs).map_err(|(_, error)| error)?;
+    let of = first.size()?.min(second.size()?);
+    let tell = |more| options.watch.tell(Step::Outside { more, of });
+    let blocks = Blocks::of([first, second], options.jobs, &tell).map_err(|(_, error)| error)?;
     if blocks.differing == 0 {
         return Ok(Report { differing: 0, explained: 0, root: None });
     }
@@ -193,7 +206,11 @@ fn files(
     });
     let parsed = [parsed.next().flatten(), parsed.next().flatten()];
     for (side, one) in parsed.iter().enumerate() {
-        let Some(one) = one else { continue };
+        let Some(one) = one else {
+            // What cannot be read at all is told elsewhere.
+            comparison.formats[side] = guess([&first, &second][side]).unwrap_or_default();
+            continue;
+        };
         comparison.formats[side] = Some(one.format);
         comparison.faults.extend(one.faults.iter().map(|fault| (side, fault.clone())));
     }
@@ -203,7 +220,8 @@ fn files(
     let room = options.room.with_plain(options.room.plain.saturating_sub(held));
     let options = &Options { room, ..options.clone() };
     let explained = match &parsed {
-        [Some(a), Some(b)] if a.format == b.format => {
+        // What was packed in another way is still the same files.
+        [Some(a), Some(b)] if a.format == b.format || members::share_a_name([a, b]) => {
             structures(&mut comparison, sources, [a, b], blocks, options, depth)?
         }
         // What can be read says where things are in the one that cannot, too; that one may have lost its signature only.
@@ -337,7 +355,8 @@ fn inside(
         let fault = Unreadable { format: "file", message };
         return faulty(name, vec![(0, fault.clone()), (1, fault)]);
     }
-    let blocks = match Blocks::of([&members[0].source, &members[1].source], options.jobs) {
+    let tell = |more| options.watch.tell(Step::Inside { more });
+    let blocks = match Blocks::of([&members[0].source, &members[1].source], options.jobs, &tell) {
         Ok(blocks) => blocks,
         Err(_) => return faulty(name, damaged(&members, options)),
     };
@@ -356,7 +375,7 @@ fn inside(
 
 /// Which of two files cannot be read to their ends, and why.
 fn damaged(members: &[Member; 2], options: &Options) -> Vec<(usize, Unreadable)> {
-    let read = |member: &Member| Blocks::of([&member.source; 2], options.jobs).err();
+    let read = |member: &Member| Blocks::of([&member.source; 2], options.jobs, &|_| ()).err();
     let faults = members.iter().map(read).enumerate();
     faults.filter_map(|(side, error)| Some((side, Unreadable::new("file", &error?.1)))).collect()
 }

@@ -431,7 +431,7 @@ impl<R: ReadAt> Checker<'_, R> {
         let mut start = vec![0; narrow(word).min(64)];
         self.inner.read(at, &mut start)?;
         let limit = self.window_limit;
-        if let Some(window) = window(self.inner.codec, &start).filter(|window| *window > limit) {
+        if let Some(window) = window(self.inner.compression, &start).filter(|window| *window > limit) {
             self.note(at, path, ProblemKind::Window { window, limit });
         }
         Ok(())

@@ -6,9 +6,9 @@ use std::fmt::{self, Write};
 use super::error::Error;
 use super::layout::{
     BasicDir, BasicFile, DATA_RAW, Device, DirEntry, DirHeader, DirIndex, ExtendedDir, ExtendedFile,
-    Fragment, GzipOptions, Id, InodeHead, Lz4Options, NONE, OnDisk, Pipe, Position, SuperBlock, Symlink,
-    XATTR_ELSEWHERE, XattrHeader, XattrKey, XattrNumber, XattrSet, XattrValue, XzOptions, ZstdOptions, codec,
-    flag, kind, narrow, wide,
+    Fragment, GzipOptions, Id, InodeHead, Lz4Options, LzoOptions, NONE, OnDisk, Pipe, Position, SuperBlock,
+    Symlink, XATTR_ELSEWHERE, XattrHeader, XattrKey, XattrNumber, XattrSet, XattrValue, XzOptions,
+    ZstdOptions, codec, flag, kind, narrow, wide,
 };
 use super::read::{Body, Cursor, Image, Inner, Region};
 use super::scan::scan;
@@ -115,6 +115,7 @@ impl<R: ReadAt> Dumper<'_, R> {
             codec::GZIP => self.take::<GzipOptions>(&mut cursor).map(drop),
             codec::XZ => self.take::<XzOptions>(&mut cursor).map(drop),
             codec::LZ4 => self.take::<Lz4Options>(&mut cursor).map(drop),
+            codec::LZO => self.take::<LzoOptions>(&mut cursor).map(drop),
             _ => self.take::<ZstdOptions>(&mut cursor).map(drop),
         }
     }

@@ -166,6 +166,8 @@ on_disk! {
     struct ZstdOptions { level: U32, }
     /// Options of lz4, which are never left out. Bit 0 of `flags` is high compression.
     struct Lz4Options { version: U32, flags: U32, }
+    /// Options of lzo: one of the algorithms lzo1x_1, 1_11, 1_12, 1_15 and 999, and the level of the last one.
+    struct LzoOptions { algorithm: U32, level: U32, }
     /// What every inode begins with. Owners are indices into the table of owners.
     struct InodeHead { kind: U16, mode: U16, uid: U16, gid: U16, mtime: U32, number: U32, }
     struct BasicDir { block: U32, links: U32, size: U16, offset: U16, parent: U32, }

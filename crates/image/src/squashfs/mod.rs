@@ -20,6 +20,6 @@ pub use check::{Problem, ProblemKind, check};
 pub use dump::dump;
 pub use error::{Corruption, EntryRule, Error, OptionsError, Path, WriteError};
 pub use extents::extents;
-pub use read::{File, FileRef, Files, Image};
+pub use read::{Compression, File, FileRef, Files, Image};
 pub use sort::{Sort, SortError};
 pub use write::{BlockCache, Options, Written, codec_for, keys, warm, write};

@@ -4,15 +4,14 @@
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::layout::{LZ4_VERSION, Lz4Options, META_BLOCK, SuperBlock, XzOptions, flag, wide};
-use super::read::{Inner, Region};
-use crate::codec::Codec;
+use super::read::{Compression, Inner, Region};
 use crate::io::ReadAt;
 
 /// Bytes of history that Linux makes room for: one block, at least a metadata block, or what the codec's options say.
 pub(super) fn window_limit<R: ReadAt>(inner: &Inner<R>) -> u64 {
     let limit = u64::from(inner.head.block_size.get()).max(wide(META_BLOCK));
-    match inner.codec {
-        Codec::Xz { .. } => options(inner).map_or(limit, |raw: XzOptions| u64::from(raw.dictionary.get())),
+    match inner.compression {
+        Compression::Xz => options(inner).map_or(limit, |raw: XzOptions| u64::from(raw.dictionary.get())),
         _ => limit,
     }
 }
@@ -20,7 +19,7 @@ pub(super) fn window_limit<R: ReadAt>(inner: &Inner<R>) -> u64 {
 /// Whether Linux knows how the blocks were made, if they are lz4.
 pub(super) fn lz4_is_readable<R: ReadAt>(inner: &Inner<R>) -> bool {
     let known = |raw: Lz4Options| raw.version.get() == LZ4_VERSION;
-    !matches!(inner.codec, Codec::Lz4 { .. }) || options(inner).is_some_and(known)
+    inner.compression != Compression::Lz4 || options(inner).is_some_and(known)
 }
 
 /// The codec's options, if there are any that can be read.
@@ -32,11 +31,11 @@ fn options<R: ReadAt, T: FromBytes + IntoBytes>(inner: &Inner<R>) -> Option<T> {
 }
 
 /// Bytes of history the decoder of `stored` must keep; `None` if its header does not say.
-pub(super) fn window(codec: Codec, stored: &[u8]) -> Option<u64> {
-    match codec {
-        Codec::Gzip { .. } | Codec::Lz4 { .. } => None,
-        Codec::Zstd { .. } => zstd(stored),
-        Codec::Xz { .. } => xz(stored),
+pub(super) fn window(compression: Compression, stored: &[u8]) -> Option<u64> {
+    match compression {
+        Compression::Gzip | Compression::Lz4 | Compression::Lzma | Compression::Lzo => None,
+        Compression::Zstd => zstd(stored),
+        Compression::Xz => xz(stored),
     }
 }
 
@@ -104,16 +103,17 @@ fn number(bytes: &mut &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::Codec;
 
     #[test]
     fn our_blocks_ask_for_no_more_than_a_block() {
         for size in [1, 255, 256, 8192, 100_000, 131_072, 1 << 20] {
             let plain = vec![b'x'; size];
-            let zstd = Codec::Zstd { level: 15 };
-            assert_eq!(window(zstd, &zstd.compress(&plain).unwrap()), Some(u64::try_from(size).unwrap()));
+            let packed = Codec::Zstd { level: 15 }.compress(&plain).unwrap();
+            assert_eq!(window(Compression::Zstd, &packed), Some(u64::try_from(size).unwrap()));
             for (dict_size, x86) in [(1 << 17, false), (1 << 20, true), (12288, true)] {
-                let xz = Codec::Xz { preset: 6, x86, dict_size };
-                assert_eq!(window(xz, &xz.compress(&plain).unwrap()), Some(u64::from(dict_size)));
+                let packed = Codec::Xz { preset: 6, x86, dict_size }.compress(&plain).unwrap();
+                assert_eq!(window(Compression::Xz, &packed), Some(u64::from(dict_size)));
             }
         }
     }

@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use selfsame_image::Digest;
-use selfsame_image::deb::Deb;
+use selfsame_image::deb::{Control, Deb};
 use selfsame_image::tar;
 use selfsame_image::tree::{Content, Meta, Tree};
+
+use selfsame_testkit::{Numbers, number};
 
 use crate::host::{assert_same, capture, files_in, oracle, root, sample, unpack_tar};
 
@@ -100,4 +102,111 @@ fn dpkg_deb_sees_the_same_packages() {
         packages.extend(files_in(&more, ".deb"));
     }
     packages.iter().for_each(|package| check(package));
+}
+
+/// Damages a package whose archives are not compressed, in one place or a few. Half of the time the checksum of the header of
+/// tar that was hit is made good again: who attacks would do that, too.
+fn damaged(good: &[u8], random: &mut Numbers) -> Vec<u8> {
+    let mut bad = good.to_vec();
+    for _ in 0..=random.below(3) {
+        let at = random.below(bad.len());
+        match random.below(4) {
+            0 => bad[at] ^= 1 << random.below(8),
+            1 => bad[at] = b"\0/0.7 \xffx"[random.below(8)],
+            2 => {
+                let end = bad.len().min(at + 1 + random.below(12));
+                bad[at..end].fill(b"\x000/"[random.below(3)]);
+            }
+            // Names and links to elsewhere.
+            _ => {
+                let text = [&b"../"[..], b"/etc/", b"./x/../", b"DEBIAN/"][random.below(4)];
+                let end = bad.len().min(at + text.len());
+                bad[at..end].copy_from_slice(&text[..end - at]);
+            }
+        }
+        if random.below(2) == 0 {
+            sign(&mut bad, at);
+        }
+    }
+    bad
+}
+
+/// Makes the checksum good of the header of tar that the byte at `at` lies in, if it lies in one.
+fn sign(bytes: &mut [u8], at: usize) {
+    // Members of ar begin anywhere: the header is looked for backwards, by its signature.
+    let Some(magic) = (0..=at.min(bytes.len())).rev().take(512).find(|at| bytes[*at..].starts_with(b"ustar"))
+    else {
+        return;
+    };
+    let Some(header) = magic.checked_sub(257).and_then(|start| bytes.get_mut(start..start + 512)) else {
+        return;
+    };
+    header[148..156].fill(b' ');
+    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+}
+
+/// What is read of a package, if all of it is accepted: the tree and the control files.
+fn accepted(package: &Path) -> Option<(Tree, Control)> {
+    let deb = Deb::open(fs::File::open(package).ok()?).ok()?;
+    let mut reader = deb.data(LIMIT).ok()?;
+    let mut tree = tar::collect(&mut reader, Meta::root(0o755, 0), |_, mut body| {
+        let (digest, size) = Digest::of_reader(&mut body)?;
+        Ok(Content { size, digest })
+    })
+    .ok()?;
+    tree.compact();
+    Some((tree, deb.control().ok()?))
+}
+
+/// Whether its owner may look into each directory and read each file.
+fn readable(tree: &mut Tree) -> bool {
+    let mut all = true;
+    tree.root.for_each_dir_mut(&mut |meta| all &= meta.mode & 0o700 == 0o700);
+    all && tree.leaves_mut().iter().all(|leaf| leaf.meta.mode & 0o400 != 0)
+}
+
+#[test]
+fn what_is_accepted_of_a_damaged_package_is_what_dpkg_deb_unpacks() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(packages) = built(dir.path()) else { return };
+    let good = fs::read(&packages[0]).unwrap();
+    let package = dir.path().join("bad.deb");
+    let (mut random, mut both, mut ours_only) = (Numbers(7), 0, Vec::new());
+    for round in 0..number("MUTANTS", 300) {
+        fs::write(&package, damaged(&good, &mut random)).unwrap();
+        let Some((mut ours, control)) = accepted(&package) else { continue };
+        // What its owner may not read is hidden from everybody but root.
+        if !root() && !readable(&mut ours) {
+            continue;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let (data, their_control) = (dir.path().join("data"), dir.path().join("control"));
+        let unpacked = |option: &str, to: &Path| {
+            let mut command = Command::new("dpkg-deb");
+            let output = command.arg(option).arg(&package).arg(to).env("LC_ALL", "C").output().unwrap();
+            (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+        };
+        match (unpacked("-x", &data), unpacked("-e", &their_control)) {
+            ((true, _), (true, _)) => {
+                both += 1;
+                let mut theirs = capture(&data).0;
+                for tree in [&mut ours, &mut theirs] {
+                    tree.root.for_each_dir_mut(&mut |meta| meta.mtime = 0);
+                    if !root() {
+                        tree.root.for_each_dir_mut(&mut |meta| (meta.uid, meta.gid) = (0, 0));
+                        tree.leaves_mut().iter_mut().for_each(|leaf| (leaf.meta.uid, leaf.meta.gid) = (0, 0));
+                    }
+                }
+                assert_same(&ours, &theirs, &format!("mutant {round}"));
+                for (name, file) in control.files {
+                    let path = their_control.join(String::from_utf8(name).unwrap());
+                    assert_eq!(file.bytes, fs::read(&path).unwrap(), "mutant {round}: {}", path.display());
+                }
+            }
+            (data, control) => ours_only.push((round, data.1, control.1)),
+        }
+    }
+    assert!(both > 0, "nothing was accepted by both");
+    assert!(ours_only.is_empty(), "accepted here alone: {ours_only:#?}");
 }

@@ -55,6 +55,23 @@ pub(crate) fn file(memory: &mut Memory, bytes: &str) -> Inode {
 
 pub(crate) fn squash(codec: &str, change: impl FnOnce(&mut Tree, &mut Memory)) -> Vec<u8> {
     let (tree, memory) = tree(change);
+    packed(codec, &tree, &memory)
+}
+
+/// An upgrade kit of Tails, version 2: a SquashFS with a SquashFS in it.
+fn kit() -> Vec<u8> {
+    let (mut tree, mut memory) = (Tree::new(Meta::root(0o755, 1_600_000_000)), Memory::new());
+    for path in [&b"overlay"[..], b"overlay/live"] {
+        tree.insert_dir(path, Meta::root(0o755, 1_600_000_001)).unwrap();
+    }
+    tree.insert(b"FORMAT", file(&mut memory, "2")).unwrap();
+    tree.insert(b"control.yml", file(&mut memory, "---\ndelete_files:\n- live/6.0.squashfs\n")).unwrap();
+    let delta = Kind::File(memory.add(squash("xz:6:x86", same)));
+    tree.insert(b"overlay/live/6.1.squashfs", inode(delta)).unwrap();
+    packed("xz:6", &tree, &memory)
+}
+
+fn packed(codec: &str, tree: &Tree, memory: &Memory) -> Vec<u8> {
     let options = squashfs::Options {
         block_size: 4096,
         codec: squashfs::codec_for(codec, 4096).unwrap(),
@@ -65,7 +82,7 @@ pub(crate) fn squash(codec: &str, change: impl FnOnce(&mut Tree, &mut Memory)) -
         progress: None,
     };
     let mut out = Cursor::new(Vec::new());
-    squashfs::write(&tree, &memory, &options, NonZero::new(2).unwrap(), &mut out).unwrap();
+    squashfs::write(tree, memory, &options, NonZero::new(2).unwrap(), &mut out).unwrap();
     out.into_inner()
 }
 
@@ -82,6 +99,7 @@ fn fixtures() -> Vec<(String, Vec<u8>)> {
     let mut all: Vec<(String, Vec<u8>)> = ["zstd:15", "xz:6:x86", "gzip:9", "lz4:12"]
         .map(|codec| (codec.to_owned(), squash(codec, same)))
         .into();
+    all.push(("upgrade kit".to_owned(), kit()));
     all.push(("iso".to_owned(), iso(same)));
     all.push(("disk".to_owned(), gpt::disk(&gpt::table())));
     let (files, memory) = fat::fixture();
@@ -293,6 +311,36 @@ fn each_byte_is_named() {
         sums.iter().for_each(|(name, (count, bytes))| text += &format!("  {count} {name}: {bytes}\n"));
     }
     insta::assert_snapshot!(text);
+}
+
+#[test]
+fn what_was_packed_in_another_way_is_compared_by_what_is_inside() {
+    let stream = |codec: &str, text: &str| {
+        let mut writer = codec.parse::<Codec>().unwrap().stream_writer(Vec::new(), None).unwrap();
+        std::io::Write::write_all(&mut writer, text.as_bytes()).unwrap();
+        writer.finish().unwrap()
+    };
+    let names = |report: Report| {
+        assert_eq!(report.unexplained(), 0);
+        let root = report.root.unwrap();
+        assert_ne!(root.formats[0], root.formats[1]);
+        root.members.into_iter().map(|member| member.name).collect::<Vec<_>>()
+    };
+    let packed = stream("gzip:9", MOTD);
+    assert_eq!(names(compared(&packed, &stream("xz:6", MOTD))), []);
+    assert_eq!(names(compared(&packed, &stream("zstd:3", "other\n"))), [Name::Part("content".to_owned())]);
+
+    let archive = |change: fn(&mut Tree, &mut Memory)| {
+        let ((tree, memory), mut archive) = (tree(change), Vec::new());
+        tar::write(&tree, &memory, Epoch(1_700_000_000), &mut archive).unwrap();
+        archive
+    };
+    let image = squash("zstd:15", same);
+    assert_eq!(names(compared(&archive(same), &image)), []);
+    let other = |tree: &mut Tree, memory: &mut Memory| {
+        tree.set_file(b"etc/hostname", file(memory, "other\n")).unwrap();
+    };
+    assert_eq!(names(compared(&archive(other), &image)), [Name::Path(b"etc/hostname".to_vec())]);
 }
 
 /// Changes one bit at a time, alone and together with a byte elsewhere; each time both must be told.

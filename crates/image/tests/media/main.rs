@@ -16,5 +16,6 @@ mod leaves;
 mod pe;
 mod qcow2;
 mod sqlite;
+mod squashfs_peers;
 mod support;
 mod zip;

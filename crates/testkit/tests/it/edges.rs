@@ -43,7 +43,7 @@ const RESERVED: [(&str, &[&str]); 17] = [
     ("rpgpie", &["selfsame-apt"]),
     ("ed25519-dalek", &["selfsame-apt", "selfsame-release"]),
     ("base64ct", &["selfsame-cli", "selfsame-release"]),
-    ("toml", &["selfsame-build", "selfsame-release"]),
+    ("toml", &["selfsame-build", "selfsame-cli", "selfsame-release"]),
     ("serde_json", &["selfsame-build", "selfsame-cli", "selfsame-release", "selfsame-testkit"]),
     ("zstd", &["selfsame-image"]),
     ("liblzma", &["selfsame-image"]),

@@ -33,7 +33,7 @@ pub(super) fn document(report: &Report, limit: usize) -> serde_json::Result<Stri
         None => node(names),
     };
     root.version = Some(1);
-    root.comments.splice(0..0, report.guess());
+    root.comments.splice(0..0, report.notes().iter().map(|note| harmless_line(note).into_owned()));
     root.comments.insert(0, format!("{}: {}", report.verdict, report.completeness()));
     serde_json::to_string(&root).map(|text| text + "\n")
 }

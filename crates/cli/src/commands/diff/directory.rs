@@ -12,6 +12,8 @@ use selfsame_image::compare::{self, Change, Comparison, FieldChange, Name, Optio
 use selfsame_image::extent::{Role, Source};
 
 use super::report::readable;
+use super::watched;
+use crate::commands::Context;
 use crate::failure::Failure;
 
 /// What a path of a directory is.
@@ -78,8 +80,10 @@ impl Entry {
 }
 
 /// Compares two directories with all that is in them.
-pub(super) fn compare(roots: [&Path; 2], options: &Options, temporary: &Path) -> Result<Report, Failure> {
+pub(super) fn compare(roots: [&Path; 2], options: &Options, cx: &Context) -> Result<Report, Failure> {
     let sides = [entries(roots[0])?, entries(roots[1])?];
+    let shared = sides[0].iter().filter_map(|(path, entry)| Some(entry.len.min(sides[1].get(path)?.len)));
+    let options = &options.clone().watched(watched::watch(cx, Some(shared.sum())));
     let total = |side: &BTreeMap<PathBuf, Entry>| side.values().map(|entry| entry.len).sum();
     let mut root = Comparison {
         sizes: sides.each_ref().map(total),
@@ -99,7 +103,7 @@ pub(super) fn compare(roots: [&Path; 2], options: &Options, temporary: &Path) ->
                     // One of them has no bytes.
                     differing += a.len + b.len;
                     explained += a.len + b.len;
-                } else if let Some(found) = files(roots, path, options, temporary)? {
+                } else if let Some(found) = files(roots, path, options, cx.settings.temporary())? {
                     differing += found.differing;
                     explained += found.explained;
                     let member = found.root.map(|found| Comparison { name: Name::Path(name), ..found });

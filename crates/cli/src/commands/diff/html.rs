@@ -77,6 +77,7 @@ fn summary(report: &Report, untold: Untold, names: &[String; 2], page: &mut Stri
     let meaning = match report.verdict {
         "identical" => "every byte is the same",
         "different" => "each byte that differs is in a structure that is named",
+        "tolerated" => "they differ, and the policy below tolerates each difference",
         _ => "something could not be found out: it is damaged in both files, or too much for an honest one",
     };
     let verdict = report.verdict;
@@ -85,8 +86,8 @@ fn summary(report: &Report, untold: Untold, names: &[String; 2], page: &mut Stri
         "<p class=\"verdict {verdict}\"><strong>{verdict}</strong>: {meaning}<br>{}</p>",
         report.completeness()
     );
-    if let Some(guess) = report.guess() {
-        let _ = writeln!(page, "<p>{}</p>", escape(&guess));
+    for note in report.notes() {
+        let _ = writeln!(page, "<p>{}</p>", text(&note, LONGEST_TEXT));
     }
     let Some(root) = &report.root else { return };
     page.push_str("<table class=\"sides\">\n<tr><td></td><th scope=\"col\">first</th><th scope=\"col\">second</th></tr>\n");

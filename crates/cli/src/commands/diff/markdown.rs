@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::report::{Comparison, Report, Structure};
+use super::tolerance::Tolerated;
 use super::words::{Room, Untold, more, short};
 use crate::ui::harmless_line;
 
@@ -23,6 +24,9 @@ pub(super) fn text(report: &Report, limit: usize) -> String {
     let mut page = format!("### {a} and {b}: {}\n\n{}\n", report.verdict, report.completeness());
     if let Some(guess) = report.guess() {
         let _ = writeln!(page, "\n{guess}");
+    }
+    for sentence in report.tolerance.iter().flat_map(Tolerated::sentences) {
+        let _ = writeln!(page, "\n{}", code(&sentence));
     }
     let Some(root) = &report.root else { return page };
     let _ = writeln!(page, "\n| | first | second |\n|---|---|---|\n| file | {a} | {b} |");

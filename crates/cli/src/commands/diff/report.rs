@@ -8,6 +8,7 @@ use selfsame_image::extent::Role;
 use serde::Serialize;
 
 use super::text::{Show, Text};
+use super::tolerance::Tolerated;
 use crate::ui::Present;
 
 /// What `diff` gives.
@@ -15,7 +16,7 @@ use crate::ui::Present;
 pub(super) struct Report {
     /// Of this form: 1.
     format: u32,
-    /// `identical`, `different` or `unexplained`.
+    /// `identical`, `tolerated`, `different` or `unexplained`.
     pub(super) verdict: &'static str,
     /// Bytes that differ at the same place, and what one file is longer.
     pub(super) differing: u64,
@@ -26,6 +27,9 @@ pub(super) struct Report {
     /// Causes that were recognised in what differs, by name.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) causes: Vec<Cause>,
+    /// What the policy that was named made of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) tolerance: Option<Tolerated>,
     /// What differs; absent if nothing does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) root: Option<Comparison>,
@@ -63,6 +67,9 @@ pub(super) struct Comparison {
     pub(super) bytes: Vec<Bytes>,
     /// Whether there are more of them.
     pub(super) more_bytes: bool,
+    /// The rule of the policy, from 1, that is about its lines or bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) tolerated: Option<usize>,
     /// Causes that were recognised, by name, those of files inside not counted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) causes: Vec<Cause>,
@@ -105,6 +112,9 @@ pub(super) struct Structure {
     pub(super) bytes: Option<Bytes>,
     /// What is encoded in it is the same.
     pub(super) same_content: bool,
+    /// The rule of the policy, from 1, that is about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) tolerated: Option<usize>,
 }
 
 #[derive(Debug, Serialize)]
@@ -152,6 +162,7 @@ impl Report {
             explained: report.explained,
             unexplained,
             causes: root.as_ref().map_or_else(Vec::new, Comparison::causes),
+            tolerance: None,
             root,
             names,
             show,
@@ -194,6 +205,7 @@ impl Comparison {
             lines,
             bytes,
             more_bytes,
+            tolerated: None,
             causes: found.causes.iter().map(Cause::of).collect(),
             members: found.members.iter().map(Self::of).collect(),
         }
@@ -217,6 +229,7 @@ impl Structure {
             more_fields: change.more_fields,
             bytes: change.bytes.as_ref().map(Bytes::of),
             same_content: change.same_content,
+            tolerated: None,
         }
     }
 }

@@ -64,7 +64,7 @@ impl<'a> Text<'a> {
             }
             Some(root) if !self.show.brief => {
                 self.comparison(root, 0)?;
-                report.guess().map_or(Ok(()), |guess| self.line(0, Ink::Plain, &guess))?;
+                report.notes().iter().try_for_each(|note| self.line(0, Ink::Plain, note))?;
             }
             _ => {}
         }

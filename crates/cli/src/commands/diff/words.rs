@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::report::{Cause, Comparison, Fault, Field, Line, Lines, Report, Structure};
+use super::tolerance::Tolerated;
 
 /// What a structure that differs tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +89,8 @@ impl Structure {
     pub(super) fn remark(&self) -> String {
         let what = self.kind().of_one();
         let gap = if what.is_empty() { "" } else { " " };
-        format!("{gap}{what}{}", self.place().map_or_else(String::new, |place| format!(" at {place}")))
+        let place = self.place().map_or_else(String::new, |place| format!(" at {place}"));
+        format!("{gap}{what}{place}{}", if self.tolerated.is_some() { ", tolerated" } else { "" })
     }
 
     pub(super) fn place(&self) -> Option<String> {
@@ -158,11 +160,16 @@ impl Comparison {
         }
     }
 
+    /// Whether there is nothing in it to look at but what follows from something else.
+    pub(super) fn is_silent(&self) -> bool {
+        let silent = self.members.is_empty() && self.lines.is_none() && self.bytes.is_empty();
+        silent && !self.changes.iter().any(|change| change.kind().is_shown())
+    }
+
     /// Structures that somebody has to look at.
     pub(super) fn shown(&self) -> impl Iterator<Item = &Structure> + Clone {
         // What follows from something else is not worth a look, unless there is nothing else.
-        let silent = self.members.is_empty() && self.lines.is_none() && self.bytes.is_empty();
-        let alone = silent && !self.changes.iter().any(|change| change.kind().is_shown());
+        let alone = self.is_silent();
         self.changes
             .iter()
             .filter(move |change| change.kind().is_shown() || alone && change.kind() == Kind::Follows)
@@ -184,6 +191,7 @@ impl Comparison {
         if moved > 0 {
             said.push(format!("structures that are the same at another place ({length} bytes): {moved}"));
         }
+        said.extend(self.tolerated.map(|rule| format!("its content is tolerated by rule {rule}")));
         said
     }
 
@@ -277,6 +285,11 @@ impl Comparison {
 }
 
 impl Report {
+    /// What is said of all that differs: its causes, if any was recognised, and what a policy makes of it.
+    pub(super) fn notes(&self) -> Vec<String> {
+        self.guess().into_iter().chain(self.tolerance.iter().flat_map(Tolerated::sentences)).collect()
+    }
+
     /// What is said of the causes of all that differs; nothing if none was recognised.
     pub(super) fn guess(&self) -> Option<String> {
         let of = |cause: &Cause| format!("{} ({})", cause.cause, cause.count);

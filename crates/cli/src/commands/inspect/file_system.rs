@@ -18,7 +18,7 @@ const LONGEST_STATUS: u64 = 64 << 20;
 pub fn squashfs(source: &dyn ReadAt, part: Part) -> Result<Part, Error> {
     let image = Image::open(source)?;
     let part = part
-        .fact("compression", image.codec().to_string())
+        .fact("compression", image.compression().to_string())
         .fact("block size", Fact::Bytes(image.block_size().into()))
         .fact("time", civil(image.mkfs_time()).to_string())
         .fact("used", Fact::Bytes(image.bytes_used()));

@@ -3,6 +3,7 @@
 //! Nothing in an image is trusted. Lengths are compared with what there is before memory is taken, references with
 //! the table they point into, and every loop ends with its input.
 
+mod compression;
 mod dir;
 mod file;
 mod inode;
@@ -16,12 +17,10 @@ use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use self::meta::Cache;
 use super::error::{Corruption, Error};
-use super::layout::{
-    ABSENT, Id, MAGIC, META_BLOCK, Position, SuperBlock, XattrHeader, codec, flag, narrow, wide,
-};
-use crate::codec::Codec;
+use super::layout::{ABSENT, Id, MAGIC, META_BLOCK, Position, SuperBlock, XattrHeader, flag, narrow, wide};
 use crate::io::ReadAt;
 
+pub use self::compression::Compression;
 pub(super) use self::dir::Listed;
 pub use self::file::{File, FileRef, Files};
 pub(super) use self::inode::{Body, DirBody, Inode};
@@ -51,7 +50,7 @@ impl<R> Clone for Image<R> {
 pub(super) struct Inner<R> {
     source: R,
     pub(super) head: SuperBlock,
-    pub(super) codec: Codec,
+    pub(super) compression: Compression,
     pub(super) ids: Vec<u32>,
     pub(super) xattrs: Option<XattrHeader>,
     meta: Cache<MetaBlock>,
@@ -62,8 +61,7 @@ impl<R: ReadAt> Image<R> {
     /// Checks the superblock and reads the table of owners.
     ///
     /// # Errors
-    /// The first rule of the format that is broken. Versions other than 4.0 and the codecs lzma and lzo are
-    /// unsupported.
+    /// The first rule of the format that is broken. Versions other than 4.0 are unsupported.
     pub fn open(source: R) -> Result<Self, Error> {
         let have = source.size().map_err(|source| Error::Io { at: 0, len: 0, source })?;
         let mut head = SuperBlock::new_zeroed();
@@ -73,11 +71,11 @@ impl<R: ReadAt> Image<R> {
         }
         let read = source.read_exact_at(head.as_mut_bytes(), 0);
         read.map_err(|source| Error::Io { at: 0, len: need, source })?;
-        let codec = check_head(&head, have)?;
+        let compression = check_head(&head, have)?;
         let mut inner = Inner {
             source,
             head,
-            codec,
+            compression,
             ids: Vec::new(),
             xattrs: None,
             meta: Cache::new(META_ROOM),
@@ -96,9 +94,9 @@ impl<R: ReadAt> Image<R> {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Codec of the image, with the library's defaults in place of its unknown parameters.
-    pub fn codec(&self) -> Codec {
-        self.inner.codec
+    /// What its blocks are compressed with.
+    pub fn compression(&self) -> Compression {
+        self.inner.compression
     }
 
     /// Bytes of file content that are compressed together.
@@ -117,7 +115,7 @@ impl<R: ReadAt> Image<R> {
     }
 }
 
-fn check_head(head: &SuperBlock, have: u64) -> Result<Codec, Error> {
+fn check_head(head: &SuperBlock, have: u64) -> Result<Compression, Error> {
     let corrupt = |at: usize, kind| Err(Error::Corrupt { at: wide(at), kind });
     let unsupported = |at: usize, feature| Err(Error::Unsupported { at: wide(at), feature });
     macro_rules! at {
@@ -138,14 +136,8 @@ fn check_head(head: &SuperBlock, have: u64) -> Result<Codec, Error> {
     if !(12..=20).contains(&log) || size != 1 << log {
         return corrupt(at!(block_size), Corruption::BlockSize { size, log });
     }
-    let codec = match head.codec.get() {
-        codec::GZIP => Codec::Gzip { level: 9 },
-        codec::XZ => Codec::Xz { preset: 6, x86: false, dict_size: size },
-        codec::ZSTD => Codec::Zstd { level: 15 },
-        codec::LZ4 => Codec::Lz4 { level: 12 },
-        codec::LZMA => return unsupported(at!(codec), "codec lzma"),
-        codec::LZO => return unsupported(at!(codec), "codec lzo"),
-        _ => return unsupported(at!(codec), "unknown codec"),
+    let Some(compression) = Compression::from_number(head.codec.get()) else {
+        return unsupported(at!(codec), "unknown codec");
     };
     let used = head.bytes_used.get();
     if used > have || used < wide(size_of::<SuperBlock>()) {
@@ -166,7 +158,7 @@ fn check_head(head: &SuperBlock, have: u64) -> Result<Codec, Error> {
             return corrupt(at, Corruption::Table { table, at: start, have: used });
         }
     }
-    Ok(codec)
+    Ok(compression)
 }
 
 impl<R: ReadAt> Inner<R> {
@@ -193,7 +185,7 @@ impl<R: ReadAt> Inner<R> {
 
     /// The plain form of `stored`, which lies at `at` and may have `limit` plain bytes.
     fn decompress(&self, at: u64, stored: &[u8], limit: usize) -> Result<Vec<u8>, Error> {
-        self.codec.decompress(stored, limit).map_err(|error| {
+        self.compression.decompress(stored, limit).map_err(|error| {
             let (stored, message) = (wide(stored.len()), error.to_string());
             Error::Corrupt { at, kind: Corruption::Undecodable { stored, message } }
         })

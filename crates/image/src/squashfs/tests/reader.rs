@@ -36,8 +36,6 @@ fn each_field_of_the_superblock_is_checked() {
         (0, &b"hsqt"[..], "corrupt at byte 0x0: magic is [68, 73, 71, 74]"),
         (0, b"sqsh", "unsupported feature at byte 0x0: big-endian images"),
         (12, &[0, 32, 0, 0], "corrupt at byte 0xc: block size 8192 does not match log2 12"),
-        (20, &[2, 0], "unsupported feature at byte 0x14: codec lzma"),
-        (20, &[3, 0], "unsupported feature at byte 0x14: codec lzo"),
         (20, &[7, 0], "unsupported feature at byte 0x14: unknown codec"),
         (22, &[77, 0], "corrupt at byte 0xc: block size 4096 does not match log2 77"),
         (28, &[3, 0], "unsupported feature at byte 0x1c: versions other than 4.0"),
