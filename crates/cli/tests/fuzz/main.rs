@@ -29,8 +29,8 @@ use watchdog::Watchdog;
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// What a reader may hold at once, in bytes: kept inputs have less than 256 KiB, and what they unpack to is limited.
-const MOST_MEMORY: usize = 128 << 20;
+/// What a reader may hold at once, in bytes. Kept inputs have less than 256 KiB, what they unpack to is limited, and none takes 4 MiB.
+const MOST_MEMORY: usize = 32 << 20;
 /// A reader that takes longer for one input hangs. On an idle machine none takes a second.
 const LONGEST: Duration = Duration::from_secs(120);
 /// Bytes of all kept inputs together, and of one.
@@ -78,11 +78,13 @@ fn run(target: &Target, input: &[u8]) -> Result<(), String> {
     }
 }
 
-/// Runs a target on all its inputs; what is wrong, with the name of a file that shows it.
-fn withstands(target: &Target, watchdog: &Watchdog) -> Result<(), String> {
+/// Runs a target on all its inputs; the most memory it took, in bytes, or what is wrong, with the name of a file that shows it.
+fn withstands(target: &Target, watchdog: &Watchdog) -> Result<usize, String> {
     let inputs = inputs(target);
-    let judge = |name: &str, input: &[u8]| {
+    let mut most = 0;
+    let mut judge = |name: &str, input: &[u8]| {
         let result = watchdog.watch(target.name, (name, input), || run(target, input));
+        most = most.max(memory::most());
         result.map_err(|problem| said(target.name, name, input, &problem))
     };
     for (name, input) in &inputs {
@@ -90,13 +92,13 @@ fn withstands(target: &Target, watchdog: &Watchdog) -> Result<(), String> {
     }
     let seed = target.name.bytes().fold(0, |seed: u64, byte| seed.wrapping_mul(31) + u64::from(byte));
     let mut numbers = Numbers(seed);
-    for round in 0..number("MUTATIONS", target.mutations) {
+    for round in 0..target.mutations * number("MUTATIONS", 1) {
         let (name, input) = &inputs[numbers.below(inputs.len())];
         let other = &inputs[numbers.below(inputs.len())].1;
         let input = mutation::mutated(input, other, &mut numbers);
         judge(&format!("mutation {round} of {name}"), &input)?;
     }
-    Ok(())
+    Ok(most)
 }
 
 /// What is wrong with a target; the input that shows it is kept for whoever looks into it.
@@ -119,10 +121,12 @@ fn readers_withstand_kept_inputs_and_mutations_of_them() {
                     loop {
                         let Some(target) = todo.lock().unwrap().next() else { break };
                         let began = std::time::Instant::now();
-                        if let Err(problem) = withstands(target, &watchdog) {
+                        let most = withstands(target, &watchdog).unwrap_or_else(|problem| {
                             failed.lock().unwrap().push(problem);
-                        }
-                        println!("{}: {:.1} s", target.name, began.elapsed().as_secs_f64());
+                            0
+                        });
+                        let seconds = began.elapsed().as_secs_f64();
+                        println!("{}: {seconds:.1} s, {} KiB", target.name, most >> 10);
                     }
                 })
             })
