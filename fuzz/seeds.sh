@@ -99,7 +99,8 @@ keep elf object < "$work/c.o"
 cc -shared -nostdlib -Wl,--build-id=sha1 -o "$work/c.so" "$work/c.o" && strip "$work/c.so"
 keep elf library < "$work/c.so"
 rm -f "$work/a.a" && ar rcD "$work/a.a" "$work/c.c" "$work/c.o" && keep ar gnu < "$work/a.a"
-objcopy -O pei-x86-64 "$work/c.o" "$work/p" 2> /dev/null && keep pe objcopy < "$work/p"
+ld -m i386pep --subsystem 10 -e one --no-insert-timestamp "$work/c.o" -o "$work/p" 2> /dev/null && strip "$work/p"
+keep pe ld < "$work/p"
 
 seq 300 > "$work/text"
 for program in gzip xz zstd bzip2 lz4 lzma; do

@@ -20,6 +20,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use selfsame_image::detect::Format;
+use selfsame_image::extent;
 use selfsame_testkit::{Numbers, number, readme::workspace};
 
 use memory::Counting;
@@ -171,10 +172,15 @@ fn every_format_has_a_target_and_every_target_is_sorted_and_kept() {
 }
 
 #[test]
-fn kept_inputs_are_what_their_names_say() {
+fn of_each_format_an_input_is_kept_that_is_read_without_fault() {
     for format in Format::ALL {
         let inputs = kept(format.name());
-        let known = |(_, input): &Input| selfsame_image::detect::format(&input[..]).unwrap() == Some(format);
+        let known = |(_, input): &Input| {
+            let source: extent::Source = std::sync::Arc::new(input.clone());
+            let parsed = extent::parse(&source, &extent::Room::new(1 << 20, 1 << 20));
+            selfsame_image::detect::format(input).unwrap() == Some(format)
+                && matches!(parsed, Ok(Some(parsed)) if parsed.faults.is_empty())
+        };
         assert!(inputs.iter().any(known), "no kept input is {}", format.name());
     }
 }
