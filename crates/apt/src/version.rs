@@ -83,9 +83,9 @@ impl<'a> Version<'a> {
 }
 
 impl fmt::Display for Version<'_> {
-    /// An epoch of 0 is not shown.
+    /// An epoch of 0 is not shown, unless the first colon would be taken for the end of one (as dpkg's `versiondescribe`).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.epoch != 0 {
+        if self.epoch != 0 || self.upstream.contains(':') {
             write!(f, "{}:", self.epoch)?;
         }
         f.write_str(self.upstream)?;
@@ -215,6 +215,7 @@ mod tests {
         assert_eq!((version.epoch(), version.upstream(), version.revision()), (3, "1.2-rc1", Some("4")));
         assert_eq!(version.to_string(), "3:1.2-rc1-4");
         assert_eq!(v("0:7").to_string(), "7");
+        assert_eq!(v("0:1:2-3").to_string(), "0:1:2-3");
         for text in [
             "",
             ":1",

@@ -14,6 +14,7 @@ mod site;
 mod state;
 
 pub use catalogue::{Catalogue, Upstream};
+pub use range::{Part, part};
 pub use server::{Access, Limits, Log, run};
 pub use site::{Found, Look, Served, Site};
 pub use state::{Offer, TagPart};

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 /// What to send of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Part {
+pub enum Part {
     /// All of it.
     Whole,
     /// These bytes.
@@ -15,7 +15,7 @@ pub(crate) enum Part {
 }
 
 /// What a `Range` header asks of a file of `size` bytes. What is no single range of bytes is ignored, as the rules allow.
-pub(crate) fn part(header: &str, size: u64) -> Part {
+pub fn part(header: &str, size: u64) -> Part {
     let Some(list) = header.trim().strip_prefix("bytes=") else { return Part::Whole };
     let Some((first, last)) = list.split_once('-').filter(|_| !list.contains(',')) else {
         return Part::Whole;

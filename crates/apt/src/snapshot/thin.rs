@@ -100,7 +100,8 @@ impl std::fmt::Display for Thin {
 }
 
 impl Thin {
-    fn parse(text: &str) -> Option<Self> {
+    /// Reads the text form, as it is printed; `None` if it is none.
+    pub fn parse(text: &str) -> Option<Self> {
         let mut lines = text.lines();
         let mut field = |name: &str| lines.next()?.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned);
         let content = |text: String| {

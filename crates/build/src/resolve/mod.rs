@@ -36,7 +36,7 @@ use crate::stages::unpack::{self, UnpackError};
 
 pub use archives::{ArchiveError, not_before, to_take};
 use simulation::Action;
-pub use simulation::OddStep;
+pub use simulation::{OddStep, simulated_steps};
 use universe::{Candidate, Universe, status_file};
 
 /// Everything that locking needs from outside.

@@ -44,6 +44,14 @@ pub(super) fn parse(text: &str) -> Result<Vec<Action>, OddStep> {
     Ok(actions)
 }
 
+/// The steps of a lock that `text` comes to, which apt printed of a simulation.
+///
+/// # Errors
+/// A step that is not understood.
+pub fn simulated_steps(text: &str) -> Result<Vec<String>, OddStep> {
+    parse(text).map(|actions| steps(&actions))
+}
+
 /// The steps of a lock: neighbours of the same kind together, one line each.
 pub(super) fn steps(actions: &[Action]) -> Vec<String> {
     let mut steps: Vec<String> = Vec::new();

@@ -55,7 +55,7 @@ impl Overrides {
             b"atime" | b"ctime" | b"comment" | b"hdrcharset" | b"charset" | b"LIBARCHIVE.creationtime" => {}
             b"SCHILY.dev" | b"SCHILY.ino" | b"SCHILY.nlink" => {}
             _ => match key.strip_prefix(b"SCHILY.xattr.") {
-                Some(name) if !name.is_empty() => self.xattr(&xattr_name(name), value),
+                Some(name) if !name.is_empty() && !name.contains(&0) => self.xattr(&xattr_name(name), value),
                 _ if key.starts_with(b"LIBARCHIVE.xattr.") => {}
                 _ => return self.unknown(key, value),
             },

@@ -9,11 +9,13 @@ use selfsame_testkit::oracle_text;
 use selfsame_testkit::readme::{commands, workspace};
 
 /// Everything that is run by hand or by a machine.
-const SCRIPTS: [&str; 6] = [
+const SCRIPTS: [&str; 8] = [
     ".ci/run",
     "scripts/test.sh",
     "scripts/oracles.sh",
     "scripts/mirror.sh",
+    "scripts/fuzz.sh",
+    "fuzz/seeds.sh",
     "bench/run.sh",
     "bench/expert.sh",
 ];

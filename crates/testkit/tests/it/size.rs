@@ -20,10 +20,10 @@ const EXCEPTIONS: [(&str, &str, &str); 3] = [
 ];
 const CASES: &str = "a table with a case for each rule of the format";
 
-/// Every Rust file of the workspace's crates, sorted.
+/// Every Rust file of the workspace's crates and of the targets for fuzzing, sorted.
 fn sources() -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let mut todo = vec![workspace().join("crates")];
+    let mut todo = vec![workspace().join("crates"), workspace().join("fuzz/src")];
     while let Some(path) = todo.pop() {
         if path.is_dir() {
             todo.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));

@@ -50,6 +50,10 @@ impl<R: ReadAt> Inner<R> {
             let prefix = prefix.filter(|prefix| length > 0 && prefix.len() + usize::from(length) <= 255);
             let prefix = prefix.ok_or_else(|| corrupt(Corruption::XattrName { kind, length }))?;
             let name = [prefix, &cursor.bytes(usize::from(length))?[..]].concat();
+            // Linux lists names with a zero behind each.
+            if name.contains(&0) {
+                return Err(corrupt(Corruption::XattrName { kind, length }));
+            }
             let value = if kind & XATTR_ELSEWHERE == 0 {
                 value(&mut cursor)?
             } else {
