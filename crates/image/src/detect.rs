@@ -57,11 +57,13 @@ pub enum Format {
     Mo,
     /// Compiled Python, 3.9 or later.
     Pyc,
+    /// A cache of fontconfig.
+    Fontconfig,
 }
 
 impl Format {
     /// All formats.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Iso9660,
         Self::Squashfs,
         Self::Ext4,
@@ -87,6 +89,7 @@ impl Format {
         Self::Png,
         Self::Mo,
         Self::Pyc,
+        Self::Fontconfig,
     ];
 
     /// The name of the format: lower case, stable, one word.
@@ -117,6 +120,7 @@ impl Format {
             Self::Png => "png",
             Self::Mo => "mo",
             Self::Pyc => "pyc",
+            Self::Fontconfig => "fontconfig",
         }
     }
 }
@@ -139,6 +143,9 @@ static SIGNATURES: &[(u64, &[u8], Format)] = &[
     // APPNOTE 4.3.7 and 4.3.16: the first entry, or the end of an archive that has none.
     (0, b"PK\x03\x04", Format::Zip),
     (0, b"PK\x05\x06", Format::Zip),
+    // Behind the version of a Java module, and behind the length that Mozilla's programs read ahead.
+    (0, b"JM\x01\0PK\x03\x04", Format::Zip),
+    (4, b"PK\x01\x02", Format::Zip),
     (0, b"SQLite format 3\0", Format::Sqlite),
     (0, b"\x28\xb5\x2f\xfd", Format::Zstd),
     (0, b"\xfd7zXZ\0", Format::Xz),
@@ -202,6 +209,9 @@ fn weak(image: &(impl ReadAt + ?Sized), size: u64) -> io::Result<Option<Format>>
     image.read_exact_at(&mut start, 0)?;
     if start.first_chunk().is_some_and(crate::codec::is_bzip2) {
         return Ok(Some(Format::Bzip2));
+    }
+    if crate::fontconfig::is_cache(&start) {
+        return Ok(Some(Format::Fontconfig));
     }
     let lzma = start.first_chunk().is_some_and(crate::codec::is_lzma);
     Ok(if crate::pyc::is_pyc(&start) { Some(Format::Pyc) } else { lzma.then_some(Format::Lzma) })
@@ -271,6 +281,8 @@ mod tests {
             (0, b"\xde\x12\x04\x95", Format::Mo),
             (0, b"\x95\x04\x12\xde", Format::Mo),
             (0, b"\xa7\x0d\r\n\0\0\0\0\0\0\0\0\0\0\0\0\xe3", Format::Pyc),
+            (0, b"\x04\xfc\x02\xfc\x09\0\0\0", Format::Fontconfig),
+            (0, b"\xfc\x02\xfc\x04\0\0\0\x09", Format::Fontconfig),
             (0, b"\x5d\0\0\x80\0\xff\xff\xff\xff\xff\xff\xff\xff\0", Format::Lzma),
             (0, b"\x5d\0\0\x80\0\x10\0\0\0\0\0\0\0\0", Format::Lzma),
         ] {

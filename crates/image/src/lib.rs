@@ -18,6 +18,7 @@ pub mod erofs;
 pub mod ext4;
 pub mod extent;
 pub mod fat;
+pub mod fontconfig;
 pub mod gpt;
 pub mod initramfs;
 pub mod io;

@@ -175,6 +175,7 @@ pub fn parse(source: &Source, room: &Room) -> Result<Option<Parsed>, Unreadable>
         Some(Format::Png) => crate::png::extents(source).map(Some),
         Some(Format::Mo) => crate::mo::extents(source).map(Some),
         Some(Format::Pyc) => crate::pyc::extents(source).map(Some),
+        Some(Format::Fontconfig) => crate::fontconfig::extents(source).map(Some),
         Some(Format::Zip) => crate::zip::extents(source, room).map(Some),
         Some(Format::Elf) => crate::elf::extents(source).map(Some),
         Some(Format::Ext4) => crate::ext4::extents(source).map(Some),
