@@ -157,8 +157,15 @@ impl Volume {
         if need > have {
             return Err(corrupt(SUPERBLOCK, Corruption::Truncated { need, have }));
         }
+        let cluster = raw.log_cluster_size.get();
+        let bits = match cluster.checked_sub(log).filter(|_| raw.ro_compat.get() & feature::BIGALLOC != 0) {
+            // Clusters have at most 2^30 blocks in Linux, too.
+            Some(more) if more <= 30 => (8 * block) << more,
+            Some(_) => return Err(bad("log_cluster_size", cluster.into())),
+            None => 8 * block,
+        };
         let per_group = u64::from(raw.blocks_per_group.get());
-        if per_group == 0 || per_group > 8 * block {
+        if per_group == 0 || per_group > bits {
             return Err(bad("blocks_per_group", per_group));
         }
         let inode_size = if raw.revision.get() == 0 { 128 } else { u64::from(raw.inode_size.get()) };
