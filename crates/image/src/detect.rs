@@ -25,6 +25,8 @@ pub enum Format {
     Qcow2,
     /// cpio of the new ASCII format, uncompressed: an initramfs begins so if it has early firmware.
     Cpio,
+    /// cpio of the formats before that: binary, or octal digits.
+    OldCpio,
     /// A tar archive with a POSIX or GNU header.
     Tar,
     /// A Debian binary package.
@@ -63,7 +65,7 @@ pub enum Format {
 
 impl Format {
     /// All formats.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::Iso9660,
         Self::Squashfs,
         Self::Ext4,
@@ -73,6 +75,7 @@ impl Format {
         Self::Mbr,
         Self::Qcow2,
         Self::Cpio,
+        Self::OldCpio,
         Self::Tar,
         Self::Deb,
         Self::Ar,
@@ -104,6 +107,7 @@ impl Format {
             Self::Mbr => "mbr",
             Self::Qcow2 => "qcow2",
             Self::Cpio => "cpio",
+            Self::OldCpio => "oldcpio",
             Self::Tar => "tar",
             Self::Deb => "deb",
             Self::Ar => "ar",
@@ -133,6 +137,7 @@ static SIGNATURES: &[(u64, &[u8], Format)] = &[
     (0, b"QFI\xfb\0\0\0\x03", Format::Qcow2),
     (0, b"070701", Format::Cpio),
     (0, b"070702", Format::Cpio),
+    (0, b"070707", Format::OldCpio),
     (0, b"!<arch>\ndebian-binary", Format::Deb),
     (0, b"!<arch>\n", Format::Ar),
     // gABI, chapter 4: class, byte order and version follow the signature.
@@ -210,6 +215,9 @@ fn weak(image: &(impl ReadAt + ?Sized), size: u64) -> io::Result<Option<Format>>
     if start.first_chunk().is_some_and(crate::codec::is_bzip2) {
         return Ok(Some(Format::Bzip2));
     }
+    if crate::cpio::is_binary(image, size)? {
+        return Ok(Some(Format::OldCpio));
+    }
     if crate::fontconfig::is_cache(&start) {
         return Ok(Some(Format::Fontconfig));
     }
@@ -262,6 +270,9 @@ mod tests {
             (510, b"\x55\xaa", Format::Mbr),
             (0, b"QFI\xfb\0\0\0\x03", Format::Qcow2),
             (0, b"070701", Format::Cpio),
+            (0, b"070707", Format::OldCpio),
+            (0, b"\xc7\x71\0\0\0\0\xa4\x81\0\0\0\0\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0a", Format::OldCpio),
+            (0, b"\x71\xc7\0\0\0\0\x81\xa4\0\0\0\0\0\x01\0\0\0\0\0\0\0\x02\0\0\0\0a", Format::OldCpio),
             (257, b"ustar\x0000", Format::Tar),
             (257, b"ustar  \0", Format::Tar),
             (0, b"!<arch>\ndebian-binary   ", Format::Deb),

@@ -119,7 +119,8 @@ impl Claims<'_> {
                     (_, false) => &GROUPS_COPY,
                     (_, true) => &GROUPS_COPY_WIDE,
                 };
-                let (at, len) = (base + block, self.volume.descriptor_bytes());
+                let at = if number == 0 { self.volume.descriptors_at() } else { base + block };
+                let len = self.volume.descriptor_bytes();
                 self.found.claim_own(at, len, descriptors);
                 let reserved = u64::from(self.volume.raw.reserved_descriptor_blocks.get()) * block;
                 self.found.claim_own(at + len, reserved, &RESERVED_GROUPS);

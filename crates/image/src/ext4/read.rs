@@ -187,7 +187,7 @@ impl Volume {
         }
         let mut volume = Self { raw, block, blocks, inode_size, descriptor_size, groups: Vec::new() };
         for group in 0..count {
-            volume.groups.push(volume.group(source, (first + 1) * block + group * descriptor_size)?);
+            volume.groups.push(volume.group(source, volume.descriptors_at() + group * descriptor_size)?);
         }
         Ok(volume)
     }
@@ -204,6 +204,12 @@ impl Volume {
             inode_bitmap: both(low.inode_bitmap.get(), high.inode_bitmap_high.get()),
             inode_table: both(low.inode_table.get(), high.inode_table_high.get()),
         })
+    }
+
+    /// First byte of the group descriptors: they follow on the block of the superblock, which with clusters of several small
+    /// blocks is not the first one that counts.
+    pub(super) fn descriptors_at(&self) -> u64 {
+        (SUPERBLOCK / self.block + 1) * self.block
     }
 
     /// Bytes of the group descriptors, in whole blocks.
