@@ -6,6 +6,7 @@ set -euo pipefail
 # program package
 needed='
 apt-get apt
+bsdtar libarchive-tools
 bzip2 bzip2
 cc gcc
 /bin/busybox busybox-static
@@ -33,6 +34,7 @@ objcopy binutils
 objdump binutils
 openssl openssl
 perl perl
+pip3 python3-pip
 /usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring
 python3 python3
 qemu-img qemu-utils

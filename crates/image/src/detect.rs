@@ -25,6 +25,8 @@ pub enum Format {
     Qcow2,
     /// cpio of the new ASCII format, uncompressed: an initramfs begins so if it has early firmware.
     Cpio,
+    /// cpio of the formats before that: binary, or octal digits.
+    OldCpio,
     /// A tar archive with a POSIX or GNU header.
     Tar,
     /// A Debian binary package.
@@ -57,11 +59,13 @@ pub enum Format {
     Mo,
     /// Compiled Python, 3.9 or later.
     Pyc,
+    /// A cache of fontconfig.
+    Fontconfig,
 }
 
 impl Format {
     /// All formats.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::Iso9660,
         Self::Squashfs,
         Self::Ext4,
@@ -71,6 +75,7 @@ impl Format {
         Self::Mbr,
         Self::Qcow2,
         Self::Cpio,
+        Self::OldCpio,
         Self::Tar,
         Self::Deb,
         Self::Ar,
@@ -87,6 +92,7 @@ impl Format {
         Self::Png,
         Self::Mo,
         Self::Pyc,
+        Self::Fontconfig,
     ];
 
     /// The name of the format: lower case, stable, one word.
@@ -101,6 +107,7 @@ impl Format {
             Self::Mbr => "mbr",
             Self::Qcow2 => "qcow2",
             Self::Cpio => "cpio",
+            Self::OldCpio => "oldcpio",
             Self::Tar => "tar",
             Self::Deb => "deb",
             Self::Ar => "ar",
@@ -117,6 +124,7 @@ impl Format {
             Self::Png => "png",
             Self::Mo => "mo",
             Self::Pyc => "pyc",
+            Self::Fontconfig => "fontconfig",
         }
     }
 }
@@ -129,6 +137,7 @@ static SIGNATURES: &[(u64, &[u8], Format)] = &[
     (0, b"QFI\xfb\0\0\0\x03", Format::Qcow2),
     (0, b"070701", Format::Cpio),
     (0, b"070702", Format::Cpio),
+    (0, b"070707", Format::OldCpio),
     (0, b"!<arch>\ndebian-binary", Format::Deb),
     (0, b"!<arch>\n", Format::Ar),
     // gABI, chapter 4: class, byte order and version follow the signature.
@@ -139,6 +148,9 @@ static SIGNATURES: &[(u64, &[u8], Format)] = &[
     // APPNOTE 4.3.7 and 4.3.16: the first entry, or the end of an archive that has none.
     (0, b"PK\x03\x04", Format::Zip),
     (0, b"PK\x05\x06", Format::Zip),
+    // Behind the version of a Java module, and behind the length that Mozilla's programs read ahead.
+    (0, b"JM\x01\0PK\x03\x04", Format::Zip),
+    (4, b"PK\x01\x02", Format::Zip),
     (0, b"SQLite format 3\0", Format::Sqlite),
     (0, b"\x28\xb5\x2f\xfd", Format::Zstd),
     (0, b"\xfd7zXZ\0", Format::Xz),
@@ -203,6 +215,12 @@ fn weak(image: &(impl ReadAt + ?Sized), size: u64) -> io::Result<Option<Format>>
     if start.first_chunk().is_some_and(crate::codec::is_bzip2) {
         return Ok(Some(Format::Bzip2));
     }
+    if crate::cpio::is_binary(image, size)? {
+        return Ok(Some(Format::OldCpio));
+    }
+    if crate::fontconfig::is_cache(&start) {
+        return Ok(Some(Format::Fontconfig));
+    }
     let lzma = start.first_chunk().is_some_and(crate::codec::is_lzma);
     Ok(if crate::pyc::is_pyc(&start) { Some(Format::Pyc) } else { lzma.then_some(Format::Lzma) })
 }
@@ -252,6 +270,9 @@ mod tests {
             (510, b"\x55\xaa", Format::Mbr),
             (0, b"QFI\xfb\0\0\0\x03", Format::Qcow2),
             (0, b"070701", Format::Cpio),
+            (0, b"070707", Format::OldCpio),
+            (0, b"\xc7\x71\0\0\0\0\xa4\x81\0\0\0\0\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0a", Format::OldCpio),
+            (0, b"\x71\xc7\0\0\0\0\x81\xa4\0\0\0\0\0\x01\0\0\0\0\0\0\0\x02\0\0\0\0a", Format::OldCpio),
             (257, b"ustar\x0000", Format::Tar),
             (257, b"ustar  \0", Format::Tar),
             (0, b"!<arch>\ndebian-binary   ", Format::Deb),
@@ -271,6 +292,8 @@ mod tests {
             (0, b"\xde\x12\x04\x95", Format::Mo),
             (0, b"\x95\x04\x12\xde", Format::Mo),
             (0, b"\xa7\x0d\r\n\0\0\0\0\0\0\0\0\0\0\0\0\xe3", Format::Pyc),
+            (0, b"\x04\xfc\x02\xfc\x09\0\0\0", Format::Fontconfig),
+            (0, b"\xfc\x02\xfc\x04\0\0\0\x09", Format::Fontconfig),
             (0, b"\x5d\0\0\x80\0\xff\xff\xff\xff\xff\xff\xff\xff\0", Format::Lzma),
             (0, b"\x5d\0\0\x80\0\x10\0\0\0\0\0\0\0\0", Format::Lzma),
         ] {

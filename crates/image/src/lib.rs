@@ -18,6 +18,7 @@ pub mod erofs;
 pub mod ext4;
 pub mod extent;
 pub mod fat;
+pub mod fontconfig;
 pub mod gpt;
 mod guess;
 pub mod initramfs;

@@ -18,6 +18,7 @@ mod evidence;
 mod explain;
 mod failures;
 mod faults;
+mod fixtures;
 mod hard_tag;
 mod hardship;
 mod help;

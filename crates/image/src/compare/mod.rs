@@ -153,12 +153,52 @@ pub struct Options {
     watch: Watch,
     /// Bytes of files inside that may still be compared, those of all of them together.
     work: Arc<AtomicU64>,
+    /// The pair that what is compared lies in.
+    around: Option<Arc<Around>>,
+}
+
+/// A pair of files that is being compared, and the one it lies in.
+struct Around {
+    sources: [Source; 2],
+    sizes: [u64; 2],
+    differing: u64,
+    next: Option<Arc<Around>>,
+}
+
+impl std::fmt::Debug for Around {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Around").field("sizes", &self.sizes).finish_non_exhaustive()
+    }
+}
+
+impl Options {
+    /// Whether a pair that differs in `blocks` is one of those around it: a quine is in itself.
+    fn is_around(&self, sources: [&Source; 2], blocks: &Blocks) -> bool {
+        let mut next = self.around.as_ref();
+        while let Some(pair) = next {
+            let equal = |side: usize| {
+                let found = Blocks::of([sources[side], &pair.sources[side]], self.jobs, &|_| ());
+                found.is_ok_and(|found| found.differing == 0)
+            };
+            if pair.sizes == blocks.sizes && pair.differing == blocks.differing && equal(0) && equal(1) {
+                return true;
+            }
+            next = pair.next.as_ref();
+        }
+        false
+    }
 }
 
 impl Options {
     /// So many threads, and 16 GiB for what is in compressed streams, of which 160 MiB of memory keep what they can.
     pub fn new(jobs: NonZero<usize>) -> Self {
-        Self { jobs, room: Room::new(16 << 30, 160 << 20), watch: Watch::default(), work: Arc::default() }
+        Self {
+            jobs,
+            room: Room::new(16 << 30, 160 << 20),
+            watch: Watch::default(),
+            work: Arc::default(),
+            around: None,
+        }
     }
 
     /// The same, and `watch` is told how far it is.
@@ -218,7 +258,13 @@ fn files(
     // What lies inside has the room that is left.
     let held = parsed.iter().flatten().map(|one| one.held).sum();
     let room = options.room.with_plain(options.room.plain.saturating_sub(held));
-    let options = &Options { room, ..options.clone() };
+    let around = Around {
+        sources: [Arc::clone(&first), Arc::clone(&second)],
+        sizes,
+        differing: blocks.differing,
+        next: options.around.clone(),
+    };
+    let options = &Options { room, around: Some(Arc::new(around)), ..options.clone() };
     let explained = match &parsed {
         // What was packed in another way is still the same files.
         [Some(a), Some(b)] if a.format == b.format || members::share_a_name([a, b]) => {
@@ -362,6 +408,12 @@ fn inside(
     };
     if blocks.differing == 0 {
         return Ok(None);
+    }
+    if options.is_around(members.each_ref().map(|member| &member.source), &blocks) {
+        let places = blocks.sizes.map(|size| Some((0, size)));
+        let again = Change { structure: "the pair around it again", places, ..Change::default() };
+        let (sizes, differing, changes) = (blocks.sizes, blocks.differing, vec![again]);
+        return Ok(Some(Comparison { name, sizes, differing, changes, ..Comparison::default() }));
     }
     let sources = members.each_ref().map(|member| Member::from(member.source.clone()));
     let (found, explained) = match files(name.clone(), members, &blocks, options, depth + 1) {

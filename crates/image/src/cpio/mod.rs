@@ -6,6 +6,7 @@
 mod dump;
 mod extents;
 mod header;
+mod old;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,8 @@ mod write;
 
 pub use dump::dump;
 pub use extents::extents;
+pub use old::extents as old_extents;
+pub(crate) use old::is_binary;
 pub use read::{Archive, Extent, read};
 pub use write::{WriteError, length, write};
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::attributes;
 use super::layout::{
     EXTENT_MAGIC, EXTENTS, INLINE, RESERVED, ROOT, RawDirEntry, RawExtent, RawExtra, RawGroup, RawGroupHigh,
     RawIndex, RawInode, RawNode, RawSuper, SUPERBLOCK,
@@ -9,7 +10,7 @@ use super::layout::{
 use super::read::{Corruption, Ext4Error, Inode, Mapped, Volume, extra, fill};
 use crate::extent::{
     Container, Field, LONGEST_PATH, Owner, Parsed, Role, Source, Structure, Unreadable, dated, fields_of,
-    prefixed, show, uuid,
+    prefixed, uuid,
 };
 use crate::io::{ReadError, wide};
 use crate::raw::show_bytes;
@@ -31,7 +32,7 @@ static FREE_INODES: Structure = Structure::plain("free inodes");
 static DIRECTORY: Structure = Structure { name: "directory block", fields: directory };
 static NODE: Structure = Structure { name: "extent tree block", fields: node };
 static INDIRECT: Structure = Structure::plain("indirect block");
-static XATTRS: Structure = Structure::plain("extended attributes");
+static XATTRS: Structure = Structure { name: "extended attributes", fields: attributes::in_block };
 static TARGET: Structure = Structure::plain("target");
 static DATA: Structure = Structure::plain("data");
 static SLACK: Structure = Structure::plain("slack of the last block");
@@ -118,7 +119,8 @@ impl Claims<'_> {
                     (_, false) => &GROUPS_COPY,
                     (_, true) => &GROUPS_COPY_WIDE,
                 };
-                let (at, len) = (base + block, self.volume.descriptor_bytes());
+                let at = if number == 0 { self.volume.descriptors_at() } else { base + block };
+                let len = self.volume.descriptor_bytes();
                 self.found.claim_own(at, len, descriptors);
                 let reserved = u64::from(self.volume.raw.reserved_descriptor_blocks.get()) * block;
                 self.found.claim_own(at + len, reserved, &RESERVED_GROUPS);
@@ -343,9 +345,9 @@ fn inode(bytes: &[u8]) -> Vec<Field> {
             }
         ));
         let end = 128 + usize::from(more.extra_size.get());
-        all.push(show(bytes, end, bytes.len().saturating_sub(end), "attributes in the inode"));
+        all.extend(attributes::in_inode(bytes, end));
     }
-    let link = raw.mode.get() & 0o170_000 == 0o120_000 && raw.size.get() < 60;
+    let high = |pick: fn(&RawExtra) -> u32| more.as_ref().map(pick);
     for field in &mut all {
         match &*field.name {
             "mode" => field.value = format!("{:#o}", raw.mode.get()),
@@ -353,31 +355,68 @@ fn inode(bytes: &[u8]) -> Vec<Field> {
                 field.role = Role::Place;
             }
             "checksum" => field.role = Role::Checksum,
-            "atime" | "ctime" | "mtime" | "dtime" | "crtime" => dated(field),
+            "dtime" => dated(field),
+            "atime" => time(field, high(|more| more.atime_extra.get())),
+            "ctime" => time(field, high(|more| more.ctime_extra.get())),
+            "mtime" => time(field, high(|more| more.mtime_extra.get())),
+            "crtime" => time(field, high(|more| more.crtime_extra.get())),
             // The lower two bits are those that the seconds lack, the others nanoseconds.
             "ctime_extra" | "mtime_extra" | "atime_extra" | "crtime_extra" => {
                 if let Ok(number) = field.value.parse::<u32>() {
                     field.value = format!("{} ns, epoch {}", number >> 2, number & 3);
                 }
             }
-            "block" if link => {
-                let len = usize::try_from(raw.size.get()).unwrap_or(0);
-                field.value = show_bytes(&raw.block[..len]);
-            }
-            "block" if raw.flags.get() & EXTENTS != 0 => {
-                let parts: Vec<_> =
-                    node(&raw.block).iter().map(|part| format!("{} {}", part.name, part.value)).collect();
-                field.value = parts.join(", ");
-                field.role = Role::Place;
-            }
-            // A device has its number there, and a small file its content.
-            "block" if matches!(raw.mode.get() >> 12, 4 | 8) && raw.flags.get() & INLINE == 0 => {
-                field.role = Role::Place;
-            }
+            "block" => block(field, &raw),
             _ => {}
         }
     }
     all
+}
+
+/// Seconds since 1970: signed, with two more bits beside the nanoseconds in inodes that have room for these.
+fn time(field: &mut Field, extra: Option<u32>) {
+    let Ok(low) = field.value.parse::<u32>() else { return };
+    let epoch = i64::from(extra.unwrap_or(0) & 3) << 32;
+    let seconds = i64::from(low.cast_signed()) + epoch;
+    field.value = match u32::try_from(seconds) {
+        Ok(seconds) => format!("{} ({seconds})", crate::epoch::civil(seconds)),
+        Err(_) => seconds.to_string(),
+    };
+}
+
+/// What lies where the numbers of blocks do.
+fn block(field: &mut Field, raw: &RawInode) {
+    let kind = raw.mode.get() & 0o170_000;
+    if kind == 0o120_000 && raw.size.get() < 60 {
+        let len = usize::try_from(raw.size.get()).unwrap_or(0);
+        field.value = show_bytes(&raw.block[..len]);
+    } else if let Some(device) = device(&raw.block).filter(|_| matches!(kind, 0o020_000 | 0o060_000)) {
+        field.value = device;
+    } else if raw.flags.get() & EXTENTS != 0 {
+        let parts: Vec<_> =
+            node(&raw.block).iter().map(|part| format!("{} {}", part.name, part.value)).collect();
+        field.value = parts.join(", ");
+        field.role = Role::Place;
+    } else if matches!(kind, 0o040_000 | 0o100_000) && raw.flags.get() & INLINE == 0 {
+        // A small file may have its content there.
+        field.role = Role::Place;
+    }
+}
+
+/// The number of a device, if it is written as Linux writes it: in 16 bits if that is enough.
+fn device(block: &[u8; 60]) -> Option<String> {
+    let word = |at: usize| u32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]]);
+    let (old, new) = (word(0), word(4));
+    let (major, minor) = match old {
+        0 => (new >> 8 & 0xfff, new & 0xff | new >> 12 & 0xf_ff00),
+        _ => (old >> 8 & 0xff, old & 0xff),
+    };
+    let canonical = match major < 256 && minor < 256 {
+        true => [major << 8 | minor, 0],
+        false => [0, minor & 0xff | major << 8 | (minor & 0xf_ff00) << 12],
+    };
+    let known = canonical == [old, new] && block[8..].iter().all(|byte| *byte == 0);
+    known.then(|| format!("{major}:{minor}"))
 }
 
 fn node(bytes: &[u8]) -> Vec<Field> {

@@ -44,6 +44,8 @@ pub(super) mod feature {
         0x40 | 0x200 | 0x400 | 0x2000 | 0x4000 | 0x8000 | 0x10000 | 0x20000;
     /// ro_compat: copies of the superblock in few groups only.
     pub(in crate::ext4) const SPARSE_SUPER: u32 = 1;
+    /// ro_compat: a bit of a block bitmap is for several blocks.
+    pub(in crate::ext4) const BIGALLOC: u32 = 0x200;
 }
 
 /// Inode flag: blocks are given as extents.
@@ -283,6 +285,32 @@ pub(super) struct RawDirEntry {
     pub(super) kind: u8,
 }
 
+/// First 32 bytes of a block of extended attributes.
+#[derive(Clone, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub(super) struct RawAttributeBlock {
+    pub(super) magic: U32<LE>,
+    /// Inodes that have these attributes.
+    pub(super) references: U32<LE>,
+    pub(super) blocks: U32<LE>,
+    pub(super) hash: U32<LE>,
+    pub(super) checksum: U32<LE>,
+    pub(super) reserved: [u8; 12],
+}
+
+/// What an extended attribute begins with; the name follows.
+#[derive(Clone, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub(super) struct RawAttribute {
+    pub(super) name_length: u8,
+    pub(super) index: u8,
+    pub(super) value_offset: U16<LE>,
+    pub(super) value_inode: U32<LE>,
+    pub(super) value_size: U32<LE>,
+    pub(super) hash: U32<LE>,
+}
+
+const _: () = assert!(size_of::<RawAttributeBlock>() == 32 && size_of::<RawAttribute>() == 16);
 const _: () = assert!(size_of::<RawSuper>() == 1024);
 const _: () = assert!(std::mem::offset_of!(RawSuper, uuid) == 104);
 const _: () = assert!(std::mem::offset_of!(RawSuper, hash_seed) == 236);

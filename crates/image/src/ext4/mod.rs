@@ -2,6 +2,7 @@
 //!
 //! Source of the layout: `Documentation/filesystems/ext4/` of Linux.
 
+mod attributes;
 mod extents;
 mod layout;
 mod read;

@@ -157,8 +157,15 @@ impl Volume {
         if need > have {
             return Err(corrupt(SUPERBLOCK, Corruption::Truncated { need, have }));
         }
+        let cluster = raw.log_cluster_size.get();
+        let bits = match cluster.checked_sub(log).filter(|_| raw.ro_compat.get() & feature::BIGALLOC != 0) {
+            // Clusters have at most 2^30 blocks in Linux, too.
+            Some(more) if more <= 30 => (8 * block) << more,
+            Some(_) => return Err(bad("log_cluster_size", cluster.into())),
+            None => 8 * block,
+        };
         let per_group = u64::from(raw.blocks_per_group.get());
-        if per_group == 0 || per_group > 8 * block {
+        if per_group == 0 || per_group > bits {
             return Err(bad("blocks_per_group", per_group));
         }
         let inode_size = if raw.revision.get() == 0 { 128 } else { u64::from(raw.inode_size.get()) };
@@ -180,7 +187,7 @@ impl Volume {
         }
         let mut volume = Self { raw, block, blocks, inode_size, descriptor_size, groups: Vec::new() };
         for group in 0..count {
-            volume.groups.push(volume.group(source, (first + 1) * block + group * descriptor_size)?);
+            volume.groups.push(volume.group(source, volume.descriptors_at() + group * descriptor_size)?);
         }
         Ok(volume)
     }
@@ -197,6 +204,12 @@ impl Volume {
             inode_bitmap: both(low.inode_bitmap.get(), high.inode_bitmap_high.get()),
             inode_table: both(low.inode_table.get(), high.inode_table_high.get()),
         })
+    }
+
+    /// First byte of the group descriptors: they follow on the block of the superblock, which with clusters of several small
+    /// blocks is not the first one that counts.
+    pub(super) fn descriptors_at(&self) -> u64 {
+        (SUPERBLOCK / self.block + 1) * self.block
     }
 
     /// Bytes of the group descriptors, in whole blocks.

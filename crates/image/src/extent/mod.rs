@@ -167,6 +167,7 @@ pub fn parse(source: &Source, room: &Room) -> Result<Option<Parsed>, Unreadable>
         Some(Format::Fat) => crate::fat::extents(source).map(Some),
         Some(Format::Gpt | Format::Mbr) => crate::gpt::extents(source).map(Some),
         Some(Format::Cpio) => crate::cpio::extents(source).map(Some),
+        Some(Format::OldCpio) => crate::cpio::old_extents(source).map(Some),
         Some(Format::Tar) => crate::tar::extents(source).map(Some),
         Some(Format::Deb | Format::Ar) => crate::ar::extents(source).map(Some),
         Some(Format::Gzip | Format::Xz | Format::Zstd | Format::Bzip2 | Format::Lz4 | Format::Lzma) => {
@@ -175,6 +176,7 @@ pub fn parse(source: &Source, room: &Room) -> Result<Option<Parsed>, Unreadable>
         Some(Format::Png) => crate::png::extents(source).map(Some),
         Some(Format::Mo) => crate::mo::extents(source).map(Some),
         Some(Format::Pyc) => crate::pyc::extents(source).map(Some),
+        Some(Format::Fontconfig) => crate::fontconfig::extents(source).map(Some),
         Some(Format::Zip) => crate::zip::extents(source, room).map(Some),
         Some(Format::Elf) => crate::elf::extents(source).map(Some),
         Some(Format::Ext4) => crate::ext4::extents(source).map(Some),

@@ -109,6 +109,27 @@ impl ReadAt for Pieces {
         if buf.is_empty() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
 
+    fn zeros_until(&self, at: u64) -> u64 {
+        let (mut from, mut known) = (0_u64, at);
+        for (start, len) in &self.ranges {
+            let end = from.saturating_add(*len);
+            if (from..end).contains(&known) {
+                known = match *start {
+                    HOLE => end,
+                    start => {
+                        let zeros = self.source.zeros_until(start + (known - from)).saturating_sub(start);
+                        from.saturating_add(zeros.min(*len))
+                    }
+                };
+                if known < end {
+                    break;
+                }
+            }
+            from = end;
+        }
+        known.max(at)
+    }
+
     fn in_order(&self) -> bool {
         self.source.in_order()
     }
@@ -133,5 +154,11 @@ mod tests {
             }
         }
         assert!(pieces.read_exact_at(&mut [0; 3], 7).is_err());
+        let zeros: Vec<u64> = (0..=size + 1).map(|at| pieces.zeros_until(at)).collect();
+        assert_eq!(zeros, [0, 1, 2, 5, 5, 5, 6, 7, 8, 9, 10]);
+        let source: Source = Arc::new(pieces);
+        let inner = Pieces { source, ranges: vec![(1, 4), (HOLE, 1), (3, 1), (5, 2)] };
+        let zeros: Vec<u64> = (0..8).map(|at| inner.zeros_until(at)).collect();
+        assert_eq!(zeros, [0, 1, 6, 6, 6, 6, 6, 7]);
     }
 }

@@ -122,7 +122,7 @@ fn apply(signature: [u8; 2], data: &[u8], found: &mut Attributes, state: &mut St
             (found.uid, found.gid) = (number(data, 2)?, number(data, 3)?);
             found.serial = number(data, 4).unwrap_or(0);
         }
-        b"PN" => found.device = (number(data, 0)?, number(data, 1)?),
+        b"PN" => found.device = device(number(data, 0)?, number(data, 1)?),
         b"TF" => found.mtime = modification(data)?.or(found.mtime),
         b"NM" => {
             let (flags, name) = data.split_first()?;
@@ -140,6 +140,12 @@ fn apply(signature: [u8; 2], data: &[u8], found: &mut Attributes, state: &mut St
     Some(true)
 }
 
+/// A device: major and minor number, or all of it in the lower half as the C library has it, which is what libisofs writes. Linux
+/// takes the lower half for that, too, if it has more than a byte.
+fn device(high: u32, low: u32) -> (u32, u32) {
+    if high == 0 && low > 0xff { (low >> 8 & 0xfff, low & 0xff | low >> 12 & 0xf_ff00) } else { (high, low) }
+}
+
 /// The modification time in a TF entry, if it has one.
 fn modification(data: &[u8]) -> Option<Option<i64>> {
     let (flags, times) = data.split_first()?;
@@ -155,6 +161,13 @@ fn modification(data: &[u8]) -> Option<Option<i64>> {
     let mut short = [0; 7];
     short.copy_from_slice(bytes);
     Some(Some(time::from_short(short)))
+}
+
+/// The target that the components of one SL entry make; `None` if they are cut short.
+pub(super) fn link(components: &[u8]) -> Option<Vec<u8>> {
+    let mut found = Attributes::default();
+    target(components, &mut found, &mut State::default())?;
+    Some(found.target)
 }
 
 /// Adds the components of one SL entry to the target.
@@ -176,4 +189,23 @@ fn target(mut data: &[u8], found: &mut Attributes, state: &mut State) -> Option<
         state.slash = flags & 9 == 0;
     }
     Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_read_in_both_forms() {
+        for (high, low, expected) in [
+            (1, 3, (1, 3)),
+            (259, 300_000, (259, 300_000)),
+            (0, 7, (0, 7)),
+            (0, 0x0803, (8, 3)),
+            (0, 0x4930_05e0, (5, 300_000)),
+            (0, u32::MAX, (4095, 1_048_575)),
+        ] {
+            assert_eq!(device(high, low), expected);
+        }
+    }
 }

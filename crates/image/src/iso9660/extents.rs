@@ -411,6 +411,11 @@ fn entries(bytes: &[u8], base: usize) -> Vec<Field> {
                     let times: Vec<_> = times.chunks_exact(7).map(short).collect();
                     format!("{flags:#x} {}", times.join(" "))
                 }
+                // What it leads to, as far as this entry says.
+                (b"SL", [_, components @ ..]) => match attributes::link(components) {
+                    Some(target) => format!("\"{}\" ({})", target.escape_ascii(), show_bytes(data)),
+                    None => show_bytes(data),
+                },
                 _ => show_bytes(data),
             };
             let (at, len) = (wide(base + at), wide(entry.len()));

@@ -13,6 +13,7 @@ use super::layout::{
     XATTR_PREFIXES, XattrHeader, XattrKey, XattrNumber, XattrSet, XattrValue, kind, narrow, wide,
 };
 use super::read::{Body, FileRef, Image, Inner, Region};
+use super::resolved;
 use super::scan::scan;
 use crate::extent::{
     Builder, Faults, Field, Label, MOST_PATHS, Map, Member, Members, NoMembers, Owner, Parsed, Paths, Piece,
@@ -61,7 +62,7 @@ static XATTR_BLOCK: Structure = Structure::plain("xattr values");
 static XATTR_SET_BLOCK: Structure = Structure::plain("table of xattr sets");
 
 /// The tables, by the numbers that they have as members. Files come behind them.
-static TABLES: [Table; 7] = [
+static TABLES: [Table; 8] = [
     Table { blocks: &INODE_BLOCK, entry: None },
     Table { blocks: &DIRECTORY_BLOCK, entry: None },
     Table { blocks: &FRAGMENT_BLOCK, entry: Some((&FRAGMENT_ENTRY, size_of::<Fragment>())) },
@@ -69,6 +70,7 @@ static TABLES: [Table; 7] = [
     Table { blocks: &ID_BLOCK, entry: Some((&ID, size_of::<Id>())) },
     Table { blocks: &XATTR_BLOCK, entry: None },
     Table { blocks: &XATTR_SET_BLOCK, entry: Some((&XATTR_SET, size_of::<XattrSet>())) },
+    Table { blocks: &resolved::ALL, entry: None },
 ];
 const INODES: usize = 0;
 const DIRECTORIES: usize = 1;
@@ -77,6 +79,8 @@ const EXPORTS: usize = 3;
 const IDS: usize = 4;
 const XATTR_VALUES: usize = 5;
 const XATTR_SETS: usize = 6;
+/// No table, but what some of them say together.
+const RESOLVED: usize = 7;
 
 /// The structure of an image.
 ///
@@ -148,6 +152,14 @@ impl Survey {
         self.faults = faults;
     }
 
+    /// Notes where a metadata block of a table lies.
+    fn keep(&mut self, table: usize, at: u64) {
+        self.tables[table].push(at);
+        if matches!(table, INODES | IDS | XATTR_VALUES | XATTR_SETS) {
+            self.tables[RESOLVED].push(at);
+        }
+    }
+
     fn file(&mut self, file: FileRef, owner: Owner) {
         let number = u32::try_from(TABLES.len() + self.files.len()).unwrap_or(u32::MAX);
         self.files.push((file, owner));
@@ -206,8 +218,8 @@ impl Claims<'_> {
     fn run(&mut self, table: usize, start: u64, end: u64) {
         let region = Region { table: TABLES[table].blocks.name, start, end };
         let mut at = start;
-        while let Some(next) = self.block(region, at, TABLES[table].blocks, &[number(table)]) {
-            self.survey.tables[table].push(at);
+        while let Some(next) = self.block(region, at, TABLES[table].blocks, encoded(table)) {
+            self.survey.keep(table, at);
             at = next;
         }
     }
@@ -227,8 +239,8 @@ impl Claims<'_> {
             known = index + 1;
             let at = u64::from_le_bytes(position);
             let region = Region { table: TABLES[table].blocks.name, start: 0, end: used };
-            if self.block(region, at, TABLES[table].blocks, &[number(table)]).is_some() {
-                self.survey.tables[table].push(at);
+            if self.block(region, at, TABLES[table].blocks, encoded(table)).is_some() {
+                self.survey.keep(table, at);
                 lowest = Some(lowest.unwrap_or(at).min(at));
             }
         }
@@ -298,8 +310,17 @@ impl Claims<'_> {
     }
 }
 
-fn number(table: usize) -> u32 {
-    u32::try_from(table).expect("there are seven")
+/// The members that are encoded in the blocks of a table, by their places among [`TABLES`].
+fn encoded(table: usize) -> &'static [u32] {
+    match table {
+        INODES => &[0],
+        DIRECTORIES => &[1],
+        FRAGMENTS => &[2],
+        EXPORTS => &[3],
+        IDS => &[4, 7],
+        XATTR_VALUES => &[5, 7],
+        _ => &[6, 7],
+    }
 }
 
 /// The members of an image: its tables, and its files.
@@ -378,6 +399,10 @@ impl Inside {
 
     /// The plain bytes of a table, and their structure.
     fn table(&self, table: usize) -> Result<Member, Error> {
+        if table == RESOLVED {
+            let (plain, map) = resolved::resolve(&self.image.inner, &self.inodes, &self.paths, MOST_TABLE);
+            return Ok(whole(table, plain, map));
+        }
         let (region, mut plain, mut places) = (self.region(table), Vec::new(), BTreeMap::new());
         for at in &self.tables[table] {
             if wide(plain.len()) > MOST_TABLE {
@@ -386,16 +411,8 @@ impl Inside {
             places.insert(*at, wide(plain.len()));
             plain.extend_from_slice(&self.image.inner.meta_block(*at, region)?.plain);
         }
-        let (map, size) = (self.map(table, &plain, &places), wide(plain.len()));
-        let parsed = Parsed {
-            format: TABLES[table].blocks.name,
-            map,
-            members: Box::new(NoMembers),
-            faults: Vec::new(),
-            held: size,
-        };
-        let source: Source = Arc::new(plain);
-        Ok(Member { source, parsed: Some(parsed) })
+        let map = self.map(table, &plain, &places);
+        Ok(whole(table, plain, map))
     }
 
     fn region(&self, table: usize) -> Region {
@@ -447,6 +464,14 @@ impl Inside {
         }
         builder.finish(Arc::clone(&self.paths))
     }
+}
+
+/// A table as a member of its own.
+fn whole(table: usize, plain: Vec<u8>, map: Map) -> Member {
+    let (format, held) = (TABLES[table].blocks.name, wide(plain.len()));
+    let parsed = Parsed { format, map, members: Box::new(NoMembers), faults: Vec::new(), held };
+    let source: Source = Arc::new(plain);
+    Member { source, parsed: Some(parsed) }
 }
 
 /// The fields of one structure.

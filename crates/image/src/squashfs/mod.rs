@@ -9,6 +9,7 @@ mod error;
 mod extents;
 mod layout;
 mod read;
+mod resolved;
 mod scan;
 mod sort;
 #[cfg(test)]

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use super::sparse::{self, Sparse};
-use super::{BLOCK, Corruption, Dialect, Entry, Kind, Reader, TarError};
-use crate::extent::{Container, Field, Owner, Parsed, Role, Source, Structure, Unreadable, show};
-use crate::io::Cursor;
+use super::{BLOCK, Corruption, Dialect, Entry, Kind, Reader, TarError, number, pax};
+use crate::extent::{Container, Field, Owner, Parsed, Role, Source, Structure, Unreadable, prefixed, show};
+use crate::io::{Cursor, wide};
 
 const FORMAT: &str = "tar";
 
 static HEAD: Structure = Structure { name: "tar header", fields: header };
-static EXTENSION: Structure = Structure::plain("extension header");
+static EXTENSION: Structure = Structure { name: "extension header", fields: extensions };
 static MAP: Structure = Structure::plain("sparse map");
 static DATA: Structure = Structure::plain("data");
 static PADDING: Structure = Structure::plain("padding");
@@ -98,6 +98,55 @@ impl Body {
         }
         archive.hole(file, size - done);
     }
+}
+
+/// The fields of extension headers, which lie one behind the other: what each record of PAX says, and long names of GNU.
+fn extensions(bytes: &[u8]) -> Vec<Field> {
+    let mut all = Vec::new();
+    let mut at = 0;
+    while let Some(head) = bytes.get(at..at + HEADER) {
+        all.extend(header(head).into_iter().map(|field| moved(prefixed(field, "header"), at)));
+        let size = number::parse(&head[124..136]).and_then(|size| usize::try_from(size).ok()).unwrap_or(0);
+        let start = at + HEADER;
+        let Some(body) = start.checked_add(size).and_then(|end| bytes.get(start..end)) else { break };
+        match head[156] {
+            b'x' | b'g' => all.extend(records(body).into_iter().map(|field| moved(field, start))),
+            b'L' => all.push(moved(show(body, 0, size, "long name"), start)),
+            b'K' => all.push(moved(show(body, 0, size, "long link"), start)),
+            _ => {}
+        }
+        at = start + size.next_multiple_of(HEADER);
+    }
+    all
+}
+
+/// Length of a header block.
+const HEADER: usize = 512;
+
+fn moved(mut field: Field, by: usize) -> Field {
+    field.at += wide(by);
+    field
+}
+
+/// What each record of a PAX header says, by its key.
+fn records(body: &[u8]) -> Vec<Field> {
+    let mut all = Vec::new();
+    let mut rest = body;
+    while let Some((record, next)) = pax::split_record(rest) {
+        let equals = record.iter().position(|byte| *byte == b'=').unwrap_or(record.len());
+        let key = String::from_utf8_lossy(&record[..equals]).into_owned();
+        // These say where bytes lie.
+        let place = key == "size" || key.starts_with("GNU.sparse.") && key != "GNU.sparse.name";
+        all.push(Field {
+            at: wide(body.len() - rest.len()),
+            len: wide(rest.len() - next.len()),
+            name: key.into(),
+            value: crate::raw::show_bytes(record.get(equals + 1..).unwrap_or_default()),
+            role: if place { Role::Place } else { Role::Value },
+        });
+        rest = next;
+    }
+    all
 }
 
 /// The fields of a header block (POSIX.1-2001, ustar).

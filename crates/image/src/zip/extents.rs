@@ -122,9 +122,11 @@ impl Claims<'_> {
         let end = data.checked_add(entry.packed).filter(|end| *end <= size).ok_or({
             ZipError::Corrupt { at: data, kind: Corruption::Behind { len: entry.packed, size } }
         })?;
-        let Directory { start, record, .. } = self.directory;
-        let tables = start..record.0 + record.1;
-        let alone = entry.local >= reach && (end <= tables.start || entry.local >= tables.end);
+        let Directory { start, end: tables_end, record_64, record, .. } = self.directory;
+        // The central directory may be in front of the data, as Mozilla has it.
+        let tables = [(start, tables_end - start), record, record_64.unwrap_or(record)];
+        let apart = |(at, len): (u64, u64)| end <= at || entry.local >= at.saturating_add(len);
+        let alone = entry.local >= reach && tables.into_iter().all(apart);
         let told = if alone && entry.packed > 0 { self.data(entry, owner, data) } else { Ok(()) };
         let structure = if entry.flags & ENCRYPTED != 0 { &ENCRYPTED_DATA } else { &DATA };
         self.found.claim(data, entry.packed, structure, owner);

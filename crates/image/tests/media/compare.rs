@@ -9,7 +9,7 @@ use selfsame_image::codec::Codec;
 use selfsame_image::compare::{Change, Comparison, Leaf, Name, Options, Report, compare};
 use selfsame_image::extent::{self, Role, Room, Source};
 use selfsame_image::squashfs;
-use selfsame_image::tree::{Kind, Leaf as Inode, Memory, Meta, Tree};
+use selfsame_image::tree::{Item, Kind, Leaf as Inode, Memory, Meta, Tree};
 use selfsame_image::{Epoch, initramfs, tar};
 use selfsame_testkit::{Numbers, number};
 
@@ -290,6 +290,32 @@ pub(crate) fn fields(report: &Report) -> Vec<String> {
         }
     }
     all
+}
+
+#[test]
+fn owners_and_attributes_that_files_share_are_told_of_each() {
+    const PATHS: [&str; 2] = ["etc/motd", "etc/hostname"];
+    let image = |note: &[u8], uid| {
+        squash("zstd:3", |tree, _| {
+            for path in PATHS {
+                let Some(Item::Leaf(id, _)) = tree.get(path.as_bytes()).map(|found| found.item) else {
+                    panic!()
+                };
+                let meta = &mut tree.leaves_mut()[id.index()].meta;
+                meta.uid = uid;
+                meta.xattrs.insert(b"user.note".as_slice().into(), note.into());
+            }
+        })
+    };
+    let report = compared(&image(b"old", 1000), &image(b"new", 1001));
+    assert_eq!(report.unexplained(), 0);
+    let told = fields(&report);
+    for path in PATHS {
+        for field in ["uid: 1000 -> 1001", "user.note: \"old\" -> \"new\""] {
+            let part = format!("owner and attributes of {path}: {field}");
+            assert!(told.contains(&part), "{part} is not in {told:#?}");
+        }
+    }
 }
 
 #[test]

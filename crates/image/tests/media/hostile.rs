@@ -156,7 +156,11 @@ fn an_image_that_contains_itself_has_an_end() {
         image
     };
     assert!(looked_at("quine", &quine(1)).len() <= 1);
-    ends_deep("quine", &compared(&quine(1), &quine(2)));
+    // What is inside is what is around it, of which all is told.
+    let report = compared(&quine(1), &quine(2));
+    assert_eq!(report.unexplained(), 0);
+    let (depth, end) = innermost(&report);
+    assert_eq!((depth, end.changes[0].structure), (1, "the pair around it again"));
 }
 
 /// Compares two files with little room for what they unpack to.

@@ -91,7 +91,8 @@ fn t3b_another_value_of_an_attribute_is_told_with_its_name() {
     let report = compared(&noted(b"1"), &noted(b"2"));
     assert_eq!(report.unexplained(), 0);
     let told = fields(&report);
-    let [value] = &told[..] else { panic!("{told:?}") };
+    let [of_file, value] = &told[..] else { panic!("{told:?}") };
+    assert!(of_file.starts_with("owner and attributes of etc/motd: user.note: "), "{of_file}");
     assert!(value.starts_with("extended attributes of : user.note: "), "{value}");
 }
 

@@ -70,6 +70,7 @@ fn describe(source: &dyn ReadAt, format: Format, part: Part, depth: u32) -> Resu
         Format::Fat => file_system::fat(source, part),
         Format::Ext4 | Format::Erofs | Format::Qcow2 | Format::Ar | Format::Zip => Ok(part),
         Format::Elf | Format::Pe | Format::Sqlite | Format::Png | Format::Mo | Format::Pyc => Ok(part),
+        Format::Fontconfig | Format::OldCpio => Ok(part),
         Format::Bzip2 | Format::Lz4 | Format::Lzma => Ok(part),
     }
 }
