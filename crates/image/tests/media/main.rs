@@ -17,4 +17,5 @@ mod pe;
 mod qcow2;
 mod sqlite;
 mod support;
+mod trees;
 mod zip;
