@@ -177,8 +177,8 @@ impl Plan {
         const MODES: [u32; 8] = [0o644, 0o755, 0o600, 0o4755, 0o2711, 0o1777, 0o000, 0o7777];
         let mut mode = MODES[numbers.below(MODES.len())];
         if !self.taste.root {
-            // Who packs it must be able to read it.
-            mode |= if matches!(kind, Kind::Dir) { 0o700 } else { 0o400 };
+            // Who packs it must be able to read it, and who unpacks it to give it attributes.
+            mode |= if matches!(kind, Kind::Dir) { 0o700 } else { 0o600 };
         }
         const OWNERS: [u32; 5] = [0, 7, 1000, 100_000, 3_000_000];
         let owner = (OWNERS[numbers.below(5)], OWNERS[numbers.below(5)]);

@@ -138,6 +138,15 @@ impl Writer {
             if matches!(self, Self::Fat | Self::Iso | Self::Cpio) {
                 entry.xattrs.clear();
             }
+            if self == Self::Squashfs && !mounts() {
+                // unsquashfs gives none of these to others than root.
+                entry.mode &= 0o777;
+            }
+            if ordinary {
+                // mke2fs keeps 32 bits before 1.47.1.
+                let [a, b, c, d, ..] = entry.mtime.0.to_le_bytes();
+                entry.mtime.0 = i32::from_le_bytes([a, b, c, d]).into();
+            }
             if self == Self::Fat {
                 (entry.mode, entry.owner) = (0, (0, 0));
                 entry.mtime.0 &= !1;
@@ -190,7 +199,7 @@ fn mke2fs(root: &Path, image: &Path, seed: u64) -> Option<()> {
     if !by_kernel {
         make.arg("-d").arg(root);
     }
-    oracle_text(make.arg(image).arg("24m"))?;
+    oracle_text(make.arg(image).arg("16m"))?;
     if by_kernel {
         // Parts of seconds, and attributes that files share.
         let mounted = Mounted::new("ext4", "rw", image, &image.with_extension("mounted"))?;
