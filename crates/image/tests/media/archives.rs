@@ -8,7 +8,7 @@ use selfsame_image::compare::Name;
 use selfsame_image::extent::{self, Label, Parsed, Room, Source};
 use selfsame_testkit::oracle::{oracle, oracle_text};
 
-use crate::compare::{compared, flips};
+use crate::compare::{compared, fields, flips};
 use crate::support::{load, save, scratch};
 
 pub(crate) fn parsed(bytes: &[u8]) -> Parsed {
@@ -187,5 +187,61 @@ fn sparse_files_of_gnu_tar_are_what_was_packed() {
         assert_eq!(root.members[0].name, Name::Path(b"f".to_vec()));
         assert_eq!(root.members[0].differing, 1);
         flips(&format!("{form:?}"), &first, 6);
+    }
+}
+
+#[test]
+fn records_of_an_extension_header_are_told_by_key() {
+    let archive = |time: &str, note: &str| {
+        let mut records = String::new();
+        for (key, value) in [("mtime", time), ("SCHILY.xattr.user.note", note)] {
+            let record = format!(" {key}={value}\n");
+            // Its own two digits count, too.
+            records += &format!("{}{record}", record.len() + 2);
+        }
+        let ustar: [(usize, &[u8]); 1] = [(257, b"ustar\x0000")];
+        let mut all = header("x", b'x', records.len(), &ustar);
+        all.extend(records.bytes());
+        all.resize(1024, 0);
+        all.extend(header("file", b'0', 0, &ustar));
+        all.resize(all.len() + 1024, 0);
+        all
+    };
+    let report = compared(&archive("1.25", "a"), &archive("1.5", "b"));
+    assert_eq!(report.unexplained(), 0);
+    let expected = [
+        "extension header of file: mtime: \"1.25\" -> \"1.5\"",
+        "extension header of file: SCHILY.xattr.user.note: \"a\" -> \"b\"",
+    ];
+    assert_eq!(fields(&report), expected);
+}
+
+#[test]
+#[allow(clippy::disallowed_methods)] // A test hands files to other programs; the crate itself never does.
+fn older_formats_of_cpio_are_looked_into() {
+    let dir = scratch();
+    let root = dir.path();
+    for format in ["bin", "odc"] {
+        let archive = |text: &str, target: &str| {
+            std::fs::write(root.join("text"), text).unwrap();
+            let _ = std::fs::remove_file(root.join("link"));
+            std::os::unix::fs::symlink(target, root.join("link")).unwrap();
+            save(root, "names", b"text\nlink\n");
+            let pack = format!("cpio --quiet -o -H {format} < names");
+            let output = oracle(Command::new("sh").current_dir(root).args(["-c", &pack]))?;
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            Some(output.stdout)
+        };
+        let (Some(a), Some(b)) = (archive("one\n", "here"), archive("two\nthree\n", "there")) else { return };
+        let found = parsed(&a);
+        assert_eq!((found.format, found.faults.len()), ("oldcpio", 0), "{format}");
+        assert_eq!(member(&found, b"text"), b"one\n", "{format}");
+        assert_eq!(member(&found, b"link"), b"here", "{format}");
+        let report = compared(&a, &b);
+        assert_eq!(report.unexplained(), 0, "{format}");
+        let root = report.root.unwrap();
+        let names: Vec<_> = root.members.iter().map(|member| member.name.clone()).collect();
+        assert_eq!(names, [Name::Path(b"link".to_vec()), Name::Path(b"text".to_vec())], "{format}");
+        flips(&format!("cpio, {format}"), &a, 9);
     }
 }

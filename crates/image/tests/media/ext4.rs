@@ -5,9 +5,10 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
+use rustix::fs::{XattrFlags, lsetxattr};
 use selfsame_image::extent::{self, Label, Room, Source};
 use selfsame_image::gpt::{self, Gpt, Guid, Mbr, Partition, guid_from};
-use selfsame_testkit::oracle_text;
+use selfsame_testkit::{oracle_text, skip};
 
 use crate::support::{load, noise, scratch};
 use crate::{compare, fat};
@@ -126,6 +127,48 @@ fn files_are_found_with_their_bytes_and_every_byte_has_an_owner() {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods)] // As above.
+fn attributes_and_times_are_told_as_the_kernel_reads_them() {
+    let dir = scratch();
+    let root = dir.path().join("root");
+    std::fs::create_dir(&root).unwrap();
+    let file = root.join("file");
+    std::fs::write(&file, "text\n").unwrap();
+    let image = |note: &[u8], time: &str| {
+        lsetxattr(&file, "user.note", note, XattrFlags::empty()).ok()?;
+        // The second one has no room in the inode.
+        lsetxattr(&file, "user.long", &note.repeat(100), XattrFlags::empty()).ok()?;
+        oracle_text(Command::new("touch").args(["-d", time]).arg(&file))?;
+        let mut make = Command::new("mke2fs");
+        make.env("E2FSPROGS_FAKE_TIME", "1600000000").args(["-q", "-F", "-t", "ext4", "-I", "256"]);
+        let seed = "hash_seed=6f4a3c0e-5d2b-4e1a-9b8c-7d6e5f4a3b2c";
+        make.args(["-U", "6f4a3c0e-5d2b-4e1a-9b8c-7d6e5f4a3b2c", "-E", seed, "-d"]).arg(&root);
+        let image = dir.path().join("image");
+        oracle_text(make.arg(&image).arg("4m"))?;
+        let bytes = load(&image);
+        std::fs::remove_file(&image).unwrap();
+        Some(bytes)
+    };
+    let (Some(a), Some(b)) = (image(b"old", "@-5"), image(b"new", "@1600000000")) else {
+        return skip("the file system has no attributes for users");
+    };
+    let report = compare::compared(&a, &b);
+    assert_eq!(report.unexplained(), 0);
+    let told = compare::fields(&report);
+    for part in [
+        "inode of /file: user.note: \"old\" -> \"new\"".to_owned(),
+        "inode of /file: mtime: -5 -> 2020-09-13T12:26:40Z (1600000000)".to_owned(),
+        format!(
+            "extended attributes of /file: user.long: {:?} -> {:?}",
+            "old".repeat(100),
+            "new".repeat(100)
+        ),
+    ] {
+        assert!(told.contains(&part), "{part} is not in {told:#?}");
+    }
+}
+
+#[test]
 fn one_bit_anywhere_in_a_disk_is_named_with_its_structure() {
     let dir = scratch();
     let Some(root) = image(dir.path(), KINDS[3], "Welcome.\n") else { return };
@@ -148,4 +191,24 @@ fn one_bit_anywhere_in_a_disk_is_named_with_its_structure() {
     gpt::write(&Mbr::protective(gpt.sectors), &gpt, &[(1, &esp), (2, &root)], &mut disk).unwrap();
     compare::flips("disk of FAT and ext4", &disk, 3);
     compare::flips("ext4", &root, 4);
+}
+
+#[test]
+#[allow(clippy::disallowed_methods)] // As above.
+fn clusters_of_several_blocks_are_read() {
+    let dir = scratch();
+    let (root, image) = (dir.path().join("root"), dir.path().join("image"));
+    std::fs::create_dir(&root).unwrap();
+    std::fs::write(root.join("file"), "text\n").unwrap();
+    let mut make = Command::new("mke2fs");
+    make.args(["-q", "-F", "-t", "ext4", "-b", "1024", "-O", "bigalloc", "-d"]).arg(&root).arg(&image);
+    if oracle_text(make.arg("8m")).is_none() {
+        return;
+    }
+    let source: Source = Arc::new(load(&image));
+    let parsed = extent::parse(&source, &Room::new(0, 0)).unwrap().unwrap();
+    assert_eq!(parsed.faults, []);
+    let mut members = 0..parsed.members.count();
+    let file = members.find(|member| parsed.members.label(*member) == Label::Path(b"/file")).unwrap();
+    assert_eq!(bytes_of(&parsed.members.open(file).unwrap().source), b"text\n");
 }

@@ -18,4 +18,5 @@ mod qcow2;
 mod sqlite;
 mod squashfs_peers;
 mod support;
+mod trees;
 mod zip;

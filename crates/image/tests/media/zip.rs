@@ -7,9 +7,11 @@ use std::process::Command;
 use std::sync::Arc;
 
 use selfsame_image::codec::Codec;
+use selfsame_image::compare::{Leaf, Name};
 use selfsame_image::extent::{self, Label, Parsed, Room, Source};
 use selfsame_testkit::oracle_text;
 
+use crate::compare::compared;
 use crate::support::{load, save};
 
 /// An entry of an archive that a test writes.
@@ -314,4 +316,30 @@ fn entries_that_share_their_data_are_one_file() {
     let entries = parsed.map.extents().iter().filter(|one| one.structure.name == "central directory entry");
     assert_eq!(entries.count(), 1_000);
     assert_eq!(extent::parse(&(Arc::new(bad) as Source), &Room::new(0, 0)).unwrap().unwrap().format, "zip");
+}
+
+/// An archive as Mozilla packs one: a length, the central directory, the files, the end record.
+fn mozilla(text: &str) -> Vec<u8> {
+    let size = u32::try_from(text.len()).unwrap().to_le_bytes();
+    // From the version that is needed to the length of the extra field: stored, no date, no checksum.
+    let common = [&[20, 0, 0, 0, 0, 0, 0, 0, 0x21, 0, 0, 0, 0, 0][..], &size, &size, &[4, 0, 0, 0]].concat();
+    let central = |offset: u32| {
+        let rest = [&[0; 10][..], &offset.to_le_bytes(), b"file"].concat();
+        [b"PK\x01\x02\x14\x03", &common[..], &rest].concat()
+    };
+    let offset = 4 + u32::try_from(central(0).len()).unwrap();
+    let local = [b"PK\x03\x04", &common[..], b"file", text.as_bytes()].concat();
+    let length = (offset - 4).to_le_bytes();
+    let end = [b"PK\x05\x06\0\0\0\0\x01\0\x01\0", &length[..], &[4, 0, 0, 0, 0, 0]].concat();
+    [&[0; 4][..], &central(offset), &local, &end].concat()
+}
+
+#[test]
+fn files_behind_the_central_directory_are_looked_into() {
+    let report = compared(&mozilla("one\n"), &mozilla("two\n"));
+    assert_eq!(report.unexplained(), 0);
+    let root = report.root.unwrap();
+    assert_eq!((root.formats, root.faults.len()), ([Some("zip"); 2], 0));
+    assert_eq!(root.members[0].name, Name::Path(b"file".to_vec()));
+    assert!(matches!(&root.members[0].leaf, Some(Leaf::Text(lines)) if lines.lines.len() == 2), "{root:?}");
 }
