@@ -81,7 +81,13 @@ qcow new compat=1.1,cluster_size=512,lazy_refcounts=on
 qcow packed compat=1.1,cluster_size=4096 -c
 qcow zstd compat=1.1,cluster_size=4096,compression_type=zstd -c
 
-for format in newc; do (cd "$root" && find . | sort | cpio --quiet --reproducible -o -H $format) | keep cpio cpio; done
+(cd "$root" && find . | sort | cpio --quiet --reproducible -o -H newc) | keep cpio cpio
+for format in odc bin; do (cd "$root" && find . | sort | cpio --quiet -o -H $format) | keep oldcpio $format; done
+mkdir -p "$work/fonts/below"
+printf '<fontconfig><dir>%s/fonts</dir><cachedir>%s/cache</cachedir></fontconfig>' "$work" "$work" > "$work/fonts.conf"
+cp /usr/share/fonts/truetype/dejavu/DejaVuSansMono.ttf "$work/fonts"
+FONTCONFIG_FILE=$work/fonts.conf fc-cache -f
+for cache in "$work"/cache/*; do [ ! -s "$cache" ] || keep fontconfig "$(stat -c %s "$cache")" < "$cache"; done
 (cd "$root" && find . | sort | cpio --quiet --reproducible -o -H newc | gzip -9n) | keep initramfs gzip
 { (cd "$root" && printf '%s\n' . one | cpio --quiet -o -H newc); (cd "$root" && find etc | sort | cpio --quiet -o -H newc | zstd -q); } |
   keep initramfs two-parts

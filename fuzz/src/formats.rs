@@ -5,8 +5,8 @@ use std::num::NonZero;
 
 use selfsame_image::tar::Dialect;
 use selfsame_image::{
-    Epoch, ar, cpio, deb, elf, erofs, ext4, fat, gpt, initramfs, iso9660, mo, pe, png, pyc, qcow2, sqlite,
-    squashfs, tar, tree, zip,
+    Epoch, ar, cpio, deb, elf, erofs, ext4, fat, fontconfig, gpt, initramfs, iso9660, mo, pe, png, pyc,
+    qcow2, sqlite, squashfs, tar, tree, zip,
 };
 
 use super::structure::{structure, walk};
@@ -239,6 +239,14 @@ pub(crate) fn mo(bytes: &[u8]) {
 
 pub(crate) fn png(bytes: &[u8]) {
     structure(bytes, |source, _| png::extents(source));
+}
+
+pub(crate) fn fontconfig(bytes: &[u8]) {
+    structure(bytes, |source, _| fontconfig::extents(source));
+}
+
+pub(crate) fn old_cpio(bytes: &[u8]) {
+    structure(bytes, |source, _| cpio::old_extents(source));
 }
 
 pub(crate) fn pyc(bytes: &[u8]) {
