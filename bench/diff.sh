@@ -25,7 +25,10 @@ timed() {
   timeout "$limit" /usr/bin/time -f '%e %U %S %M' -o "$work/time" "$@" > "$work/report" 2> "$work/errors" || status=$?
   case $status in
     124) wall=$limit cpu='' peak='' over='over ' ;;
-    0 | 1) read -r wall cpu peak < <(tail -n 1 "$work/time" | awk '{ printf "%.2f %.2f %d\n", $1, $2 + $3, $4 / 1024 }') over='' ;;
+    0 | 1)
+      over=''
+      read -r wall cpu peak < <(tail -n 1 "$work/time" | awk '{ printf "%.2f %.2f %d\n", $1, $2 + $3, $4 / 1024 }')
+      ;;
     *) cat "$work/errors" >&2; return 1 ;;
   esac
 }
@@ -67,7 +70,7 @@ compared() {
 # verdict WHAT DIVIDEND DIVISOR LIMIT SIGN
 verdict() {
   awk -v what="$1" -v is="$2" -v by="$3" -v limit="$4" -v sign="$5" \
-    'BEGIN { is /= by; printf "| %s | %.2f | %s |\n", what, is, sign * is >= sign * limit ? "yes" : "no" }' >> "$work/aims"
+    'BEGIN { is = is / by; printf("| %s | %.2f | %s |\n", what, is, (sign * is >= sign * limit) ? "yes" : "no") }' >> "$work/aims"
 }
 : > "$work/aims"
 
