@@ -103,13 +103,14 @@ iso() {
 squashfs() {
   local tree=$work/tree number file
   mkdir "$tree"
-  (cd "$from" && find . -xdev -type f -size -64M -printf '%s %p\0' | LC_ALL=C sort -z -k 2 |
-    awk -v RS='\0' -v ORS='\0' '{ all += $1; sub(/^[0-9]* /, ""); print } all > 2^30 { exit }' |
-    tar -c --null --no-recursion --files-from=- ) | tar -x -C "$tree"
+  # Names with line ends are left out.
+  (cd "$from" && find . -xdev -type f -size -65536k ! -name $'*\n*' -printf '%p\t%s\n' | LC_ALL=C sort |
+    awk -F'\t' '{ if ((all += $2) <= 2 ^ 30) print $1 }' | tar -c --no-recursion --verbatim-files-from --files-from=-) |
+    tar -x -C "$tree"
   packed() { "$pack" "$tree" "$work/$1.squashfs" zstd:3 131072 "$(nproc)" "$work/blocks" > /dev/null; }
   packed first
   cp "$work/first.squashfs" "$work/again.squashfs"
-  file=$(cd "$tree" && find . -type f -size -8 -size +0 | LC_ALL=C sort | head -n 1)
+  file=$(cd "$tree" && find . -type f -size -8 -size +0 | LC_ALL=C sort | sed -n 1p)
   cp -p "$tree/$file" "$work/kept"
   echo changed >> "$tree/$file"
   packed touched
