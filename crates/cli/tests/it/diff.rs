@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::process::Stdio;
 
+use selfsame_testkit::TestEnvironment;
+
 use crate::inspect::live_iso;
 use crate::{pipe, world};
 
@@ -44,14 +46,19 @@ fn the_answer_is_data_too() {
     assert_eq!(same.get("root"), None);
 }
 
-#[test]
-fn what_is_damaged_on_both_sides_is_never_called_explained() {
-    let world = world();
+/// Two streams that differ in a byte, and that nobody can decompress.
+pub(crate) fn damaged_streams(world: &TestEnvironment) {
     let mut stream = b"\x1f\x8b\x08\0\0\0\0\0\0\x03".to_vec();
     stream.extend([0xff; 40]);
     world.write("a.gz", &stream);
     stream[20] = 0;
     world.write("b.gz", &stream);
+}
+
+#[test]
+fn what_is_damaged_on_both_sides_is_never_called_explained() {
+    let world = world();
+    damaged_streams(&world);
     let text = world.run(["diff", "a.gz", "b.gz"]).answer(5);
     assert!(text.contains("! the first cannot be read as gzip: "), "{text}");
     assert!(text.ends_with("differing bytes: 1, explained: 0, unexplained: 1\n"), "{text}");

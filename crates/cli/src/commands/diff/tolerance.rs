@@ -17,6 +17,8 @@ const LONGEST: u64 = 1 << 20;
 const LONGEST_NAME: usize = 100;
 /// What stands for the lines or bytes of a file of no known structure, where a rule names a structure.
 const CONTENT: &str = "content";
+/// What stands for structures that are the same at another place: that may be another order.
+const PLACE: &str = "place";
 
 /// A policy as it is written.
 #[derive(Debug, Deserialize)]
@@ -127,7 +129,7 @@ impl Policy {
     fn walk(&self, before: &str, found: &mut Comparison, sums: &mut Tolerated) -> bool {
         // Some formats have paths with a slash in front.
         let way = format!("{before}{}", found.name().trim_start_matches('/'));
-        let mut sound = found.faults.is_empty();
+        let (mut sound, before) = (found.faults.is_empty(), sums.of);
         let silent = found.is_silent();
         for change in &mut found.changes {
             // What follows from something else is tolerated with it; a file with nothing else has nothing that it follows from.
@@ -140,7 +142,12 @@ impl Policy {
                 change.tolerated = self.find(sums, |rule| rule.is_about(&way, change));
             }
         }
-        if found.lines.is_some() || !found.bytes.is_empty() {
+        if found.moved.0 > 0 {
+            self.find(sums, |rule| rule.is_of(&way) && rule.structure == PLACE);
+        }
+        // Nothing that differs goes without a rule, whatever way it is told in.
+        let untold = found.members.is_empty() && sums.of == before;
+        if found.lines.is_some() || !found.bytes.is_empty() || untold {
             found.tolerated = self.find(sums, |rule| rule.is_of(&way) && rule.structure == CONTENT);
         }
         let inner = if way.is_empty() { way } else { format!("{way}/") };
