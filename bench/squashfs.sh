@@ -5,7 +5,8 @@
 #   bench/squashfs.sh --many [COUNT...]  selfsame alone, directories of so many small files
 #
 # CODECS and JOBS choose the rows ("gzip:9 xz:6 zstd:15 lz4:12", "2 1"), BLOCK the block size in bytes, RUNS how often
-# each is measured, taking turns: the fastest run counts, and ratios are those of each round. PEERS names the peers, each
+# each is measured, taking turns: the fastest run is told, and the median of the ratios of all rounds, which is what counts
+# where two are about as fast as each other. PEERS names the peers, each
 # `label=command`, the label beginning with mksquashfs, gensquashfs or tar2sqfs (which reads a tar); those that are not
 # installed are said. Rows are measured while BENCH_LOCK is held, one lock for each run, so that measurements on one
 # machine wait for each other.
@@ -45,16 +46,24 @@ row() {
 }
 # left_out WHO WHY: said once in the table and on standard error.
 left_out() { echo "| $codec | $threads | $1 | $2 | | | | |" >> "$work/missing"; echo "$1: $2" >&2; }
-# The fastest run of each, and the ratio to the cold run of the same round for each round.
+# The fastest run of each, and the ratio to the cold run of the same round: median and each.
 table() {
   awk -F'\t' '
+    function median(list, count,   i, j, swap) {
+      for (i = 2; i <= count; i++)
+        for (j = i; j > 1 && list[j - 1] > list[j]; j--) { swap = list[j]; list[j] = list[j - 1]; list[j - 1] = swap }
+      return count % 2 ? list[(count + 1) / 2] : (list[count / 2] + list[count / 2 + 1]) / 2
+    }
     { if (!($1 in runs)) order[++n] = $1
       run = ++runs[$1]; wall[$1, run] = $4
       if (run == 1 || $4 < best[$1]) { best[$1] = $4; rest[$1] = sprintf("%.2f | %s | %s", $5, $6, $7) }
       codec = $2; jobs = $3 }
     END { for (k = 1; k <= n; k++) { who = order[k]; ratios = ""
-      for (r = 1; r <= runs[who]; r++) ratios = ratios sprintf("%s%.2f", r > 1 ? ", " : "", wall[who, r] / wall["selfsame, cold", r])
-      printf "| %s | %s | %s | %.2f | %s | %s |\n", codec, jobs, who, best[who], rest[who], ratios } }' "$work/rows"
+      for (r = 1; r <= runs[who]; r++) {
+        list[r] = wall[who, r] / wall["selfsame, cold", r]
+        ratios = ratios sprintf("%s%.2f", r > 1 ? ", " : "", list[r])
+      }
+      printf "| %s | %s | %s | %.2f | %s | %.2f (%s) |\n", codec, jobs, who, best[who], rest[who], median(list, runs[who]), ratios } }' "$work/rows"
   cat "$work/missing"
 }
 
@@ -115,7 +124,7 @@ fi
 [ -n "$(ls -A "$tree")" ] || { echo "error: $tree is empty" >&2; exit 1; }
 find "$tree" -type f -exec cat {} + > /dev/null
 echo "Tree: $(find "$tree" | wc -l) names, $(du -s --apparent-size -m "$tree" | cut -f 1) MiB. Blocks of $block bytes." >&2
-echo '| codec | jobs | who | wall s | CPU s | peak MiB | bytes | wall, who : cold in each round |'
+echo '| codec | jobs | who | wall s | CPU s | peak MiB | bytes | wall, who : cold, median (each round) |'
 echo '|---|---|---|---|---|---|---|---|'
 for codec in $codecs; do
   for threads in $jobs; do
