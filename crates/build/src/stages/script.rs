@@ -47,11 +47,14 @@ fn deb(name: &str) -> String {
     quote(&format!("{JOB}/debs/{name}.deb"))
 }
 
+/// How a script begins that makes files itself: their permissions are its own business.
+const UNMASKED: &str = "set -e\numask 022\n";
+
 /// Host name, locale and time zone.
 pub(crate) fn settings(system: &System) -> String {
     let System { hostname, locale, timezone, users: _ } = system;
     let (host, loc, zone) = (quote(hostname), quote(locale), quote(timezone));
-    let mut script = String::from("set -e\n");
+    let mut script = String::from(UNMASKED);
     script.push_str(&format!("echo {host} > /etc/hostname\n"));
     script.push_str(&format!(
         "[ -e /etc/hosts ] || printf '127.0.0.1\\tlocalhost\n127.0.1.1\\t%s\n::1\\tlocalhost ip6-localhost ip6-loopback\n' {host} > /etc/hosts\n"
@@ -68,7 +71,7 @@ pub(crate) fn settings(system: &System) -> String {
 
 /// Users, once the overlay is there: it may bring `/etc/skel`.
 pub(crate) fn users(system: &System) -> String {
-    let mut script = String::from("set -e\n");
+    let mut script = String::from(UNMASKED);
     for user in &system.users {
         let mut line = format!("useradd --create-home --shell {}", quote(&user.shell));
         if !user.groups.is_empty() {
@@ -114,7 +117,7 @@ fn locale_gen(locale: &str) -> String {
 
 /// Generates one initramfs, for the newest kernel, as `/var/tmp/selfsame-initrd`; prints that kernel's version.
 ///
-/// It is packed again afterwards, so the cheapest compression is asked for here.
+/// It is packed again afterwards, so the cheapest compression that is there is asked for here.
 pub(crate) fn initramfs() -> String {
     "set -e\nversion=$(cd /lib/modules && ls -d -- * | sort -V | tail -n 1)\n\
      if [ -z \"$version\" ] || [ ! -e \"/boot/vmlinuz-$version\" ]; then\n  \
@@ -125,7 +128,9 @@ pub(crate) fn initramfs() -> String {
      (cd \"/lib/modules/$version\" && grep -rlaF --include='*.ko' firmware= . > $list || [ $? -eq 1 ])\n\
      mkdir -p \"/var/tmp/selfsame-firmware/lib/modules/$version\"\n\
      (cd \"/var/tmp/selfsame-firmware/lib/modules/$version\" && xargs -r -d '\\n' mkdir -p < $list)\n\
-     mkinitramfs -c gzip -l 1 -o /var/tmp/selfsame-initrd \"$version\"\n\
+     compress=gzip\n\
+     if [ -x /usr/bin/zstd ]; then compress=zstd; fi\n\
+     mkinitramfs -c $compress -l 1 -o /var/tmp/selfsame-initrd \"$version\"\n\
      echo \"$version\" > /var/tmp/selfsame-kernel\n"
         .to_owned()
 }
