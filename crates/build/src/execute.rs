@@ -28,7 +28,7 @@ use crate::plan::{self, Plan};
 use crate::recipe::{FilesError, Output, Recipe, SortFile, Tracked, read_tracked};
 use crate::record;
 use crate::room;
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Sandbox, World};
 use crate::stages::debs::PlainDebs;
 use crate::stages::job::{JobDir, Runner};
 use crate::stages::layers::{self, Layer, NewLayer, Place};
@@ -81,6 +81,20 @@ pub struct Request<'a> {
     pub anew: bool,
     /// Who is told what happens.
     pub observer: &'a dyn Observer,
+    /// What programs see of this machine.
+    pub world: &'a World,
+    /// For a build in another world: what it has for itself.
+    pub apart: Option<Apart<'a>>,
+}
+
+/// What a build in another world has for itself: it finds no layer there that another build made, and none of its own is
+/// found. [`forget`] removes them.
+#[derive(Clone, Copy, Debug)]
+pub struct Apart<'a> {
+    /// A name that no other build has.
+    pub name: &'a str,
+    /// The first stage that is made anew. The layers below are those of ordinary builds, and must be there.
+    pub from: Stage,
 }
 
 /// What was built.
@@ -141,6 +155,7 @@ pub(crate) struct Builder<'a> {
     /// If nothing of earlier builds is used: the compressed blocks that this one made.
     own_blocks: Option<OwnBlocks>,
     remote: Option<&'a Pull<'a>>,
+    apart: Option<Apart<'a>>,
     compressed: AtomicU64,
     begun: Instant,
     beforehand: Mutex<Option<(f64, f64)>>,
@@ -163,6 +178,21 @@ pub fn build(request: &Request<'_>) -> Result<Built, BuildError> {
         }
         error => error,
     })
+}
+
+/// Removes the layers of a build that was [`Request::apart`].
+///
+/// # Errors
+/// If they cannot be removed. What is left counts as of an interrupted build, which `store gc` removes.
+pub fn forget(request: &Request<'_>) -> Result<(), BuildError> {
+    let builder = Builder::new(request)?;
+    if builder.apart.is_none() {
+        return Ok(());
+    }
+    for (stage, key) in builder.layer_keys().into_iter().filter(|(stage, _)| !builder.shares(*stage)) {
+        layers::remove(&builder.place(stage, key, None))?;
+    }
+    Ok(())
 }
 
 fn run(request: &Request<'_>) -> Result<Built, BuildError> {
@@ -231,7 +261,11 @@ impl<'a> Builder<'a> {
             lock,
             store: request.store,
             host: request.host,
-            sandbox: Sandbox { program: request.program.to_owned(), host: *request.host },
+            sandbox: Sandbox {
+                program: request.program.to_owned(),
+                host: *request.host,
+                world: request.world.clone(),
+            },
             plan,
             local,
             overlay,
@@ -242,6 +276,7 @@ impl<'a> Builder<'a> {
             until: request.until,
             own_blocks: request.anew.then(OwnBlocks::default),
             remote: request.remote,
+            apart: request.apart,
             compressed: AtomicU64::new(0),
             begun: Instant::now(),
             beforehand: Mutex::default(),
@@ -260,7 +295,18 @@ impl<'a> Builder<'a> {
 
     pub(crate) fn image_key(&self, plan: Digest) -> Digest {
         let text = format!("image {} {plan} {}", self.recipe.name, self.lock.digest());
-        plan::in_store(Digest::of(text.as_bytes()))
+        self.in_store(Stage::Assemble, Digest::of(text.as_bytes()))
+    }
+
+    /// The name in the store of what this build made for `key`.
+    pub(crate) fn in_store(&self, stage: Stage, key: Digest) -> Digest {
+        let key = plan::in_store(key);
+        match self.apart {
+            Some(apart) if stage >= apart.from => {
+                Digest::of(format!("{key} apart {}", apart.name).as_bytes())
+            }
+            _ => key,
+        }
     }
 
     /// Writes manifest, package list and record, and remembers the whole set under `key`.
@@ -298,7 +344,9 @@ impl<'a> Builder<'a> {
             name: format!("{name}.record.json"),
             content: Content::of(text.as_bytes()),
         });
-        output::remember(self.store, key, &files)?;
+        if self.apart.is_none() {
+            output::remember(self.store, key, &files)?;
+        }
         // To look at every entry takes longer than a small change, which adds next to nothing. A cache that cannot be tidied
         // up is only larger.
         let pulled = self.remote.map_or(0, |remote| remote.pulled().entries.pulled);
@@ -359,17 +407,27 @@ impl<'a> Builder<'a> {
         make: impl FnOnce(NewLayer) -> Result<Layer, BuildError>,
     ) -> Result<(Layer, bool), BuildError> {
         let waits = || self.waits(place.stage);
-        layers::obtain(place, self.uses_kept(), waits, || make(NewLayer::create(place)?))
+        let shared = self.shares(place.stage);
+        layers::obtain(place, shared || self.uses_kept(), waits, || match shared {
+            true => Err(BuildError::Gone { stage: place.stage }),
+            false => make(NewLayer::create(place)?),
+        })
     }
 
     pub(crate) fn place<'p>(&'p self, stage: Stage, key: Digest, on: Option<&'p Layer>) -> Place<'p> {
-        Place { store: self.store, stage, key: plan::in_store(key), host: self.host, on }
+        Place { store: self.store, stage, key: self.in_store(stage, key), host: self.host, on }
+    }
+
+    /// Where the files of all layers are, if they are there, from the lowest to the topmost.
+    pub(crate) fn layer_dirs(&self) -> Vec<(Stage, PathBuf)> {
+        let dir = |(stage, key)| (stage, self.place(stage, key, None).files());
+        self.layer_keys().into_iter().map(dir).collect()
     }
 
     /// How many of the lowest of [`Builder::layer_keys`] are kept, each on the one before.
     pub(crate) fn kept_layers(&self) -> usize {
-        let keys = if self.uses_kept() { self.layer_keys() } else { Vec::new() };
-        let below = keys.into_iter().scan(None, |below, (stage, key)| {
+        let taken = |(stage, _): &(Stage, Digest)| self.uses_kept() || self.shares(*stage);
+        let below = self.layer_keys().into_iter().take_while(taken).scan(None, |below, (stage, key)| {
             *below = Layer::find(&self.place(stage, key, below.as_ref()));
             below.is_some().then_some(())
         });
@@ -378,6 +436,11 @@ impl<'a> Builder<'a> {
 
     fn waits(&self, stage: Stage) {
         self.observer.on(Event::Warning { warning: Warning::Waits { stage } });
+    }
+
+    /// Whether the layers of `stage` must be those of ordinary builds, and are never made here.
+    fn shares(&self, stage: Stage) -> bool {
+        self.apart.is_some_and(|apart| stage < apart.from)
     }
 
     /// Whether results of earlier builds are used.
@@ -407,6 +470,9 @@ impl<'a> Builder<'a> {
     /// Keeps what this build depended on, so that the next one can say what changed. `visible` is what mkinitramfs could
     /// read, if that is known.
     fn remember(&self, visible: Option<Digest>) {
+        if self.apart.is_some() {
+            return;
+        }
         let name = &self.recipe.name;
         let known = LastBuild::find(self.store, name);
         let mut last = known.clone().unwrap_or_default();

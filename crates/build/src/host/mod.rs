@@ -42,6 +42,17 @@ impl IdShift {
     /// 1879048191).
     pub const ROOT: Self = Self(0x6000_0000);
 
+    /// Another range of those who can have more than one: for root the one behind [`IdShift::ROOT`] or that, else the same.
+    #[must_use]
+    pub fn other(self) -> Self {
+        const NEXT: IdShift = IdShift(IdShift::ROOT.0 + IDS);
+        match self {
+            Self::NONE => Self::NONE,
+            Self::ROOT => NEXT,
+            _ => Self::ROOT,
+        }
+    }
+
     /// The first id outside.
     pub fn first(self) -> u32 {
         self.0

@@ -126,6 +126,24 @@ pub(crate) fn install_filter(program: &[Instruction]) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// From now on, programs that this process executes lie at the same addresses each time.
+pub(crate) fn fixed_addresses() -> io::Result<()> {
+    let number = |flags: libc::c_int| libc::c_ulong::from(flags.unsigned_abs());
+    // SAFETY: changes a setting of this process; 0xffffffff asks for the present one.
+    let now = check(unsafe { libc::personality(0xffff_ffff) }.into())?;
+    let now = libc::c_ulong::try_from(now).unwrap_or_default();
+    // SAFETY: as above.
+    check(unsafe { libc::personality(now | number(libc::ADDR_NO_RANDOMIZE)) }.into()).map(drop)
+}
+
+/// Reads entries of `directory` as getdents64(2) gives them, from its position on; how many bytes.
+pub(crate) fn directory_entries(directory: impl AsFd, to: &mut [u8]) -> io::Result<usize> {
+    let fd = directory.as_fd().as_raw_fd();
+    // SAFETY: the kernel writes at most as many bytes as `to` has.
+    let length = check(unsafe { libc::syscall(libc::SYS_getdents64, fd, to.as_mut_ptr(), to.len()) })?;
+    Ok(usize::try_from(length).unwrap_or_default())
+}
+
 /// Takes over a descriptor that a child made in the table it shares with this process ([`fork_sharing_files`]).
 /// `None` unless it is open.
 pub(crate) fn own_shared(number: i32) -> Option<OwnedFd> {
@@ -157,6 +175,8 @@ pub(crate) enum Answer {
     Continue,
     /// Do nothing, and let the caller believe it worked.
     Pretend,
+    /// Do nothing, and let the caller believe that this was the result.
+    Give(i64),
     /// Fail the call with this error number.
     Fail(i32),
 }
@@ -183,12 +203,13 @@ pub(crate) fn notification(listener: impl AsFd) -> io::Result<Option<Notificatio
 
 /// Answers a notification. That the caller is gone already is not an error.
 pub(crate) fn answer(listener: impl AsFd, id: u64, answer: Answer) -> io::Result<()> {
-    let (error, flags) = match answer {
-        Answer::Continue => (0, 1), // SECCOMP_USER_NOTIF_FLAG_CONTINUE
-        Answer::Pretend => (0, 0),
-        Answer::Fail(error) => (-error, 0),
+    let (val, error, flags) = match answer {
+        Answer::Continue => (0, 0, 1), // SECCOMP_USER_NOTIF_FLAG_CONTINUE
+        Answer::Pretend => (0, 0, 0),
+        Answer::Give(value) => (value, 0, 0),
+        Answer::Fail(error) => (0, -error, 0),
     };
-    let raw = libc::seccomp_notif_resp { id, val: 0, error, flags };
+    let raw = libc::seccomp_notif_resp { id, val, error, flags };
     // SAFETY: the kernel reads the size encoded in the request number, which is that of `raw`.
     let sent =
         unsafe { libc::ioctl(listener.as_fd().as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SEND, &raw const raw) };

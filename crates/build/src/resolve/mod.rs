@@ -27,7 +27,7 @@ use crate::lock::{
     ArchiveState, Broken, Group, Install, LocalState, Lock, LockError, Package, Request, Role,
 };
 use crate::recipe::{Priority, Recipe};
-use crate::sandbox::{Root, Sandbox, Status};
+use crate::sandbox::{Root, Sandbox, Status, World};
 use crate::snapshots::Kept;
 use crate::stages::JobError;
 use crate::stages::job::{JobDir, Runner};
@@ -366,7 +366,8 @@ impl<'a> Apt<'a> {
             job.add_file(&format!("archives/{name}/Packages"), &request.store.path(&index.sha256))
                 .map_err(work)?;
         }
-        let sandbox = Sandbox { program: request.program.to_owned(), host: *request.host };
+        let sandbox =
+            Sandbox { program: request.program.to_owned(), host: *request.host, world: World::default() };
         Ok(Self { request, sandbox, dir, job, sources, _scratch: scratch })
     }
 

@@ -8,12 +8,13 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use rustix::fs::{MemfdFlags, Mode, OFlags, memfd_create};
-use rustix::process::{Resource, Rlimit, getrlimit, ioctl_tiocsctty, setrlimit, setsid};
+use rustix::process::{Resource, Rlimit, getrlimit, ioctl_tiocsctty, setrlimit, setsid, umask};
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, UnshareFlags, clear_ambient_capability_set,
-    remove_capability_from_bounding_set, set_capabilities,
+    CapabilitySet, CapabilitySets, CpuSet, UnshareFlags, clear_ambient_capability_set,
+    remove_capability_from_bounding_set, sched_getaffinity, sched_setaffinity, set_capabilities,
 };
 
+use super::World;
 use super::filter;
 use super::wire::{During, Failure, Spec, Step};
 use crate::host::sys;
@@ -70,8 +71,9 @@ pub(super) fn apply(spec: &Spec, words: &OwnedFd, go: &OwnedFd) -> Result<(), Fa
     // Memory that runs out shall end the build, not the machine's other work. More is always allowed.
     let _ = std::fs::write("/proc/self/oom_score_adj", "500");
     limits(spec)?;
+    surroundings(&spec.world)?;
     drop_bounding_set()?;
-    let listener = sys::install_filter(&filter::program()).during(Step::Filter)?;
+    let listener = sys::install_filter(&filter::program(&spec.world)).during(Step::Filter)?;
     // Process 1 owns it from here on.
     let number = listener.into_raw_fd();
     rustix::io::write(words, &number.to_ne_bytes()).during(Step::Filter)?;
@@ -80,6 +82,22 @@ pub(super) fn apply(spec: &Spec, words: &OwnedFd, go: &OwnedFd) -> Result<(), Fa
     rustix::io::write(words, &0i32.to_ne_bytes()).during(Step::Filter)?;
     give_up_capabilities()?;
     sys::close_on_exec(3).during(Step::Start)
+}
+
+/// What each process hands on to the next.
+fn surroundings(world: &World) -> Result<(), Failure> {
+    umask(Mode::from_raw_mode(world.umask));
+    if !world.random_addresses {
+        sys::fixed_addresses().during(Step::Start)?;
+    }
+    if let Some(count) = world.processors {
+        let all = sched_getaffinity(None).during(Step::Limit)?;
+        let mut some = CpuSet::new();
+        let ours = (0..CpuSet::MAX_CPU).filter(|number| all.is_set(*number));
+        ours.take(count.max(1) as usize).for_each(|number| some.set(number));
+        sched_setaffinity(None, &some).during(Step::Limit)?;
+    }
+    Ok(())
 }
 
 fn limits(spec: &Spec) -> Result<(), Failure> {

@@ -6,6 +6,8 @@
 
 use libc::c_long;
 
+use super::World;
+use super::pretend;
 use crate::host::sys::Instruction;
 
 /// `AUDIT_ARCH_*` of the calls this program itself makes.
@@ -260,6 +262,30 @@ fn rule((number, when, action): Rule) -> Vec<Instruction> {
     body
 }
 
+/// Rules for what is asked about because it tells of another machine in `world` than this one.
+fn other(world: &World) -> Vec<Rule> {
+    let always = |number| (number, When::Always, Action::Ask);
+    let mut rules = Vec::new();
+    if world.kernel.is_some() {
+        rules.push(always(libc::SYS_uname));
+    }
+    if world.memory.is_some() {
+        rules.push(always(libc::SYS_sysinfo));
+    }
+    if world.directory_order.is_some() {
+        rules.push(always(libc::SYS_getdents64));
+    }
+    if world.clock != 0 {
+        rules.extend([always(libc::SYS_clock_gettime), always(libc::SYS_gettimeofday)]);
+        #[cfg(target_arch = "x86_64")]
+        rules.extend([
+            always(libc::SYS_time),
+            (libc::SYS_arch_prctl, When::OneOf(0, &[pretend::SET_FS]), Action::Ask),
+        ]);
+    }
+    rules
+}
+
 /// All rules for calls of one machine.
 fn section(rules: &[Rule], x32: bool) -> Vec<Instruction> {
     let mut program = vec![load(NUMBER)];
@@ -273,9 +299,9 @@ fn section(rules: &[Rule], x32: bool) -> Vec<Instruction> {
 }
 
 /// The whole filter. Calls of machines it does not know do not exist.
-pub(super) fn program() -> Vec<Instruction> {
+pub(super) fn program(world: &World) -> Vec<Instruction> {
     let x86 = cfg!(target_arch = "x86_64");
-    let native = section(NATIVE_RULES, x86);
+    let native = section(&[&other(world), NATIVE_RULES].concat(), x86);
     let mut program = vec![load(ARCH), equal(NATIVE, 1, 0), skip(native.len())];
     program.extend(native);
     if x86 {
@@ -298,7 +324,7 @@ mod tests {
         data.extend(arch.to_ne_bytes());
         data.extend([0; 8]);
         data.extend(args.iter().flat_map(|arg| arg.to_ne_bytes()));
-        let (program, mut at, mut a) = (program(), 0, 0u32);
+        let (program, mut at, mut a) = (program(&World::default()), 0, 0u32);
         loop {
             let Instruction { code, jt, jf, k } = program[at];
             at += 1;
@@ -374,6 +400,6 @@ mod tests {
 
     #[test]
     fn the_filter_fits() {
-        assert!(program().len() < 4096);
+        assert!(program(&World::default()).len() < 4096);
     }
 }

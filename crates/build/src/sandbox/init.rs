@@ -11,14 +11,11 @@ use rustix::process::{
     set_parent_process_death_signal, wait,
 };
 
-use super::HOST_NAME;
 use super::confine;
 use super::mounts::{self, Prepared};
 use super::wire::{self, During, Failure, Message, Spec, Step};
 use crate::host::sys;
 
-/// What a kernel says when nobody has named the domain.
-const DOMAIN_NAME: &[u8] = b"(none)";
 /// Names of leftover processes reported.
 const MOST_LEFTOVERS: usize = 32;
 
@@ -43,10 +40,10 @@ fn run(spec: &Spec, prepared: Prepared, control: &OwnedFd, alive: &OwnedFd) -> R
     }
     // The job runs as the same user; this keeps it from this process's memory and descriptors.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).during(Step::Start)?;
-    rustix::system::sethostname(HOST_NAME.as_bytes()).during(Step::HostName)?;
-    rustix::system::setdomainname(DOMAIN_NAME).during(Step::HostName)?;
+    rustix::system::sethostname(spec.world.host_name.as_bytes()).during(Step::HostName)?;
+    rustix::system::setdomainname(spec.world.domain_name.as_bytes()).during(Step::HostName)?;
     loopback().during(Step::Loopback)?;
-    mounts::enter(&prepared, spec.scratch, spec.processes)?;
+    mounts::enter(&prepared, spec)?;
     drop(prepared);
     let job = start(spec, control)?;
     let status = reap(job)?;

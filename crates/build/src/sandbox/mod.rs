@@ -12,9 +12,11 @@ mod init;
 mod lines;
 mod mounts;
 mod network;
+mod pretend;
 mod run;
 mod terminal;
 mod wire;
+mod world;
 
 use std::ffi::OsString;
 use std::io;
@@ -25,14 +27,12 @@ pub use child::child_main;
 pub use network::{Attempt, Intent};
 pub use terminal::Terminal;
 pub use wire::Step;
+pub use world::{DirectoryOrder, World};
 
 use crate::host::Host;
 
 /// The first argument with which the program must call [`child_main`] before it does anything else.
 pub const CHILD_ARGUMENT: &str = "__sandbox";
-
-/// What the machine a job runs on is called. A constant: it gets into images.
-const HOST_NAME: &str = "selfsame";
 
 /// Starts jobs.
 #[derive(Clone, Debug)]
@@ -41,6 +41,8 @@ pub struct Sandbox {
     pub program: PathBuf,
     /// The power over ids and mounts this process has.
     pub host: Host,
+    /// What programs see of the machine.
+    pub world: World,
 }
 
 /// What the job sees as `/`.

@@ -137,7 +137,7 @@ fn attach(tree: &OwnedFd, to: BorrowedFd<'_>) -> Result<(), Errno> {
 }
 
 /// Builds the file system and makes it this process's. To be called by process 1 of all new name spaces.
-pub(super) fn enter(prepared: &Prepared, scratch: u64, processes: u32) -> Result<(), Failure> {
+pub(super) fn enter(prepared: &Prepared, spec: &Spec) -> Result<(), Failure> {
     let at = |path: &str| Step::Mount(path.into());
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).during(at("/"))?;
     // The kernel gives out a new /proc only while the old one is in sight.
@@ -154,10 +154,14 @@ pub(super) fn enter(prepared: &Prepared, scratch: u64, processes: u32) -> Result
     attach(&proc, place("proc", 0o755)?.as_fd()).during(at("/proc"))?;
     // From Linux 6.14 on each sandbox has a limit of its own, for all its users together. Before, the setting is the
     // machine's and writing is refused; what remains is the limit for each user. The kernel keeps 300 numbers back.
-    let _ = std::fs::write("/proc/sys/kernel/pid_max", processes.saturating_add(300).to_string());
+    let _ = std::fs::write("/proc/sys/kernel/pid_max", spec.processes.saturating_add(300).to_string());
+    if let Some(number) = spec.world.last_process {
+        let path = "/proc/sys/kernel/ns_last_pid";
+        std::fs::write(path, number.to_string()).during(Step::Make(path.into()))?;
+    }
     let nothing = new("tmpfs", &[("size", "4k"), ("mode", "555")], MountAttrFlags::MOUNT_ATTR_RDONLY);
     attach(&nothing.during(at("/sys"))?, place("sys", 0o755)?.as_fd()).during(at("/sys"))?;
-    let size = scratch.to_string();
+    let size = spec.scratch.to_string();
     let scratch = |path: &str, to: BorrowedFd<'_>, mode: &str| {
         let tmpfs = new("tmpfs", &[("size", &size), ("mode", mode)], MountAttrFlags::empty());
         let tmpfs = tmpfs.during(at(path))?;
@@ -167,10 +171,13 @@ pub(super) fn enter(prepared: &Prepared, scratch: u64, processes: u32) -> Result
     scratch("/tmp", place("tmp", 0o1777)?.as_fd(), "1777")?;
     let run = scratch("/run", place("run", 0o755)?.as_fd(), "755")?;
     directory(run.as_fd(), OsStr::new("lock"), 0o1777)?;
-    let dev = new("tmpfs", &[("size", "64k"), ("mode", "755")], MountAttrFlags::MOUNT_ATTR_NOEXEC);
+    // What other files of /proc say lies there too, and can be long where there are many processors.
+    let size = if spec.files.is_empty() { "64k" } else { "16m" };
+    let dev = new("tmpfs", &[("size", size), ("mode", "755")], MountAttrFlags::MOUNT_ATTR_NOEXEC);
     let dev = dev.during(at("/dev"))?;
     attach(&dev, place("dev", 0o755)?.as_fd()).during(at("/dev"))?;
     hide(&proc, &dev)?;
+    tell(&proc, &dev, &spec.files)?;
     devices(&dev, &prepared.devices)?;
     scratch("/dev/shm", directory(dev.as_fd(), OsStr::new("shm"), 0o1777)?.as_fd(), "1777")?;
     for (target, tree) in &prepared.binds {
@@ -247,6 +254,25 @@ fn hide(proc: &OwnedFd, dev: &OwnedFd) -> Result<(), Failure> {
             let empty = empty().during(Step::Mount(at(name)))?;
             attach(&empty, place.as_fd()).during(Step::Mount(at(name)))?;
         }
+    }
+    Ok(())
+}
+
+/// Shows other texts instead of files of `/proc`.
+fn tell(proc: &OwnedFd, dev: &OwnedFd, files: &[(String, String)]) -> Result<(), Failure> {
+    let still = MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    for (path, text) in files {
+        let step = || Step::Mount(Path::new("/proc").join(path));
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let place = openat2(proc, path, flags, Mode::empty(), ResolveFlags::BENEATH).during(step())?;
+        let name = OsStr::new("told");
+        let create = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+        let new = openat(dev, name, create, Mode::from_raw_mode(0o444)).during(step())?;
+        std::io::Write::write_all(&mut std::fs::File::from(new), text.as_bytes()).during(step())?;
+        let told = clone(dev, Path::new(name), still)?;
+        attach(&told, place.as_fd()).during(step())?;
+        // It lives on without a name.
+        rustix::fs::unlinkat(dev, name, rustix::fs::AtFlags::empty()).during(step())?;
     }
     Ok(())
 }

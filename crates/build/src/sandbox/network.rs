@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::FileExt;
 
-use super::{Exit, HOST_NAME, filter};
+use super::{Exit, filter};
 use crate::host::sys::{Answer, Notification};
 
 /// A job's attempt to reach something beyond its sandbox. It failed.
@@ -43,6 +43,8 @@ pub enum Intent {
 /// Decides calls and remembers attempts.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
+    /// Name of the sandbox's own host.
+    host_name: String,
     attempts: Vec<Attempt>,
     /// Threads that believe to be connected with a name server, their descriptor, and the server.
     servers: Vec<(u32, u64, SocketAddr)>,
@@ -54,6 +56,11 @@ const SERVERS: usize = 64;
 const NAMES: u16 = 53;
 
 impl Watch {
+    /// A watch over a sandbox whose host has this name.
+    pub(super) fn of(host_name: &str) -> Self {
+        Self { host_name: host_name.to_owned(), ..Self::default() }
+    }
+
     /// Different attempts in the order in which they were made.
     pub(super) fn into_attempts(self) -> Vec<Attempt> {
         self.attempts
@@ -78,10 +85,15 @@ impl Watch {
         };
         let unnamed = Attempt { intent: unnamed, ..new.clone() };
         self.attempts.retain(|it| *it != unnamed || *it == new);
-        let own = matches!(&new.intent, Intent::LookUp { name: Some(name), .. } if is_own(name));
+        let own = matches!(&new.intent, Intent::LookUp { name: Some(name), .. } if self.is_own(name));
         if !own && !self.attempts.contains(&new) && self.attempts.len() < Exit::MOST_ATTEMPTS {
             self.attempts.push(new);
         }
+    }
+
+    /// True for the sandbox's own host name, with any domain.
+    fn is_own(&self, name: &str) -> bool {
+        name.split('.').next().is_some_and(|first| first.eq_ignore_ascii_case(&self.host_name))
     }
 
     fn judge(&mut self, call: &Notification, memory: Memory<'_>) -> (Answer, Option<Intent>) {
@@ -115,11 +127,6 @@ impl Watch {
             (None, None) => (Answer::Continue, None),
         }
     }
-}
-
-/// True for the sandbox's own host name, with any domain.
-fn is_own(name: &str) -> bool {
-    name.split('.').next().is_some_and(|first| first.eq_ignore_ascii_case(HOST_NAME))
 }
 
 fn attempt(pid: u32, intent: Intent) -> Attempt {
@@ -307,7 +314,7 @@ mod tests {
 
     fn connect(bytes: &[u8]) -> (Answer, Option<Intent>) {
         let call = call(filter::NATIVE, libc::SYS_connect, [3, 1000, bytes.len() as u64, 0, 0, 0]);
-        judged(&mut Watch::default(), &call, bytes)
+        judged(&mut Watch::of("selfsame"), &call, bytes)
     }
 
     fn reach(address: &str) -> Option<Intent> {
@@ -341,7 +348,7 @@ mod tests {
     fn messages_and_the_calls_of_i386() {
         let far = sockaddr_in([192, 0, 2, 1], 9);
         let expected = (FAIL, reach("192.0.2.1:9"));
-        let mut watch = Watch::default();
+        let mut watch = Watch::of("selfsame");
         let wide = [1032u64, 16, 0, 0].map(u64::to_ne_bytes).concat();
         let wide = [wide, far.clone()].concat();
         let send = call(filter::NATIVE, libc::SYS_sendmsg, [3, 1000, 0, 0, 0, 0]);
@@ -365,7 +372,7 @@ mod tests {
 
     #[test]
     fn the_question_put_to_a_name_server_is_read() {
-        let mut watch = Watch::default();
+        let mut watch = Watch::of("selfsame");
         let server: SocketAddr = "127.0.0.53:53".parse().unwrap();
         let bytes = sockaddr_in([127, 0, 0, 53], 53);
         let connect = call(filter::NATIVE, libc::SYS_connect, [3, 1000, 16, 0, 0, 0]);
@@ -398,7 +405,7 @@ mod tests {
             command: "p".into(),
             intent: Intent::LookUp { server, name: name.map(Into::into) },
         };
-        let mut watch = Watch::default();
+        let mut watch = Watch::of("selfsame");
         for name in
             [None, Some("a.b"), None, Some("a.b"), None, Some("selfsame"), None, Some("SELFSAME.local")]
         {
@@ -420,7 +427,7 @@ mod tests {
             for at in [0, 5, 1000, u64::MAX] {
                 let call = call(filter::NATIVE, number, [3, at, u64::MAX, 0, at, u64::MAX]);
                 for length in 0..64 {
-                    assert_eq!(judged(&mut Watch::default(), &call, &vec![0; length]), PASS);
+                    assert_eq!(judged(&mut Watch::of("selfsame"), &call, &vec![0; length]), PASS);
                 }
             }
         }

@@ -1,5 +1,6 @@
 //! The caller's side: starts the outer child, listens to it, and ends everything when a limit is reached.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,8 +15,9 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::lines::{Lines, Tail};
 use super::network::Watch;
+use super::pretend::Pretend;
 use super::wire::{self, Inbox, Message, Spec, SpecRoot};
-use super::{CHILD_ARGUMENT, Exit, Job, Limits, Root, Sandbox, SandboxError, Status, Stream};
+use super::{CHILD_ARGUMENT, Exit, Job, Limits, Root, Sandbox, SandboxError, Status, Stream, World};
 use crate::host::{Host, IDS, interrupted, subid, sys};
 
 /// How often limits that nothing reports are looked at.
@@ -24,7 +26,7 @@ const TICK: Duration = Duration::from_millis(250);
 impl Sandbox {
     /// A sandbox whose processes are this program's own, which must call [`child_main`](super::child_main).
     pub fn new(host: Host) -> Self {
-        Self { program: "/proc/self/exe".into(), host }
+        Self { program: "/proc/self/exe".into(), host, world: World::default() }
     }
 
     /// Runs `job` to its end and hands each line of its output to `on_line`, without newline; a line above 64 KiB
@@ -46,7 +48,7 @@ impl Sandbox {
         terminal: Option<OwnedFd>,
         on_line: &mut dyn FnMut(Stream, &[u8]),
     ) -> Result<Exit, SandboxError> {
-        let spec = Spec { terminal: terminal.is_some(), ..spec(job, &self.host)? };
+        let spec = Spec { terminal: terminal.is_some(), ..spec(job, self)? };
         let (out, err) = match terminal {
             Some(terminal) => {
                 let second = terminal.try_clone().map_err(SandboxError::Talk)?;
@@ -66,13 +68,13 @@ impl Sandbox {
             .process_group(0)
             .spawn()
             .map_err(|source| SandboxError::Spawn { program: self.program.clone(), source })?;
-        let mut running = Running::new(child, ours, self.host, job);
+        let mut running = Running::new(child, ours, self, job);
         wire::write(&mut running.control, &spec).map_err(SandboxError::Talk)?;
         running.follow(on_line)
     }
 }
 
-fn spec(job: &Job, host: &Host) -> Result<Spec, SandboxError> {
+fn spec(job: &Job, Sandbox { host, world, .. }: &Sandbox) -> Result<Spec, SandboxError> {
     let absolute = |path: &Path| match std::path::absolute(path) {
         Ok(path) => Ok(path.into_os_string()),
         Err(_) => Err(SandboxError::Job("paths that are not empty")),
@@ -97,7 +99,7 @@ fn spec(job: &Job, host: &Host) -> Result<Spec, SandboxError> {
         root,
         user_namespace: host.user_namespace,
         argv: job.argv.clone(),
-        env: job.env.clone(),
+        env: environment(&job.env, world),
         cwd: job.cwd.clone().into_os_string(),
         stdin: job.stdin.clone(),
         terminal: false,
@@ -106,8 +108,19 @@ fn spec(job: &Job, host: &Host) -> Result<Spec, SandboxError> {
         address_space: job.limits.address_space,
         file_size: job.limits.file_size,
         scratch: job.limits.scratch,
+        files: world.files(),
+        world: world.clone(),
         parent: rustix::process::getpid().as_raw_nonzero().get(),
     })
+}
+
+/// The environment of a job in `world`.
+fn environment(env: &[(OsString, OsString)], world: &World) -> Vec<(OsString, OsString)> {
+    let changed =
+        |name: &OsString| world.environment.iter().any(|(other, _)| name.as_os_str() == other.as_str());
+    let kept = env.iter().filter(|(name, _)| !changed(name)).cloned();
+    let new = world.environment.iter();
+    kept.chain(new.filter_map(|(name, value)| Some((name.into(), value.as_ref()?.into())))).collect()
 }
 
 /// A sandbox while it runs. Dropping it ends it.
@@ -123,6 +136,7 @@ struct Running {
     first: Option<OwnedFd>,
     listener: Option<OwnedFd>,
     watch: Watch,
+    pretend: Pretend,
     host: Host,
     limits: Limits,
     disk: std::path::PathBuf,
@@ -146,7 +160,7 @@ impl Drop for Running {
 }
 
 impl Running {
-    fn new(mut child: Child, control: UnixStream, host: Host, job: &Job) -> Self {
+    fn new(mut child: Child, control: UnixStream, sandbox: &Sandbox, job: &Job) -> Self {
         let (disk, work) = match &job.root {
             Root::Dir(dir) => (dir.clone(), None),
             Root::Overlay { upper, work, .. } => (upper.clone(), Some(work.clone())),
@@ -161,8 +175,9 @@ impl Running {
             err_lines: Lines::default(),
             first: None,
             listener: None,
-            watch: Watch::default(),
-            host,
+            watch: Watch::of(&sandbox.world.host_name),
+            pretend: Pretend::new(sandbox.world.clone()),
+            host: sandbox.host,
             limits: job.limits.clone(),
             disk,
             work,
@@ -298,7 +313,7 @@ impl Running {
         let Some(listener) = &self.listener else { return };
         match sys::notification(listener) {
             Ok(Some(call)) => {
-                let answer = self.watch.decide(&call);
+                let answer = self.pretend.answer(&call).unwrap_or_else(|| self.watch.decide(&call));
                 if sys::answer(listener, call.id, answer).is_err() {
                     self.listener = None;
                 }

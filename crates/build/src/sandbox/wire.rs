@@ -14,6 +14,8 @@ use rustix::net::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::World;
+
 /// The largest message taken from a child. The largest given to one is not limited: it is ours.
 const LARGEST: usize = 1 << 20;
 
@@ -34,6 +36,9 @@ pub(super) struct Spec {
     pub address_space: Option<u64>,
     pub file_size: Option<u64>,
     pub scratch: u64,
+    pub world: World,
+    /// Files of `/proc` that say something else: name and content.
+    pub files: Vec<(String, String)>,
     /// The process that started the outer child, to notice its death before the kernel was asked to tell.
     pub parent: i32,
 }

@@ -172,7 +172,9 @@ pub(crate) fn key(builder: &Builder<'_>, collected: &Collected) -> Digest {
 
 /// The initramfs that an earlier build made with `key`, if the store still has it.
 pub(crate) fn find(builder: &Builder<'_>, key: Digest) -> Result<Option<Initramfs>, BuildError> {
-    let Some(bytes) = builder.store.record_get(KIND, &plan::in_store(key))? else { return Ok(None) };
+    let Some(bytes) = builder.store.record_get(KIND, &builder.in_store(Stage::Initramfs, key))? else {
+        return Ok(None);
+    };
     let Ok(Remembered { version, file }) = serde_json::from_slice(&bytes) else { return Ok(None) };
     let content = Content::from(file);
     let there = builder.store.size(&content.digest) == Some(content.size);
@@ -212,7 +214,7 @@ pub(crate) fn run(
     let content = packed.finish(None)?;
     let remembered = Remembered { version: version.clone(), file: content.into() };
     let bytes = serde_json::to_vec(&remembered).expect("a version and numbers are always JSON");
-    builder.store.record_put(KIND, &plan::in_store(key), &bytes)?;
+    builder.store.record_put(KIND, &builder.in_store(Stage::Initramfs, key), &bytes)?;
     Ok(Initramfs { version, content })
 }
 

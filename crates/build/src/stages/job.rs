@@ -65,6 +65,17 @@ pub enum JobError {
     },
 }
 
+impl JobError {
+    /// The stage in which it happened.
+    pub fn stage(&self) -> Stage {
+        let (Self::Sandbox { stage, .. }
+        | Self::Files { stage, .. }
+        | Self::Failed { stage, .. }
+        | Self::Network { stage, .. }) = self;
+        *stage
+    }
+}
+
 fn describe(status: Status) -> String {
     match status {
         Status::Exited(code) => format!("ended with exit status {code}"),
@@ -80,10 +91,15 @@ fn tail_text(tail: &[String]) -> String {
     if tail.is_empty() { String::new() } else { format!("; it said:\n    {}", tail.join("\n    ")) }
 }
 
+/// Where programs are looked for: the shims come before the image's own.
+pub(crate) fn path() -> String {
+    format!("{JOB}/shims:{}", PROGRAM_DIRS.join(":"))
+}
+
 /// The environment of every program in the sandbox. Nothing of the machine's own environment gets in.
 pub(crate) fn environment(epoch: Epoch, locale: &str) -> Vec<(OsString, OsString)> {
     let epoch = epoch.0.to_string();
-    let path = format!("{JOB}/shims:{}", PROGRAM_DIRS.join(":"));
+    let path = path();
     [
         ("PATH", path.as_str()),
         ("HOME", "/root"),

@@ -55,6 +55,11 @@ impl Place<'_> {
         self.store.root().join("work").join(format!("{}-{}-{whose}", self.stage, &key[..32]))
     }
 
+    /// The directory that holds the layer's files, if it is there.
+    pub(crate) fn files(&self) -> PathBuf {
+        self.path().join("files")
+    }
+
     fn lock(&self) -> PathBuf {
         self.path().with_extension("lock")
     }
@@ -163,6 +168,17 @@ pub(crate) fn obtain<E: From<LayerError>>(
             return Err(LayerError { path, source: io::ErrorKind::NotFound.into() }.into());
         };
         make()?;
+    }
+}
+
+/// Removes the layer at `place`, if it is there.
+pub(crate) fn remove(place: &Place<'_>) -> Result<(), LayerError> {
+    let last = place.path();
+    let failed = |source| LayerError { path: last.clone(), source };
+    discard(&last, &last.with_extension("new")).map_err(failed)?;
+    match std::fs::remove_file(place.lock()) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(failed(source)),
+        _ => Ok(()),
     }
 }
 

@@ -6,6 +6,7 @@
 mod extraction;
 mod jobs;
 mod lifetime;
+mod pretended;
 mod probe;
 mod trees;
 mod world;
@@ -64,7 +65,7 @@ fn run(filter: &str, who: &str) -> bool {
     let Some(world) = World::new(host) else {
         return true;
     };
-    let tests = [jobs::TESTS, lifetime::TESTS, trees::TESTS, extraction::TESTS].concat();
+    let tests = [jobs::TESTS, pretended::TESTS, lifetime::TESTS, trees::TESTS, extraction::TESTS].concat();
     let (mut passed, mut failed) = (0, 0);
     for (name, test) in tests.iter().filter(|(name, _)| name.contains(filter)) {
         let outcome = catch_unwind(AssertUnwindSafe(|| test(&world)));

@@ -119,8 +119,13 @@ impl World {
 
     /// Runs a job and keeps what it says.
     pub(crate) fn try_run(&self, job: &Job) -> Result<Ran, SandboxError> {
+        self.run_in(&self.sandbox, job)
+    }
+
+    /// Runs a job in another sandbox and keeps what it says.
+    pub(crate) fn run_in(&self, sandbox: &Sandbox, job: &Job) -> Result<Ran, SandboxError> {
         let (mut out, mut err) = (String::new(), String::new());
-        let exit = self.sandbox.run(job, &mut |stream, line| {
+        let exit = sandbox.run(job, &mut |stream, line| {
             let text = if stream == Stream::Out { &mut out } else { &mut err };
             text.push_str(&String::from_utf8_lossy(line));
             text.push('\n');

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use selfsame_apt::remote::Pull;
 use selfsame_build::lock::{self, Lock};
+use selfsame_build::sandbox::World;
 use selfsame_build::{event, execute, recipe};
 use selfsame_store::Store;
 use serde::Serialize;
@@ -286,6 +287,8 @@ impl Asked<'_> {
             until: self.until,
             anew: self.anew,
             observer: &progress,
+            world: &World::default(),
+            apart: None,
         })
     }
 }

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use selfsame_apt::fetch::FetchError;
 use selfsame_build::event::Observer;
 use selfsame_build::fetch::{Source, Wanted};
+use selfsame_build::sandbox::World;
 use selfsame_build::{execute, recipe};
 use selfsame_store::Store;
 
@@ -72,6 +73,8 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
         until: None,
         anew: false,
         observer: &progress,
+        world: &World::default(),
+        apart: None,
     };
     selfsame_build::pull::pull(&request, &pull)?;
     let report = remote::Report::of(&pull.pulled());
