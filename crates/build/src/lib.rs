@@ -1,6 +1,7 @@
 //! From recipe and lock to an image: plan, sandbox, stages, record.
 
 pub mod blocks;
+pub mod check;
 pub mod event;
 pub mod execute;
 pub mod fetch;

@@ -4,6 +4,7 @@ use std::io;
 
 use selfsame_apt::fetch::{FetchError, Reason, Tried};
 use selfsame_apt::snapshot::{Disagreement, FromSource, Refused, SnapshotError, TransportError};
+use selfsame_build::check::CheckError;
 use selfsame_build::execute::BuildError;
 use selfsame_build::host::{HostError, PopulateError};
 use selfsame_build::local::LocalError;
@@ -315,6 +316,15 @@ fn causes<'a>(
 /// `error` and everything that caused it, in a line.
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     causes(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+impl From<CheckError> for Failure {
+    fn from(error: CheckError) -> Self {
+        match error {
+            CheckError::Build(error) => error.into(),
+            error => Self::environment(error),
+        }
+    }
 }
 
 impl From<BuildError> for Failure {

@@ -19,7 +19,7 @@ mod source;
 mod timeline;
 mod ui;
 
-use commands::{Context, boot, build, diff, init, inspect, lock, reproduce, snapshot, store, verify};
+use commands::{Context, boot, build, check, diff, init, inspect, lock, reproduce, snapshot, store, verify};
 use failure::{Failure, Kind, Status};
 use interrupt::Interrupt;
 use settings::Settings;
@@ -52,6 +52,7 @@ enum Command {
     Init(init::Args),
     Lock(lock::Args),
     Build(build::Args),
+    Check(check::Args),
     Inspect(inspect::Args),
     Diff(diff::Args),
     Explain(commands::explain::Args),
@@ -95,6 +96,7 @@ fn run(command: &Command, settings: Settings, ui: &Ui) -> Result<Status, Failure
         Command::Init(args) => init::run(args, &cx),
         Command::Lock(args) => lock::run(args, &cx),
         Command::Build(args) => build::run(args, &cx),
+        Command::Check(args) => check::run(args, &cx),
         Command::Inspect(args) => inspect::run(args, &cx),
         Command::Diff(args) => diff::run(args, &cx),
         Command::Explain(args) => commands::explain::run(args, &cx),

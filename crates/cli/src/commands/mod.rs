@@ -9,6 +9,7 @@ use crate::ui::Ui;
 
 pub mod boot;
 pub mod build;
+pub mod check;
 pub mod diff;
 pub mod explain;
 mod gc;

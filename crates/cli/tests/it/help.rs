@@ -7,11 +7,12 @@ use selfsame_testkit::readme::workspace;
 use crate::world;
 
 /// Every command, in the order of the page.
-const COMMANDS: [&[&str]; 29] = [
+const COMMANDS: [&[&str]; 30] = [
     &[],
     &["init"],
     &["lock"],
     &["build"],
+    &["check"],
     &["inspect"],
     &["diff"],
     &["explain"],

@@ -8,6 +8,7 @@ mod attacks;
 mod bad_input;
 mod boot;
 mod build;
+mod check;
 mod collect;
 mod containment;
 mod crash;

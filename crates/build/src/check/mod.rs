@@ -1,0 +1,383 @@
+//! Builds again on what looks like another machine, and says which part of it gets into the image.
+//!
+//! One experiment varies everything at once. If its images are those of the control, nothing of the machine got in. Else
+//! [`search`] finds the culprit of each file with few more builds, and the layers tell the stage in which a file first
+//! differed.
+
+mod differences;
+pub mod search;
+pub mod variation;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
+
+pub use differences::{Difference, Differences};
+pub use search::Culprit;
+pub use variation::{Surroundings, VARIATIONS, Variation};
+
+use crate::event::Stage;
+use crate::execute::{self, Apart, BuildError, Builder, Built, Request};
+use crate::host::{Host, interrupted};
+use crate::stages::layers;
+
+/// The name of what differs if a build fails where the control did not.
+pub const BUILD: &str = "the build";
+
+/// What to try.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// What is varied.
+    pub variations: Vec<&'static Variation>,
+    /// Decides each value. Experiment *n* has this and *n* − 1 more.
+    pub seed: u64,
+    /// How many experiments vary everything, each with other values.
+    pub experiments: u32,
+}
+
+/// One build in another world.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Experiment {
+    /// From 1 on, in the order of building.
+    pub number: usize,
+    /// What decided the values.
+    pub seed: u64,
+    /// What was varied, with the values; nothing for the build that says what differs anyway.
+    pub varied: Vec<(&'static Variation, String)>,
+    /// The first stage that was made anew; layers below it are the control's.
+    pub from: Stage,
+    /// What differs from the control.
+    pub differing: Differences,
+    /// Where its outputs are, if they were kept: those that differ.
+    pub kept: Option<PathBuf>,
+    /// How the build failed, if it did. [`BUILD`] is all that differs then.
+    pub failed: Option<String>,
+    /// Wall time in seconds.
+    pub seconds: f64,
+}
+
+/// What was found out about a difference.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What differs, by the name of the output and the path inside.
+    pub what: String,
+    /// Why.
+    pub culprit: Culprit<&'static Variation>,
+    /// The value that it differs with.
+    pub values: Vec<String>,
+    /// The stage in which it first differed, if it is a file of the tree and the layers were there to see.
+    pub stage: Option<Stage>,
+    /// Causes that `diff` recognises in it.
+    pub causes: Vec<&'static str>,
+    /// The experiment in which to look at it.
+    pub experiment: usize,
+    /// How the build failed, if that is what differs.
+    pub failed: Option<String>,
+}
+
+/// What all builds showed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// The build with nothing varied.
+    pub control: Built,
+    /// The others, in their order.
+    pub experiments: Vec<Experiment>,
+    /// What differed in any of them; empty if the image is the same everywhere.
+    pub findings: Vec<Finding>,
+}
+
+/// Why a check could not be done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckError {
+    /// The control could not be built: as any build.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// Outputs could not be compared or removed.
+    #[error("cannot compare what was built in {}", path.display())]
+    Compare {
+        /// Where it is.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Something that is known while a check goes on.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Progress<'a> {
+    /// The control is there.
+    Control(&'a Built),
+    /// An experiment begins, with these variations and values.
+    Begins(usize, &'a [(&'static Variation, String)]),
+    /// An experiment ended.
+    Ended(&'a Experiment),
+}
+
+/// Builds the control into `request.out`/control, and experiments beside it, each under its number.
+///
+/// # Errors
+/// If a build fails, or the outputs cannot be read.
+pub fn check(
+    request: &Request<'_>,
+    plan: &Plan,
+    tell: &mut dyn FnMut(Progress<'_>),
+) -> Result<Report, CheckError> {
+    let out = request.out;
+    let first = out.join("control");
+    let control = execute::build(&Request { out: &first, ..*request })?;
+    tell(Progress::Control(&control));
+    let mut laboratory = Laboratory {
+        request,
+        control: &control,
+        out,
+        experiments: Vec::new(),
+        stages: BTreeMap::new(),
+        tell,
+    };
+    let mut findings: Vec<Finding> = Vec::new();
+    for round in 0..plan.experiments.max(1) {
+        let seed = plan.seed.wrapping_add(round.into());
+        let mut variations = plan.variations.clone();
+        while !variations.is_empty() {
+            let mut new = laboratory.names(&variations, seed, Stage::Bootstrap)?;
+            new.retain(|what| what == BUILD || findings.iter().all(|finding| finding.what != *what));
+            let found = laboratory.explain(&variations, new, seed)?;
+            let breaks = found.get(BUILD).map(broken_by).unwrap_or_default();
+            findings.extend(found.into_iter().map(|(what, culprit)| laboratory.finding(what, culprit, seed)));
+            // Nothing is known yet of what the others change.
+            let before = variations.len();
+            variations.retain(|variation| !breaks.contains(variation));
+            if variations.len() == before {
+                break;
+            }
+        }
+    }
+    let experiments = laboratory.experiments;
+    findings.sort_by(|a, b| a.what.cmp(&b.what));
+    Ok(Report { control, experiments, findings })
+}
+
+/// What is left out for the build to work: one of what breaks it.
+fn broken_by(culprit: &Culprit<&'static Variation>) -> Vec<&'static Variation> {
+    match culprit {
+        Culprit::One(one) => vec![*one],
+        Culprit::Together(some) => some.first().copied().into_iter().collect(),
+        Culprit::Nothing | Culprit::Unsteady => Vec::new(),
+    }
+}
+
+/// Where experiments are made.
+struct Laboratory<'a, 'b> {
+    request: &'a Request<'a>,
+    control: &'a Built,
+    out: &'a Path,
+    experiments: Vec<Experiment>,
+    /// The first stage in which a file of the tree differed, by its name in [`Differences`].
+    stages: BTreeMap<String, Stage>,
+    tell: &'b mut dyn FnMut(Progress<'_>),
+}
+
+impl Laboratory<'_, '_> {
+    /// Finds the culprit of each of `differing`, which is what differs with all of `variations`.
+    ///
+    /// What differs first in a late stage mostly differs also if only that and what follows is made anew, which takes a part of
+    /// the time.
+    fn explain(
+        &mut self,
+        variations: &[&'static Variation],
+        differing: BTreeSet<String>,
+        seed: u64,
+    ) -> Result<BTreeMap<String, Culprit<&'static Variation>>, CheckError> {
+        let stages = differing.iter().map(|what| self.stages.get(what).copied().unwrap_or(Stage::Initramfs));
+        let Some(late) = stages.min() else { return Ok(BTreeMap::new()) };
+        // The layers below must be there: the outputs alone may have been kept.
+        execute::build(&Request { until: Some(Stage::Customise), ..*self.request })?;
+        let again = self.names(variations, seed, late)?;
+        let (quick, slow) = differing.into_iter().partition(|what| again.contains(what));
+        let mut found = search::search(variations, &quick, &mut |some| self.names(some, seed, late))?;
+        found
+            .extend(search::search(variations, &slow, &mut |some| self.names(some, seed, Stage::Bootstrap))?);
+        Ok(found)
+    }
+
+    /// What differs from the control when some variations are varied, in the stages from `from` on. What was built already is
+    /// not built again.
+    fn names(
+        &mut self,
+        variations: &[&'static Variation],
+        seed: u64,
+        from: Stage,
+    ) -> Result<BTreeSet<String>, CheckError> {
+        let request = self.request;
+        let mut now = Surroundings {
+            world: request.world.clone(),
+            jobs: request.jobs,
+            shift: request.host.shift,
+            blocks: !request.anew,
+        };
+        let varied: Vec<_> = variations.iter().map(|one| (*one, one.set(&mut now, seed))).collect();
+        // Layers of the control are files of other ids.
+        let from = if now.shift == request.host.shift { from } else { Stage::Bootstrap };
+        let same = |experiment: &&Experiment| {
+            // Without a variation there is nothing that a seed decides.
+            (experiment.seed == seed || variations.is_empty())
+                && experiment.from == from
+                && experiment.varied == varied
+        };
+        if let Some(experiment) = self.experiments.iter().find(same) {
+            return Ok(experiment.differing.keys().cloned().collect());
+        }
+        let experiment = self.build(&now, varied, seed, from)?;
+        let names = experiment.differing.keys().cloned().collect();
+        (self.tell)(Progress::Ended(&experiment));
+        self.experiments.push(experiment);
+        Ok(names)
+    }
+
+    /// Builds in the surroundings `now`.
+    fn build(
+        &mut self,
+        now: &Surroundings,
+        varied: Vec<(&'static Variation, String)>,
+        seed: u64,
+        from: Stage,
+    ) -> Result<Experiment, CheckError> {
+        let begun = std::time::Instant::now();
+        let number = self.experiments.len() + 1;
+        let request = self.request;
+        (self.tell)(Progress::Begins(number, &varied));
+        let out = self.out.join(number.to_string());
+        let host = Host { shift: now.shift, ..*request.host };
+        let apart = layers::random().map_err(|source| CheckError::Compare { path: out.clone(), source })?;
+        let other = Request {
+            host: &host,
+            world: &now.world,
+            jobs: now.jobs,
+            anew: !now.blocks,
+            out: &out,
+            apart: Some(Apart { name: &apart, from }),
+            until: None,
+            ..*request
+        };
+        let mut experiment = Experiment {
+            number,
+            seed,
+            varied,
+            from,
+            differing: Differences::new(),
+            kept: None,
+            failed: None,
+            seconds: 0.0,
+        };
+        let built = match execute::build(&other) {
+            Ok(built) => built,
+            Err(error) => {
+                execute::forget(&other)?;
+                let seconds = begun.elapsed().as_secs_f64();
+                return self.failed(error, Experiment { seconds, ..experiment });
+            }
+        };
+        let compare = |source| CheckError::Compare { path: out.clone(), source };
+        let differing =
+            differences::between(&self.control.outputs, &built.outputs, request.jobs).map_err(compare)?;
+        for (name, difference) in &differing {
+            if let Some(path) = &difference.path
+                && !self.stages.contains_key(name)
+                && let Some(stage) = first_difference(request, &other, path)?
+            {
+                self.stages.insert(name.clone(), stage);
+            }
+        }
+        execute::forget(&other)?;
+        if differing.is_empty() {
+            std::fs::remove_dir_all(&out).map_err(compare)?;
+        } else {
+            experiment.kept = Some(out);
+        }
+        let seconds = begun.elapsed().as_secs_f64();
+        Ok(Experiment { differing, seconds, ..experiment })
+    }
+
+    /// What is told of an experiment whose build failed.
+    fn failed(&mut self, error: BuildError, mut experiment: Experiment) -> Result<Experiment, CheckError> {
+        // Without a program that failed it is the machine's fault, or the user's.
+        let stage = match &error {
+            BuildError::Job(error) if !experiment.varied.is_empty() && !interrupted() => error.stage(),
+            _ => return Err(error.into()),
+        };
+        self.stages.insert(BUILD.into(), stage);
+        experiment.differing.insert(BUILD.into(), Difference { path: None, causes: Vec::new() });
+        experiment.failed = Some(error.to_string());
+        Ok(experiment)
+    }
+
+    /// What is told of `what`.
+    fn finding(&self, what: String, culprit: Culprit<&'static Variation>, seed: u64) -> Finding {
+        let among: Vec<&'static Variation> = match &culprit {
+            Culprit::One(one) => vec![*one],
+            Culprit::Together(some) => some.clone(),
+            Culprit::Nothing | Culprit::Unsteady => Vec::new(),
+        };
+        // The one with the fewest variations shows it best.
+        let with = self.experiments.iter().filter(|one| one.differing.contains_key(&what));
+        let with = with.filter(|one| one.seed == seed || one.varied.is_empty());
+        let best = with.min_by_key(|one| one.varied.len());
+        let values = best.map_or_else(Vec::new, |one| {
+            let values = one.varied.iter().filter(|(variation, _)| among.contains(variation));
+            values.map(|(_, value)| value.clone()).collect()
+        });
+        let causes =
+            best.and_then(|one| one.differing.get(&what)).map_or_else(Vec::new, |one| one.causes.clone());
+        let stage = self.stages.get(&what).copied();
+        let failed = best.and_then(|one| one.failed.clone()).filter(|_| what == BUILD);
+        Finding { culprit, values, stage, causes, experiment: best.map_or(0, |one| one.number), failed, what }
+    }
+}
+
+/// The first stage whose layers have something else at `path` in both builds.
+fn first_difference(
+    one: &Request<'_>,
+    other: &Request<'_>,
+    path: &[u8],
+) -> Result<Option<Stage>, BuildError> {
+    let (one, other) = (Builder::new(one)?, Builder::new(other)?);
+    let (ones, others) = (one.layer_dirs(), other.layer_dirs());
+    let pairs = ones.into_iter().zip(others);
+    for ((stage, first), (_, second)) in pairs {
+        // A layer of the control that is gone has nothing to compare with.
+        if !first.is_dir() || !second.is_dir() {
+            return Ok(None);
+        }
+        if state(&first, path) != state(&second, path) {
+            return Ok(Some(stage));
+        }
+    }
+    Ok(None)
+}
+
+/// What lies at `path` in a layer: kind and permissions, and content. Times are not told: each layer has its own.
+fn state(layer: &Path, path: &[u8]) -> Option<(u32, Vec<u8>)> {
+    let path: &Path = Path::new(std::ffi::OsStr::from_bytes(path));
+    let path = path.strip_prefix("/").unwrap_or(path);
+    let top = rustix::fs::open(layer, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    let open = |flags| rustix::fs::openat2(&top, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve);
+    let place = open(OFlags::PATH | OFlags::NOFOLLOW).ok()?;
+    let found = rustix::fs::statat(&place, "", AtFlags::EMPTY_PATH).ok()?;
+    let content = match rustix::fs::FileType::from_raw_mode(found.st_mode) {
+        rustix::fs::FileType::RegularFile => {
+            let file = std::fs::File::from(open(OFlags::RDONLY).ok()?);
+            // As much as tells two files apart, mostly.
+            let mut bytes = Vec::new();
+            io::Read::read_to_end(&mut io::Read::take(file, 64 << 20), &mut bytes).ok()?;
+            selfsame_image::Digest::of(&bytes).to_string().into_bytes()
+        }
+        rustix::fs::FileType::Symlink => rustix::fs::readlinkat(&place, "", Vec::new()).ok()?.into_bytes(),
+        _ => Vec::new(),
+    };
+    Some((found.st_mode, content))
+}

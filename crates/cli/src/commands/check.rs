@@ -1,0 +1,340 @@
+//! `selfsame check`
+
+mod plan;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use selfsame_build::check::{self, Culprit, Differences, Progress, VARIATIONS, Variation};
+use serde::Serialize;
+
+use super::build::{Asked, Reach};
+use super::{Context, given};
+use crate::failure::{Failure, Status};
+use crate::ui::{Output, Present, harmless_line};
+
+/// Build again on what looks like another machine, and say what of it gets into the image
+///
+/// Builds the recipe from its lock as `selfsame build` does, and again with another clock, time zone, locale, umask, host
+/// name, order of directories and more: `--list` tells all of them. If any file differs, a few more builds find out which of
+/// these it comes from, and in which stage it first differed.
+///
+/// Values are drawn from a seed; the same seed repeats them. What was varied is written to `plan.toml` in the directory for
+/// the results, and `--plan` does the same again. Outputs that differ stay there for `selfsame diff`.
+///
+/// The clock and the machine are pretended to the programs in the sandbox: docs/checking.md says what each variation proves,
+/// and what it does not.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  selfsame check my-image
+  selfsame check my-image --vary clock,locale,directory-order
+  selfsame check my-image --experiments 20 --seed 7
+  selfsame check my-image --plan results/plan.toml
+  selfsame check --list
+
+Exit status: 0 the same everywhere, 1 something differs.")]
+pub struct Args {
+    /// Directory of the recipe
+    #[arg(default_value = ".", hide_default_value = true)]
+    recipe: PathBuf,
+    /// Directory for the results, made if missing; it must have none yet
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    out: PathBuf,
+    /// Vary these only, separated by commas
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = named, conflicts_with = "plan")]
+    vary: Vec<&'static Variation>,
+    /// How many experiments vary everything, each with other values
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000), conflicts_with = "plan")]
+    experiments: u32,
+    /// What the values are drawn from, 0 to 4294967295 [default: another one each time]
+    #[arg(long, value_name = "N", conflicts_with = "plan")]
+    seed: Option<u32>,
+    /// Do again what this file says, which an earlier check wrote
+    #[arg(long, value_name = "FILE")]
+    plan: Option<PathBuf>,
+    /// Build nothing; tell what can be varied
+    #[arg(long, conflicts_with_all = ["vary", "plan", "seed", "experiments"])]
+    list: bool,
+    #[command(flatten)]
+    reach: Reach,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// Reads one name of `--vary`.
+fn named(name: &str) -> Result<&'static Variation, String> {
+    Variation::named(name).ok_or_else(|| {
+        let names: Vec<_> = VARIATIONS.iter().map(|variation| variation.name).collect();
+        format!("it is none of {}", names.join(", "))
+    })
+}
+
+/// What can be varied.
+#[derive(Debug, Serialize)]
+struct List {
+    variations: Vec<Listed>,
+}
+
+#[derive(Debug, Serialize)]
+struct Listed {
+    name: &'static str,
+    control: &'static str,
+    experiment: &'static str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    limits: &'static str,
+}
+
+impl Present for List {
+    fn text(&self, to: &mut dyn Write) -> io::Result<()> {
+        for Listed { name, control, experiment, limits } in &self.variations {
+            writeln!(to, "{name}\n  every build: {control}\n  experiment:  {experiment}")?;
+            if !limits.is_empty() {
+                writeln!(to, "  but:         {limits}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What `check` gives. The JSON form is an interface that scripts rely on.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Report {
+    /// Whether every experiment made the same bytes.
+    identical: bool,
+    seed: u64,
+    control: Vec<Made>,
+    experiments: Vec<Experiment>,
+    findings: Vec<Finding>,
+    /// Where the results are.
+    results: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Made {
+    path: String,
+    /// 64 lower-case hexadecimal digits.
+    sha256: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Experiment {
+    number: usize,
+    seed: u64,
+    varied: Vec<Varied>,
+    /// The first stage that was made anew.
+    from: &'static str,
+    /// What differs from the control, by name.
+    differing: Vec<String>,
+    /// Where its outputs are, if they differ.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kept: Option<String>,
+    /// How the build failed, if it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failed: Option<String>,
+    seconds: f64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Varied {
+    name: &'static str,
+    value: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Finding {
+    what: String,
+    /// `varied`, `together`, `nothing` or `unsteady`.
+    culprit: &'static str,
+    /// Names of variations, with the values it differed with.
+    varied: Vec<Varied>,
+    /// The stage in which it first differed, if that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stage: Option<&'static str>,
+    /// Names for `selfsame explain`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    causes: Vec<&'static str>,
+    /// The experiment in which to look at it.
+    experiment: usize,
+    /// How the build failed, if that is what differs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failed: Option<String>,
+}
+
+impl Report {
+    fn of(found: &check::Report, seed: u64, results: &Path) -> Self {
+        let lossy = |path: &Path| path.to_string_lossy().into_owned();
+        let made = |file: &selfsame_build::execute::BuiltFile| Made {
+            path: lossy(&file.path),
+            sha256: file.content.digest.to_string(),
+        };
+        let varied = |(variation, value): &(&'static Variation, String)| Varied {
+            name: variation.name,
+            value: value.clone(),
+        };
+        let experiment = |one: &check::Experiment| Experiment {
+            number: one.number,
+            seed: one.seed,
+            varied: one.varied.iter().map(varied).collect(),
+            from: one.from.name(),
+            differing: one.differing.keys().cloned().collect(),
+            kept: one.kept.as_deref().map(lossy),
+            failed: one.failed.clone(),
+            seconds: one.seconds,
+        };
+        Self {
+            identical: found.findings.is_empty(),
+            seed,
+            control: found.control.outputs.iter().map(made).collect(),
+            experiments: found.experiments.iter().map(experiment).collect(),
+            findings: found.findings.iter().map(Finding::of).collect(),
+            results: lossy(results),
+        }
+    }
+}
+
+impl Finding {
+    fn of(found: &check::Finding) -> Self {
+        let (culprit, names): (_, Vec<&'static Variation>) = match &found.culprit {
+            Culprit::Nothing => ("nothing", Vec::new()),
+            Culprit::One(one) => ("varied", vec![*one]),
+            Culprit::Together(some) => ("together", some.clone()),
+            Culprit::Unsteady => ("unsteady", Vec::new()),
+        };
+        let values = found.values.iter().cloned().chain(std::iter::repeat(String::new()));
+        let varied = names.into_iter().zip(values);
+        Self {
+            what: found.what.clone(),
+            culprit,
+            varied: varied.map(|(variation, value)| Varied { name: variation.name, value }).collect(),
+            stage: found.stage.map(|stage| stage.name()),
+            causes: found.causes.clone(),
+            experiment: found.experiment,
+            failed: found.failed.clone(),
+        }
+    }
+
+    fn reason(&self) -> String {
+        let names =
+            || self.varied.iter().map(|one| format!("{} ({})", one.name, one.value)).collect::<Vec<_>>();
+        let differs = if self.failed.is_some() { "fails" } else { "differs" };
+        match self.culprit {
+            "varied" => format!("{differs} because of {}", names().concat()),
+            "together" => format!("{differs} if all of these are varied: {}", names().join(", ")),
+            "nothing" => {
+                "differs from build to build, whatever is varied: the time, or a random number".into()
+            }
+            _ => "did not differ again: look at it in the experiment in which it did".into(),
+        }
+    }
+}
+
+impl Present for Report {
+    fn text(&self, to: &mut dyn Write) -> io::Result<()> {
+        for finding in &self.findings {
+            writeln!(to, "{}", harmless_line(&finding.what))?;
+            writeln!(to, "  {}", harmless_line(&finding.reason()))?;
+            if let Some(stage) = finding.stage {
+                writeln!(to, "  first in stage {stage}")?;
+            }
+            for cause in &finding.causes {
+                writeln!(to, "  looks like {cause}: `selfsame explain {cause}`")?;
+            }
+            match &finding.failed {
+                Some(error) => {
+                    error.lines().try_for_each(|line| writeln!(to, "    {}", harmless_line(line)))?
+                }
+                None => writeln!(to, "  to be seen in experiment {}", finding.experiment)?,
+            }
+        }
+        let builds = self.experiments.len();
+        let builds = if builds == 1 { "1 experiment".into() } else { format!("{builds} experiments") };
+        match self.findings.len() {
+            0 => writeln!(to, "identical in {builds}, seed {}", self.seed),
+            1 => writeln!(to, "1 difference, {builds}, seed {}", self.seed),
+            count => writeln!(to, "{count} differences, {builds}, seed {}", self.seed),
+        }
+    }
+}
+
+/// Runs the command.
+pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
+    if args.list {
+        let listed = |one: &Variation| Listed {
+            name: one.name,
+            control: one.control,
+            experiment: one.experiment,
+            limits: one.limits,
+        };
+        cx.ui.result(args.output, &List { variations: VARIATIONS.iter().map(listed).collect() })?;
+        return Ok(Status::Success);
+    }
+    let plan = match &args.plan {
+        Some(path) => plan::read(path)?,
+        None => check::Plan {
+            variations: if args.vary.is_empty() { VARIATIONS.iter().collect() } else { args.vary.clone() },
+            seed: args.seed.map_or_else(plan::any_seed, Ok)?.into(),
+            experiments: args.experiments,
+        },
+    };
+    let asked = Asked {
+        recipe: &args.recipe,
+        out: &args.out,
+        until: None,
+        anew: false,
+        forecast: false,
+        reach: &args.reach,
+        remote: None,
+    };
+    asked.prepare(cx, |request| {
+        plan::place(&args.out)?;
+        plan::write(&plan, &args.out)?;
+        let mut tell = |progress: Progress<'_>| cx.ui.note(&told(&progress));
+        let found = check::check(request, &plan, &mut tell)?;
+        let report = Report::of(&found, plan.seed, &args.out);
+        plan::keep_report(&report, &args.out)?;
+        for line in hints(&report, &found) {
+            cx.ui.note(&line);
+        }
+        cx.ui.result(args.output, &report)?;
+        Ok(if report.identical { Status::Success } else { Status::Negative })
+    })
+}
+
+/// What is said while it goes on.
+fn told(progress: &Progress<'_>) -> String {
+    match progress {
+        Progress::Control(_) => "the control is built".into(),
+        Progress::Begins(number, varied) => match varied {
+            [] => format!("experiment {number}: nothing varied"),
+            [(one, value)] => format!("experiment {number}: {} {value}", one.name),
+            many => {
+                let names: Vec<_> = many.iter().map(|(one, _)| one.name).collect();
+                format!("experiment {number}: {}", names.join(", "))
+            }
+        },
+        Progress::Ended(experiment) => {
+            let found = match Differences::len(&experiment.differing) {
+                _ if experiment.failed.is_some() => "the build fails".into(),
+                0 => "identical".into(),
+                1 => "1 difference".into(),
+                count => format!("{count} differences"),
+            };
+            format!("experiment {}: {found}, {:.1} s", experiment.number, experiment.seconds)
+        }
+    }
+}
+
+/// How to look at what differs: one line for each output of the first finding's experiment.
+fn hints(report: &Report, found: &check::Report) -> Vec<String> {
+    let Some(first) = report.findings.first() else { return Vec::new() };
+    let experiment = found.experiments.iter().find(|one| one.number == first.experiment);
+    let Some(kept) = experiment.and_then(|one| one.kept.as_deref()) else { return Vec::new() };
+    let image = found.control.outputs.first().map(|file| file.path.as_path());
+    let other = image.and_then(Path::file_name).map(|name| kept.join(name));
+    match (image, other) {
+        (Some(image), Some(other)) => {
+            vec![format!("`selfsame diff {} {}` shows the first one", image.display(), other.display())]
+        }
+        _ => Vec::new(),
+    }
+}
