@@ -344,7 +344,7 @@ impl<'a> Builder<'a> {
             name: format!("{name}.record.json"),
             content: Content::of(text.as_bytes()),
         });
-        if self.apart.is_none() {
+        if self.keeps_results() {
             output::remember(self.store, key, &files)?;
         }
         // To look at every entry takes longer than a small change, which adds next to nothing. A cache that cannot be tidied
@@ -438,6 +438,11 @@ impl<'a> Builder<'a> {
         self.observer.on(Event::Warning { warning: Warning::Waits { stage } });
     }
 
+    /// Whether others may find what this build makes.
+    pub(crate) fn keeps_results(&self) -> bool {
+        self.apart.is_none()
+    }
+
     /// Whether the layers of `stage` must be those of ordinary builds, and are never made here.
     fn shares(&self, stage: Stage) -> bool {
         self.apart.is_some_and(|apart| stage < apart.from)
@@ -470,7 +475,7 @@ impl<'a> Builder<'a> {
     /// Keeps what this build depended on, so that the next one can say what changed. `visible` is what mkinitramfs could
     /// read, if that is known.
     fn remember(&self, visible: Option<Digest>) {
-        if self.apart.is_some() {
+        if !self.keeps_results() {
             return;
         }
         let name = &self.recipe.name;

@@ -235,7 +235,30 @@ impl Laboratory<'_, '_> {
         let names = experiment.differing.keys().cloned().collect();
         (self.tell)(Progress::Ended(&experiment));
         self.experiments.push(experiment);
+        self.tidy()?;
         Ok(names)
+    }
+
+    /// Removes the outputs of experiments that show nothing which another does not show better.
+    fn tidy(&mut self) -> Result<(), CheckError> {
+        let names: BTreeSet<&String> = self.experiments.iter().flat_map(|one| one.differing.keys()).collect();
+        let seeds: BTreeSet<u64> = self.experiments.iter().map(|one| one.seed).collect();
+        let both = names.iter().flat_map(|name| seeds.iter().map(move |seed| (*name, *seed)));
+        let best: BTreeSet<usize> =
+            both.filter_map(|(name, seed)| self.best(name, seed)).map(|one| one.number).collect();
+        for one in self.experiments.iter_mut().filter(|one| !best.contains(&one.number)) {
+            if let Some(path) = one.kept.take() {
+                std::fs::remove_dir_all(&path).map_err(|source| CheckError::Compare { path, source })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The experiment that shows `what` best: with the fewest variations.
+    fn best(&self, what: &str, seed: u64) -> Option<&Experiment> {
+        let with = self.experiments.iter().filter(|one| one.differing.contains_key(what));
+        let with = with.filter(|one| one.seed == seed || one.varied.is_empty());
+        with.min_by_key(|one| one.varied.len())
     }
 
     /// Builds in the surroundings `now`.
@@ -293,6 +316,12 @@ impl Laboratory<'_, '_> {
             }
         }
         execute::forget(&other)?;
+        // Nobody asks the store for what another world made.
+        let ours =
+            |file: &&execute::BuiltFile| !self.control.outputs.iter().any(|one| one.content == file.content);
+        for file in built.outputs.iter().filter(ours) {
+            request.store.remove(&file.content.digest).map_err(BuildError::from)?;
+        }
         if differing.is_empty() {
             std::fs::remove_dir_all(&out).map_err(compare)?;
         } else {
@@ -322,10 +351,7 @@ impl Laboratory<'_, '_> {
             Culprit::Together(some) => some.clone(),
             Culprit::Nothing | Culprit::Unsteady => Vec::new(),
         };
-        // The one with the fewest variations shows it best.
-        let with = self.experiments.iter().filter(|one| one.differing.contains_key(&what));
-        let with = with.filter(|one| one.seed == seed || one.varied.is_empty());
-        let best = with.min_by_key(|one| one.varied.len());
+        let best = self.best(&what, seed);
         let values = best.map_or_else(Vec::new, |one| {
             let values = one.varied.iter().filter(|(variation, _)| among.contains(variation));
             values.map(|(_, value)| value.clone()).collect()

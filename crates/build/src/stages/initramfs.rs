@@ -212,9 +212,11 @@ pub(crate) fn run(
     packed.flush().map_err(io)?;
     let packed = packed.into_inner().map_err(|error| io(error.into_error()))?;
     let content = packed.finish(None)?;
-    let remembered = Remembered { version: version.clone(), file: content.into() };
-    let bytes = serde_json::to_vec(&remembered).expect("a version and numbers are always JSON");
-    builder.store.record_put(KIND, &builder.in_store(Stage::Initramfs, key), &bytes)?;
+    if builder.keeps_results() {
+        let remembered = Remembered { version: version.clone(), file: content.into() };
+        let bytes = serde_json::to_vec(&remembered).expect("a version and numbers are always JSON");
+        builder.store.record_put(KIND, &builder.in_store(Stage::Initramfs, key), &bytes)?;
+    }
     Ok(Initramfs { version, content })
 }
 

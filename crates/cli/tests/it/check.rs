@@ -1,8 +1,10 @@
 //! `selfsame check`: what a hook lets into the image is found, with the variation that shows it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use selfsame_image::Digest;
 use selfsame_testkit::{TestEnvironment, is_root};
 use serde_json::Value;
 
@@ -92,6 +94,17 @@ fn what_leaks_is_told_with_its_variation() {
     let plan = fs::read_to_string(world.root().join("results/plan.toml")).unwrap();
     assert_says(&plan, &["seed = 5\n", "\"directory-order\""]);
     assert!(world.root().join("results/control/tiny.squashfs").exists());
+    // Of the experiments there is what shows a finding, and the store has nothing of them.
+    let shown: BTreeSet<u64> =
+        findings.iter().map(|finding| finding["experiment"].as_u64().unwrap()).collect();
+    let kept = names_in(&world.root().join("results"));
+    let kept: BTreeSet<u64> = kept.iter().filter_map(|name| name.parse().ok()).collect();
+    assert_eq!(kept, shown);
+    for number in kept {
+        let image = fs::read(world.root().join(format!("results/{number}/tiny.tar"))).unwrap();
+        let digest = Digest::of(&image);
+        assert_eq!(selfsame_store::Store::open(&shared.store).unwrap().size(&digest), None);
+    }
     // A part of it again, by its plan, to another place.
     world.write("small.toml", "format = 1\nseed = 5\nexperiments = 1\nvary = [\"umask\", \"kernel\"]\n");
     let words = ["check", "r", "--store", store, "--offline", "--plan", "small.toml", "--out", "again"];
