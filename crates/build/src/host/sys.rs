@@ -219,6 +219,15 @@ pub(crate) fn answer(listener: impl AsFd, id: u64, answer: Answer) -> io::Result
     }
 }
 
+/// Fails unless the call `id` still waits for its answer: unless its caller is alive.
+pub(crate) fn still_waits(listener: impl AsFd, id: u64) -> io::Result<()> {
+    // SAFETY: the kernel reads the 8 bytes of `id`.
+    let waits = unsafe {
+        libc::ioctl(listener.as_fd().as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_ID_VALID, &raw const id)
+    };
+    check(waits.into()).map(drop)
+}
+
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 static WAKE: AtomicI32 = AtomicI32::new(-1);
 

@@ -38,8 +38,9 @@ impl Pretend {
         Self { world, stubs: None }
     }
 
-    /// The answer to a call; `None` if the call is none of these.
-    pub(super) fn answer(&mut self, call: &Notification) -> Option<Answer> {
+    /// The answer to a call that was notified through `listener`; `None` if the call is none of these.
+    pub(super) fn answer(&mut self, call: &Notification, listener: &OwnedFd) -> Option<Answer> {
+        let call = &Caller { call, listener };
         if call.arch != filter::NATIVE {
             return None;
         }
@@ -59,7 +60,7 @@ impl Pretend {
         Some(answered.unwrap_or_else(|error| Answer::Fail(error.raw_os_error().unwrap_or(libc::EIO))))
     }
 
-    fn uname(&self, call: &Notification) -> io::Result<Answer> {
+    fn uname(&self, call: &Caller<'_>) -> io::Result<Answer> {
         let real = rustix::system::uname();
         let release = self.world.kernel.as_deref().unwrap_or_default();
         let fields: [&[u8]; 6] = [
@@ -76,17 +77,17 @@ impl Pretend {
             let length = field.len().min(64);
             place[..length].copy_from_slice(&field[..length]);
         }
-        memory(call)?.write_all_at(&bytes, call.args[0])?;
+        call.memory()?.write_all_at(&bytes, call.args[0])?;
         Ok(Answer::Pretend)
     }
 
-    fn sysinfo(&self, call: &Notification) -> io::Result<Answer> {
+    fn sysinfo(&self, call: &Caller<'_>) -> io::Result<Answer> {
         let bytes = self.world.memory.unwrap_or_default();
         // `struct sysinfo`: uptime, three loads, memory in all, free, shared, in buffers, swap in all, free; processes in 2
         // bytes; high memory in all, free; the unit of all these in bytes.
         let words = [1000, 0, 0, 0, bytes, bytes, 0, 0, 0, 0, 1, 0, 0, 1];
         let info: Vec<u8> = words.iter().flat_map(|word: &u64| word.to_ne_bytes()).collect();
-        memory(call)?.write_all_at(&info, call.args[0])?;
+        call.memory()?.write_all_at(&info, call.args[0])?;
         Ok(Answer::Pretend)
     }
 
@@ -96,7 +97,7 @@ impl Pretend {
         (real.as_secs().cast_signed().saturating_add(self.world.clock), real.subsec_nanos().into())
     }
 
-    fn clock(&self, call: &Notification) -> io::Result<Answer> {
+    fn clock(&self, call: &Caller<'_>) -> io::Result<Answer> {
         if !TIME_OF_DAY.contains(&call.args[0]) {
             return Ok(Answer::Continue);
         }
@@ -104,7 +105,7 @@ impl Pretend {
         Ok(Answer::Pretend)
     }
 
-    fn time_of_day(&self, call: &Notification) -> io::Result<Answer> {
+    fn time_of_day(&self, call: &Caller<'_>) -> io::Result<Answer> {
         let (seconds, nanoseconds) = self.now();
         if call.args[0] != 0 {
             put_pair(call, call.args[0], (seconds, nanoseconds / 1000))?;
@@ -113,24 +114,24 @@ impl Pretend {
     }
 
     #[cfg(target_arch = "x86_64")]
-    fn time(&self, call: &Notification) -> io::Result<Answer> {
+    fn time(&self, call: &Caller<'_>) -> io::Result<Answer> {
         let (seconds, _) = self.now();
         if call.args[0] != 0 {
-            memory(call)?.write_all_at(&seconds.to_ne_bytes(), call.args[0])?;
+            call.memory()?.write_all_at(&seconds.to_ne_bytes(), call.args[0])?;
         }
         Ok(Answer::Give(seconds))
     }
 
     /// Replaces the vdso's own clock by calls, which are then asked about.
     #[cfg(target_arch = "x86_64")]
-    fn patch(&mut self, call: &Notification) -> io::Result<()> {
+    fn patch(&mut self, call: &Caller<'_>) -> io::Result<()> {
         let auxiliary = std::fs::read(format!("/proc/{}/auxv", call.pid))?;
         let word = |bytes: &[u8]| u64::from_ne_bytes(bytes.try_into().unwrap_or_default());
         let pairs = auxiliary.chunks_exact(16).map(|pair| (word(&pair[..8]), word(&pair[8..])));
         let Some((_, base)) = pairs.into_iter().find(|(kind, _)| *kind == AT_SYSINFO_EHDR) else {
             return Ok(());
         };
-        let memory = memory(call)?;
+        let memory = call.memory()?;
         let stubs = match &self.stubs {
             Some(stubs) => stubs,
             None => self.stubs.insert(stubs(&memory, base)?),
@@ -139,9 +140,9 @@ impl Pretend {
     }
 
     /// Reads names on behalf of the caller, and puts them into another order.
-    fn names(&self, call: &Notification) -> io::Result<Answer> {
+    fn names(&self, call: &Caller<'_>) -> io::Result<Answer> {
         let [fd, at, size, ..] = call.args;
-        let directory = borrow(call.pid, fd)?;
+        let directory = call.borrow(fd)?;
         let most = usize::try_from(size & u64::from(u32::MAX)).unwrap_or(MOST_NAMES).min(MOST_NAMES);
         let mut bytes = vec![0; most];
         let length = sys::directory_entries(&directory, &mut bytes)?;
@@ -149,29 +150,54 @@ impl Pretend {
             Some(order) => reordered(&bytes[..length], order),
             None => bytes[..length].to_vec(),
         };
-        memory(call)?.write_all_at(&ordered, at)?;
+        call.memory()?.write_all_at(&ordered, at)?;
         Ok(Answer::Give(i64::try_from(ordered.len()).unwrap_or_default()))
     }
 }
 
-/// The memory of the caller.
-fn memory(call: &Notification) -> io::Result<File> {
-    File::options().read(true).write(true).open(format!("/proc/{}/mem", call.pid))
+/// Who waits for an answer.
+struct Caller<'a> {
+    call: &'a Notification,
+    listener: &'a OwnedFd,
 }
 
-fn put_pair(call: &Notification, at: u64, (first, second): (i64, i64)) -> io::Result<()> {
+impl std::ops::Deref for Caller<'_> {
+    type Target = Notification;
+
+    fn deref(&self) -> &Notification {
+        self.call
+    }
+}
+
+impl Caller<'_> {
+    /// The memory of the caller.
+    fn memory(&self) -> io::Result<File> {
+        let memory = File::options().read(true).write(true).open(format!("/proc/{}/mem", self.pid))?;
+        self.is_there()?;
+        Ok(memory)
+    }
+
+    /// Fails if the caller is gone: whatever was opened by its number may be another's. What was opened before stays
+    /// the caller's.
+    fn is_there(&self) -> io::Result<()> {
+        sys::still_waits(self.listener, self.id)
+    }
+
+    /// Descriptor `fd` of the process that the caller is a thread of: the very same open file, with its position.
+    fn borrow(&self, fd: u64) -> io::Result<OwnedFd> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid))?;
+        let process = status.lines().find_map(|line| line.strip_prefix("Tgid:")?.trim().parse().ok());
+        let process = process.and_then(Pid::from_raw).ok_or(io::ErrorKind::NotFound)?;
+        let number = i32::try_from(fd & u64::from(u32::MAX)).map_err(|_| rustix::io::Errno::BADF)?;
+        let process = pidfd_open(process, PidfdFlags::empty())?;
+        self.is_there()?;
+        Ok(pidfd_getfd(process, number, PidfdGetfdFlags::empty())?)
+    }
+}
+
+fn put_pair(call: &Caller<'_>, at: u64, (first, second): (i64, i64)) -> io::Result<()> {
     let bytes = [first.to_ne_bytes(), second.to_ne_bytes()].concat();
-    memory(call)?.write_all_at(&bytes, at)
-}
-
-/// Descriptor `fd` of the process that thread `pid` is of: the very same open file, with its position.
-fn borrow(pid: u32, fd: u64) -> io::Result<OwnedFd> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let process = status.lines().find_map(|line| line.strip_prefix("Tgid:")?.trim().parse().ok());
-    let process = process.and_then(Pid::from_raw).ok_or(io::ErrorKind::NotFound)?;
-    let number = i32::try_from(fd & u64::from(u32::MAX)).map_err(|_| rustix::io::Errno::BADF)?;
-    let process = pidfd_open(process, PidfdFlags::empty())?;
-    Ok(pidfd_getfd(process, number, PidfdGetfdFlags::empty())?)
+    call.memory()?.write_all_at(&bytes, at)
 }
 
 /// What is written over each function of the vdso that tells the time: `mov eax, NUMBER; syscall; ret`.

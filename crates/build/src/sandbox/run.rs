@@ -313,7 +313,7 @@ impl Running {
         let Some(listener) = &self.listener else { return };
         match sys::notification(listener) {
             Ok(Some(call)) => {
-                let answer = self.pretend.answer(&call).unwrap_or_else(|| self.watch.decide(&call));
+                let answer = self.pretend.answer(&call, listener).unwrap_or_else(|| self.watch.decide(&call));
                 if sys::answer(listener, call.id, answer).is_err() {
                     self.listener = None;
                 }
