@@ -83,15 +83,12 @@ enum Place {
     Around,
     /// In a structure of the file system that has them.
     Tree,
-    /// In one of the files.
-    Inside,
 }
 
 /// Adds what differs in `comparison`, which is called `name` or is a part of that. False if that is nothing.
 fn inside(name: &str, comparison: &Comparison, place: Place, found: &mut Differences) -> bool {
     let has_tree = || comparison.formats.iter().all(|format| matches!(format, Some("squashfs" | "tar")));
     let is_tree = place == Place::Tree || (place == Place::Around && has_tree());
-    let of_files = if is_tree { Place::Inside } else { place };
     let of_parts = if is_tree { Place::Tree } else { place };
     let tree = |path: &[u8]| is_tree.then(|| path.to_vec());
     // Files of the image are the same in each output.
@@ -106,25 +103,29 @@ fn inside(name: &str, comparison: &Comparison, place: Place, found: &mut Differe
         let follows = !change.fields.is_empty()
             && change.bytes.is_none()
             && change.fields.iter().all(|field| field.role != Role::Value);
-        if !change.path.is_empty() && !follows {
+        // A file that is told itself.
+        let silent = change.fields.is_empty()
+            && change.bytes.is_none()
+            && comparison.members.iter().any(|member| member.name == Name::Path(change.path.clone()));
+        if !change.path.is_empty() && !follows && !silent {
             add(found, join(&change.path), tree(&change.path), &causes);
             told = true;
         }
     }
     let mut parts = Vec::new();
     for member in &comparison.members {
-        let causes = || member.causes.iter().map(|finding| finding.cause).collect::<Vec<_>>();
         match &member.name {
+            // A file of the image is told as a whole.
             Name::Path(path) => {
                 let shown = join(path);
-                if !inside(&shown, member, of_files, found) {
-                    add(found, shown, tree(path), &causes());
+                if is_tree || !inside(&shown, member, place, found) {
+                    add(found, shown, tree(path), &causes_of(member));
                 }
                 told = true;
             }
             // Its structures have the paths of the whole.
             Name::Part(_) if inside(name, member, of_parts, found) => told = true,
-            Name::Part(part) => parts.push((format!("{name} ({part})"), causes())),
+            Name::Part(part) => parts.push((format!("{name} ({part})"), causes_of(member))),
             Name::Whole => {}
         }
     }
@@ -134,6 +135,12 @@ fn inside(name: &str, comparison: &Comparison, place: Place, found: &mut Differe
         parts.into_iter().for_each(|(name, causes)| add(found, name, None, &causes));
     }
     told
+}
+
+/// All causes that were recognised in a file and in what is inside of it.
+fn causes_of(comparison: &Comparison) -> Vec<&'static str> {
+    let own = comparison.causes.iter().map(|finding| finding.cause);
+    own.chain(comparison.members.iter().flat_map(causes_of)).collect()
 }
 
 fn add(found: &mut Differences, name: String, path: Option<Vec<u8>>, causes: &[&'static str]) {

@@ -22,7 +22,7 @@ pub use variation::{Surroundings, VARIATIONS, Variation};
 use crate::event::Stage;
 use crate::execute::{self, Apart, BuildError, Builder, Built, Request};
 use crate::host::{Host, interrupted};
-use crate::stages::layers;
+use crate::stages::{JobError, layers};
 
 /// The name of what differs if a build fails where the control did not.
 pub const BUILD: &str = "the build";
@@ -138,16 +138,16 @@ pub fn check(
         stages: BTreeMap::new(),
         tell,
     };
-    let mut findings: Vec<Finding> = Vec::new();
+    let mut found: Vec<(String, Culprit<&'static Variation>, u64)> = Vec::new();
+    let mut variations = plan.variations.clone();
     for round in 0..plan.experiments.max(1) {
         let seed = plan.seed.wrapping_add(round.into());
-        let mut variations = plan.variations.clone();
         while !variations.is_empty() {
             let mut new = laboratory.names(&variations, seed, Stage::Bootstrap)?;
-            new.retain(|what| what == BUILD || findings.iter().all(|finding| finding.what != *what));
-            let found = laboratory.explain(&variations, new, seed)?;
-            let breaks = found.get(BUILD).map(broken_by).unwrap_or_default();
-            findings.extend(found.into_iter().map(|(what, culprit)| laboratory.finding(what, culprit, seed)));
+            new.retain(|what| what == BUILD || found.iter().all(|(known, ..)| known != what));
+            let culprits = laboratory.explain(&variations, new, seed)?;
+            let breaks = culprits.get(BUILD).map(broken_by).unwrap_or_default();
+            found.extend(culprits.into_iter().map(|(what, culprit)| (what, culprit, seed)));
             // Nothing is known yet of what the others change.
             let before = variations.len();
             variations.retain(|variation| !breaks.contains(variation));
@@ -156,8 +156,11 @@ pub fn check(
             }
         }
     }
-    let experiments = laboratory.experiments;
+    let mut findings: Vec<Finding> =
+        found.into_iter().map(|(what, culprit, seed)| laboratory.finding(what, culprit, seed)).collect();
     findings.sort_by(|a, b| a.what.cmp(&b.what));
+    laboratory.keep_only(&findings.iter().map(|finding| finding.experiment).collect())?;
+    let experiments = laboratory.experiments;
     Ok(Report { control, experiments, findings })
 }
 
@@ -196,12 +199,33 @@ impl Laboratory<'_, '_> {
         let Some(late) = stages.min() else { return Ok(BTreeMap::new()) };
         // The layers below must be there: the outputs alone may have been kept.
         execute::build(&Request { until: Some(Stage::Customise), ..*self.request })?;
-        let again = self.names(variations, seed, late)?;
+        // They are files of the control's ids.
+        let mut over_layers = variations.to_vec();
+        over_layers.retain(|one| self.surroundings(&[*one], seed).0.shift == self.request.host.shift);
+        let again =
+            if over_layers.is_empty() { BTreeSet::new() } else { self.names(&over_layers, seed, late)? };
         let (quick, slow) = differing.into_iter().partition(|what| again.contains(what));
-        let mut found = search::search(variations, &quick, &mut |some| self.names(some, seed, late))?;
+        let mut found = search::search(&over_layers, &quick, &mut |some| self.names(some, seed, late))?;
         found
             .extend(search::search(variations, &slow, &mut |some| self.names(some, seed, Stage::Bootstrap))?);
         Ok(found)
+    }
+
+    /// The surroundings with some variations varied, and their values.
+    fn surroundings(
+        &self,
+        variations: &[&'static Variation],
+        seed: u64,
+    ) -> (Surroundings, Vec<(&'static Variation, String)>) {
+        let request = self.request;
+        let mut now = Surroundings {
+            world: request.world.clone(),
+            jobs: request.jobs,
+            shift: request.host.shift,
+            blocks: !request.anew,
+        };
+        let varied = variations.iter().map(|one| (*one, one.set(&mut now, seed))).collect();
+        (now, varied)
     }
 
     /// What differs from the control when some variations are varied, in the stages from `from` on. What was built already is
@@ -212,16 +236,10 @@ impl Laboratory<'_, '_> {
         seed: u64,
         from: Stage,
     ) -> Result<BTreeSet<String>, CheckError> {
-        let request = self.request;
-        let mut now = Surroundings {
-            world: request.world.clone(),
-            jobs: request.jobs,
-            shift: request.host.shift,
-            blocks: !request.anew,
-        };
-        let varied: Vec<_> = variations.iter().map(|one| (*one, one.set(&mut now, seed))).collect();
-        // Layers of the control are files of other ids.
-        let from = if now.shift == request.host.shift { from } else { Stage::Bootstrap };
+        // In one order: the same set is not built twice.
+        let mut variations = variations.to_vec();
+        variations.sort_by_key(|one| VARIATIONS.iter().position(|other| other == *one));
+        let (now, varied) = self.surroundings(&variations, seed);
         let same = |experiment: &&Experiment| {
             // Without a variation there is nothing that a seed decides.
             (experiment.seed == seed || variations.is_empty())
@@ -246,7 +264,12 @@ impl Laboratory<'_, '_> {
         let both = names.iter().flat_map(|name| seeds.iter().map(move |seed| (*name, *seed)));
         let best: BTreeSet<usize> =
             both.filter_map(|(name, seed)| self.best(name, seed)).map(|one| one.number).collect();
-        for one in self.experiments.iter_mut().filter(|one| !best.contains(&one.number)) {
+        self.keep_only(&best)
+    }
+
+    /// Removes the outputs of all experiments but these.
+    fn keep_only(&mut self, numbers: &BTreeSet<usize>) -> Result<(), CheckError> {
+        for one in self.experiments.iter_mut().filter(|one| !numbers.contains(&one.number)) {
             if let Some(path) = one.kept.take() {
                 std::fs::remove_dir_all(&path).map_err(|source| CheckError::Compare { path, source })?;
             }
@@ -299,23 +322,17 @@ impl Laboratory<'_, '_> {
         let built = match execute::build(&other) {
             Ok(built) => built,
             Err(error) => {
-                execute::forget(&other)?;
+                let _ = execute::forget(&other);
                 let seconds = begun.elapsed().as_secs_f64();
                 return self.failed(error, Experiment { seconds, ..experiment });
             }
         };
         let compare = |source| CheckError::Compare { path: out.clone(), source };
         let differing =
-            differences::between(&self.control.outputs, &built.outputs, request.jobs).map_err(compare)?;
-        for (name, difference) in &differing {
-            if let Some(path) = &difference.path
-                && !self.stages.contains_key(name)
-                && let Some(stage) = first_difference(request, &other, path)?
-            {
-                self.stages.insert(name.clone(), stage);
-            }
-        }
+            differences::between(&self.control.outputs, &built.outputs, request.jobs).map_err(compare);
+        let staged = differing.and_then(|differing| self.stages_of(&differing, &other).map(|()| differing));
         execute::forget(&other)?;
+        let differing = staged?;
         // Nobody asks the store for what another world made.
         let ours =
             |file: &&execute::BuiltFile| !self.control.outputs.iter().any(|one| one.content == file.content);
@@ -331,11 +348,28 @@ impl Laboratory<'_, '_> {
         Ok(Experiment { differing, seconds, ..experiment })
     }
 
+    /// Finds out in which stage each file first differed.
+    fn stages_of(&mut self, differing: &Differences, other: &Request<'_>) -> Result<(), CheckError> {
+        for (name, difference) in differing {
+            if let Some(path) = &difference.path
+                && !self.stages.contains_key(name)
+                && let Some(stage) = first_difference(self.request, other, path)?
+            {
+                self.stages.insert(name.clone(), stage);
+            }
+        }
+        Ok(())
+    }
+
     /// What is told of an experiment whose build failed.
     fn failed(&mut self, error: BuildError, mut experiment: Experiment) -> Result<Experiment, CheckError> {
         // Without a program that failed it is the machine's fault, or the user's.
         let stage = match &error {
-            BuildError::Job(error) if !experiment.varied.is_empty() && !interrupted() => error.stage(),
+            BuildError::Job(error @ (JobError::Failed { .. } | JobError::Network { .. }))
+                if !experiment.varied.is_empty() && !interrupted() =>
+            {
+                error.stage()
+            }
             _ => return Err(error.into()),
         };
         self.stages.insert(BUILD.into(), stage);
@@ -351,11 +385,19 @@ impl Laboratory<'_, '_> {
             Culprit::Together(some) => some.clone(),
             Culprit::Nothing | Culprit::Unsteady => Vec::new(),
         };
-        let best = self.best(&what, seed);
-        let values = best.map_or_else(Vec::new, |one| {
-            let values = one.varied.iter().filter(|(variation, _)| among.contains(variation));
-            values.map(|(_, value)| value.clone()).collect()
-        });
+        // Of another culprit's experiment there is nothing to see.
+        let shows = |one: &&Experiment| {
+            one.differing.contains_key(&what)
+                && (one.seed == seed || one.varied.is_empty())
+                && among.iter().all(|variation| one.varied.iter().any(|(varied, _)| varied == variation))
+        };
+        let with = self.experiments.iter().filter(shows);
+        let best = with.min_by_key(|one| (one.kept.is_none() && one.failed.is_none(), one.varied.len()));
+        let value = |variation: &&'static Variation| {
+            let varied = best.map_or(&[][..], |one| &one.varied);
+            varied.iter().find(|(one, _)| one == variation).map(|(_, value)| value.clone())
+        };
+        let values = among.iter().filter_map(value).collect();
         let causes =
             best.and_then(|one| one.differing.get(&what)).map_or_else(Vec::new, |one| one.causes.clone());
         let stage = self.stages.get(&what).copied();

@@ -112,15 +112,16 @@ pub(crate) type Instruction = libc::sock_filter;
 pub(crate) fn install_filter(program: &[Instruction]) -> io::Result<OwnedFd> {
     let len = u16::try_from(program.len()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
     let program = libc::sock_fprog { len, filter: program.as_ptr().cast_mut() };
-    // SAFETY: the kernel copies `len` instructions and verifies them; it writes nothing.
-    let fd = check(unsafe {
-        libc::syscall(
-            libc::SYS_seccomp,
-            libc::SECCOMP_SET_MODE_FILTER,
-            libc::SECCOMP_FILTER_FLAG_NEW_LISTENER,
-            &raw const program,
-        )
-    })?;
+    let install = |flags: libc::c_ulong| {
+        // SAFETY: the kernel copies `len` instructions and verifies them; it writes nothing.
+        check(unsafe {
+            libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program)
+        })
+    };
+    // A signal that does not kill shall not begin a call anew that is being answered: kernels before 5.19 cannot promise that.
+    let listener = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    let fd =
+        install(listener | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV).or_else(|_| install(listener))?;
     let fd = i32::try_from(fd).map_err(|_| io::Error::from_raw_os_error(libc::EBADF))?;
     // SAFETY: the call made this descriptor for us.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })

@@ -20,6 +20,8 @@ use super::wire::{self, Inbox, Message, Spec, SpecRoot};
 use super::{CHILD_ARGUMENT, Exit, Job, Limits, Root, Sandbox, SandboxError, Status, Stream, World};
 use crate::host::{Host, IDS, interrupted, subid, sys};
 
+/// What the C library calls the error of a full disk.
+const NO_ROOM: &[u8] = b"No space left on device";
 /// How often limits that nothing reports are looked at.
 const TICK: Duration = Duration::from_millis(250);
 
@@ -145,6 +147,8 @@ struct Running {
     next_look: Instant,
     status: Option<Status>,
     failed: Option<SandboxError>,
+    /// A program said that there was no room.
+    no_room: bool,
     tail: Tail,
     exit: Exit,
 }
@@ -185,6 +189,7 @@ impl Running {
             deadline: Instant::now().checked_add(job.limits.time),
             status: None,
             failed: None,
+            no_room: false,
             tail: Tail::default(),
             exit: Exit {
                 status: Status::Exited(0),
@@ -289,7 +294,8 @@ impl Running {
                         (_, signal) => Status::Signalled(signal.unwrap_or(0)),
                     };
                     // A program may fill the disk and fail for that between two looks.
-                    let full = ended != Status::Exited(0) && self.disk_is_full();
+                    let full = ended != Status::Exited(0)
+                        && (self.disk_is_full() || self.no_room && self.disk_was_full());
                     self.status.get_or_insert(if full { Status::Disk } else { ended });
                 }
             }
@@ -340,7 +346,9 @@ impl Running {
         let left = usize::try_from(self.limits.output.saturating_sub(before)).unwrap_or(usize::MAX);
         self.exit.output_bytes += length as u64;
         let tail = &mut self.tail;
+        let no_room = &mut self.no_room;
         let mut each = |line: &[u8]| {
+            *no_room |= line.windows(NO_ROOM.len()).any(|part| part == NO_ROOM);
             tail.push(line);
             on_line(stream, line);
         };
@@ -379,8 +387,19 @@ impl Running {
     }
 
     fn disk_is_full(&self) -> bool {
-        rustix::fs::statvfs(&self.disk)
-            .is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) < self.limits.kept_free(&disk))
+        self.has_below(1)
+    }
+
+    /// Whether it can have been full a moment ago: dpkg removes what did not fit, and goes on with other packages.
+    fn disk_was_full(&self) -> bool {
+        self.has_below(4)
+    }
+
+    /// Whether the disk has less free than so many times what is kept free.
+    fn has_below(&self, times: u64) -> bool {
+        rustix::fs::statvfs(&self.disk).is_ok_and(|disk| {
+            disk.f_bavail.saturating_mul(disk.f_frsize) < self.limits.kept_free(&disk).saturating_mul(times)
+        })
     }
 }
 
