@@ -105,7 +105,11 @@ fn what_leaks_is_told_with_its_variation() {
         let digest = Digest::of(&image);
         assert_eq!(selfsame_store::Store::open(&shared.store).unwrap().size(&digest), None);
     }
-    // A part of it again, by its plan, to another place.
+    a_part_again(&world, store);
+}
+
+/// A part of it again, by its plan, to another place.
+fn a_part_again(world: &TestEnvironment, store: &str) {
     world.write("small.toml", "format = 1\nseed = 5\nexperiments = 1\nvary = [\"umask\", \"kernel\"]\n");
     let words = ["check", "r", "--store", store, "--offline", "--plan", "small.toml", "--out", "again"];
     let run = world.run(words);
