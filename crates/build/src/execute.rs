@@ -183,7 +183,7 @@ pub fn build(request: &Request<'_>) -> Result<Built, BuildError> {
 /// Removes the layers of a build that was [`Request::apart`].
 ///
 /// # Errors
-/// If they cannot be removed. What is left counts as of an interrupted build, which `store gc` removes.
+/// If they cannot be removed. `store gc` removes what is left when it is as old as any layer that nobody uses.
 pub fn forget(request: &Request<'_>) -> Result<(), BuildError> {
     let builder = Builder::new(request)?;
     if builder.apart.is_none() {

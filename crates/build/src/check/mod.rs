@@ -14,6 +14,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
+use selfsame_image::digest::Hasher;
 
 pub use differences::{Difference, Differences};
 pub use search::Culprit;
@@ -298,7 +299,7 @@ impl Laboratory<'_, '_> {
         (self.tell)(Progress::Begins(number, &varied));
         let out = self.out.join(number.to_string());
         let host = Host { shift: now.shift, ..*request.host };
-        let apart = layers::random().map_err(|source| CheckError::Compare { path: out.clone(), source })?;
+        let apart = layers::random().map_err(BuildError::from)?;
         let other = Request {
             host: &host,
             world: &now.world,
@@ -322,6 +323,7 @@ impl Laboratory<'_, '_> {
         let built = match execute::build(&other) {
             Ok(built) => built,
             Err(error) => {
+                // Why the build failed is what counts; `store gc` removes what is left.
                 let _ = execute::forget(&other);
                 let seconds = begun.elapsed().as_secs_f64();
                 return self.failed(error, Experiment { seconds, ..experiment });
@@ -350,12 +352,21 @@ impl Laboratory<'_, '_> {
 
     /// Finds out in which stage each file first differed.
     fn stages_of(&mut self, differing: &Differences, other: &Request<'_>) -> Result<(), CheckError> {
+        let ours = Builder::new(self.request)?.layer_dirs();
+        let theirs = Builder::new(other)?.layer_dirs();
+        // The layers of the control may be gone: then there is nothing to compare with.
+        if ours.iter().chain(&theirs).any(|(_, dir)| !dir.is_dir()) {
+            return Ok(());
+        }
         for (name, difference) in differing {
-            if let Some(path) = &difference.path
-                && !self.stages.contains_key(name)
-                && let Some(stage) = first_difference(self.request, other, path)?
+            let Some(path) = difference.path.as_ref().filter(|_| !self.stages.contains_key(name)) else {
+                continue;
+            };
+            let mut pairs = ours.iter().zip(&theirs);
+            if let Some(((stage, _), _)) =
+                pairs.find(|((_, one), (_, other))| state(one, path) != state(other, path))
             {
-                self.stages.insert(name.clone(), stage);
+                self.stages.insert(name.clone(), *stage);
             }
         }
         Ok(())
@@ -406,27 +417,6 @@ impl Laboratory<'_, '_> {
     }
 }
 
-/// The first stage whose layers have something else at `path` in both builds.
-fn first_difference(
-    one: &Request<'_>,
-    other: &Request<'_>,
-    path: &[u8],
-) -> Result<Option<Stage>, BuildError> {
-    let (one, other) = (Builder::new(one)?, Builder::new(other)?);
-    let (ones, others) = (one.layer_dirs(), other.layer_dirs());
-    let pairs = ones.into_iter().zip(others);
-    for ((stage, first), (_, second)) in pairs {
-        // A layer of the control that is gone has nothing to compare with.
-        if !first.is_dir() || !second.is_dir() {
-            return Ok(None);
-        }
-        if state(&first, path) != state(&second, path) {
-            return Ok(Some(stage));
-        }
-    }
-    Ok(None)
-}
-
 /// What lies at `path` in a layer: kind and permissions, and content. Times are not told: each layer has its own.
 fn state(layer: &Path, path: &[u8]) -> Option<(u32, Vec<u8>)> {
     let path: &Path = Path::new(std::ffi::OsStr::from_bytes(path));
@@ -438,11 +428,10 @@ fn state(layer: &Path, path: &[u8]) -> Option<(u32, Vec<u8>)> {
     let found = rustix::fs::statat(&place, "", AtFlags::EMPTY_PATH).ok()?;
     let content = match rustix::fs::FileType::from_raw_mode(found.st_mode) {
         rustix::fs::FileType::RegularFile => {
-            let file = std::fs::File::from(open(OFlags::RDONLY).ok()?);
-            // As much as tells two files apart, mostly.
-            let mut bytes = Vec::new();
-            io::Read::read_to_end(&mut io::Read::take(file, 64 << 20), &mut bytes).ok()?;
-            selfsame_image::Digest::of(&bytes).to_string().into_bytes()
+            let mut file = std::fs::File::from(open(OFlags::RDONLY).ok()?);
+            let mut hasher = Hasher::new();
+            io::copy(&mut file, &mut hasher).ok()?;
+            hasher.finish().to_string().into_bytes()
         }
         rustix::fs::FileType::Symlink => rustix::fs::readlinkat(&place, "", Vec::new()).ok()?.into_bytes(),
         _ => Vec::new(),

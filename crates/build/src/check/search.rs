@@ -19,7 +19,7 @@ pub enum Culprit<V> {
 /// some of them and gives what differs then.
 ///
 /// First nothing is varied; then halves, and their halves, as long as something is unexplained. For one culprit among *n*
-/// that is at most 2 log *n* builds. If several variations change the same file, one of them is found.
+/// that is at most 1 + 2 log *n* builds. If several variations change the same file, one of them is found.
 pub fn search<V, K, E>(
     variations: &[V],
     differing: &BTreeSet<K>,

@@ -84,7 +84,7 @@ pub const VARIATIONS: &[Variation] = &[
         name: "clock",
         control: "the machine's",
         experiment: "31 days back, or 37 or 400 days ahead",
-        limits: "times that the kernel gives to files stay those of the machine",
+        limits: "times that the kernel gives to files stay those of the machine; amd64 programs only",
         set: |to, draw| {
             let days = draw.one_of(&[-31, 37, 400]);
             to.world.clock = days * 86_400 + 3_723;

@@ -59,8 +59,7 @@ fn run(
     let lowers: Vec<PathBuf> = held.iter().rev().map(Layer::files).collect();
     // A name that no stage has and no other shell; whatever is left of it when this process is killed is swept as
     // that of a stopped build.
-    let source = |source| BuildError::Prepare { stage, path: "/dev/urandom".into(), source };
-    let name = Digest::of(layers::random().map_err(source)?.as_bytes());
+    let name = Digest::of(layers::random().map_err(BuildError::from)?.as_bytes());
     let new = NewLayer::create(&builder.place(stage, name, None))?;
     let root = Root::Overlay { lowers, upper: new.files(), work: builder.overlay_work(stage, &new)? };
     let dir = builder.job(stage, &new)?;

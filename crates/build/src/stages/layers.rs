@@ -235,7 +235,7 @@ impl NewLayer {
             dir,
             last,
             made_by: place.made_by().map_err(|source| LayerError { path: "/proc".into(), source })?,
-            id: random().map_err(|source| LayerError { path: RANDOM.into(), source })?,
+            id: random()?,
         };
         let shift = place.host.shift;
         let make = || {
@@ -284,9 +284,10 @@ impl Drop for NewLayer {
 const RANDOM: &str = "/dev/urandom";
 
 /// 128 random bits, in hexadecimal.
-pub(crate) fn random() -> io::Result<String> {
+pub(crate) fn random() -> Result<String, LayerError> {
     let mut bytes = [0; 16];
-    File::open(RANDOM)?.read_exact(&mut bytes)?;
+    let read = File::open(RANDOM).and_then(|mut file| file.read_exact(&mut bytes));
+    read.map_err(|source| LayerError { path: RANDOM.into(), source })?;
     Ok(format!("{:032x}", u128::from_le_bytes(bytes)))
 }
 

@@ -80,7 +80,7 @@ fn base<'a>(name: &'a str, host: &Host) -> Option<&'a str> {
     let known = Stage::ALL.iter().any(|known| known.name() == stage)
         && key.len() == 32
         && key.bytes().all(|byte| byte.is_ascii_hexdigit())
-        && whose == host.shift.first().to_string()
+        && [host.shift, host.shift.other()].iter().any(|shift| whose == shift.first().to_string())
         && parts.next().is_none();
     known.then_some(base)
 }
@@ -197,6 +197,10 @@ mod tests {
         drop(turn(&initramfs, || ()).unwrap());
         let making = format!("customise-{}-0.new", "a".repeat(32));
         std::fs::create_dir(work.join(making)).unwrap();
+        // Of a check that varied the ids.
+        let other = Host { shift: host.shift.other(), ..host };
+        let apart = Place { store: &store, stage: Stage::Initramfs, key, host: &other, on: None };
+        drop(turn(&apart, || ()).unwrap());
         std::fs::create_dir(work.join("resolve")).unwrap();
 
         let swept = |now: SystemTime, keep: bool| {

@@ -140,11 +140,20 @@ struct Varied {
     value: String,
 }
 
+/// What kind of culprit was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Varied,
+    Together,
+    Nothing,
+    Unsteady,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct Finding {
     what: String,
-    /// `varied`, `together`, `nothing` or `unsteady`.
-    culprit: &'static str,
+    culprit: Kind,
     /// Names of variations, with the values it differed with.
     varied: Vec<Varied>,
     /// The stage in which it first differed, if that is known.
@@ -195,10 +204,10 @@ impl Report {
 impl Finding {
     fn of(found: &check::Finding) -> Self {
         let (culprit, names): (_, Vec<&'static Variation>) = match &found.culprit {
-            Culprit::Nothing => ("nothing", Vec::new()),
-            Culprit::One(one) => ("varied", vec![*one]),
-            Culprit::Together(some) => ("together", some.clone()),
-            Culprit::Unsteady => ("unsteady", Vec::new()),
+            Culprit::Nothing => (Kind::Nothing, Vec::new()),
+            Culprit::One(one) => (Kind::Varied, vec![*one]),
+            Culprit::Together(some) => (Kind::Together, some.clone()),
+            Culprit::Unsteady => (Kind::Unsteady, Vec::new()),
         };
         let values = found.values.iter().cloned().chain(std::iter::repeat(String::new()));
         let varied = names.into_iter().zip(values);
@@ -218,12 +227,12 @@ impl Finding {
             || self.varied.iter().map(|one| format!("{} ({})", one.name, one.value)).collect::<Vec<_>>();
         let differs = if self.failed.is_some() { "fails" } else { "differs" };
         match self.culprit {
-            "varied" => format!("{differs} because of {}", names().concat()),
-            "together" => format!("{differs} if all of these are varied: {}", names().join(", ")),
-            "nothing" => {
+            Kind::Varied => format!("{differs} because of {}", names().concat()),
+            Kind::Together => format!("{differs} if all of these are varied: {}", names().join(", ")),
+            Kind::Nothing => {
                 "differs from build to build, whatever is varied: the time, or a random number".into()
             }
-            _ => "did not differ again: look at it in the experiment in which it did".into(),
+            Kind::Unsteady => "did not differ again: look at it in the experiment in which it did".into(),
         }
     }
 }
@@ -295,7 +304,7 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
         let found = check::check(request, &plan, &mut tell)?;
         let report = Report::of(&found, plan.seed, &args.out);
         plan::keep_report(&report, &args.out)?;
-        for line in hints(&report, &found) {
+        if let Some(line) = hint(&report, &found) {
             cx.ui.note(&line);
         }
         cx.ui.result(args.output, &report)?;
@@ -327,17 +336,11 @@ fn told(progress: &Progress<'_>) -> String {
     }
 }
 
-/// How to look at what differs: one line for each output of the first finding's experiment.
-fn hints(report: &Report, found: &check::Report) -> Vec<String> {
-    let Some(first) = report.findings.first() else { return Vec::new() };
-    let experiment = found.experiments.iter().find(|one| one.number == first.experiment);
-    let Some(kept) = experiment.and_then(|one| one.kept.as_deref()) else { return Vec::new() };
-    let image = found.control.outputs.first().map(|file| file.path.as_path());
-    let other = image.and_then(Path::file_name).map(|name| kept.join(name));
-    match (image, other) {
-        (Some(image), Some(other)) => {
-            vec![format!("`selfsame diff {} {}` shows the first one", image.display(), other.display())]
-        }
-        _ => Vec::new(),
-    }
+/// How to look at the first finding.
+fn hint(report: &Report, found: &check::Report) -> Option<String> {
+    let first = report.findings.first()?;
+    let experiment = found.experiments.iter().find(|one| one.number == first.experiment)?;
+    let image = &found.control.outputs.first()?.path;
+    let other = experiment.kept.as_deref()?.join(image.file_name()?);
+    Some(format!("`selfsame diff {} {}` shows the first one", image.display(), other.display()))
 }
