@@ -11,6 +11,7 @@ mod commands;
 mod explain;
 mod failure;
 mod interrupt;
+mod markup;
 mod moment;
 mod progress;
 mod replace;

@@ -12,6 +12,7 @@ pub mod build;
 pub mod check;
 pub mod diff;
 pub mod explain;
+mod forms;
 mod gc;
 mod given;
 pub mod init;

@@ -2,12 +2,10 @@
 
 use std::fmt::Write;
 
-use base64ct::{Base64, Encoding as _};
-use selfsame_image::Digest;
-
-use super::report::{Bytes, Comparison, Lines, Report, Structure};
-use super::words::{Kind, Room, Untold, more, short};
-use crate::ui::{binary_size, harmless_line};
+use super::report::{Bytes, Comparison, Lines, Report, Structure, Word};
+use super::words::{Kind, Untold, more};
+use crate::markup::{self, Room, escape, html as text};
+use crate::ui::binary_size;
 
 /// Longest page, in bytes: what a browser opens at once, and mail takes.
 const LONGEST: usize = 4_500_000;
@@ -21,7 +19,7 @@ const LONGEST_PATH: usize = 1_000;
 /// So many files or structures are open from the start.
 const FEW: usize = 5;
 
-const STYLE: &str = include_str!("page.css");
+const STYLE: &str = concat!(include_str!("../../markup.css"), include_str!("page.css"));
 const SCRIPT: &str = include_str!("page.js");
 
 /// The page. `limit` is that of structures and files in each file; the page is bounded whatever it is.
@@ -30,21 +28,9 @@ pub(super) fn page(report: &Report, limit: usize) -> String {
     let body = report.root.as_ref().and_then(|root| tree.file(root, Place::root(root), LONGEST));
     let names = report.names.each_ref().map(|name| text(name, LONGEST_PATH));
     let [a, b] = &names;
-    let mut page = String::with_capacity(body.as_ref().map_or(0, String::len) + STYLE.len() + 16_000);
-    // Nothing but what is on the page: whatever an image smuggles in could neither run nor load anything.
-    let _ = write!(
-        page,
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'sha256-{}'; \
-         script-src 'sha256-{}'; base-uri 'none'; form-action 'none'\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n<meta name=\"referrer\" content=\"no-referrer\">\n\
-         <title>{}: {a} and {b}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<header>\n\
-         <h1>What differs between <code>{a}</code> and <code>{b}</code></h1>\n",
-        Base64::encode_string(&Digest::of(STYLE.as_bytes()).0),
-        Base64::encode_string(&Digest::of(SCRIPT.as_bytes()).0),
-        report.verdict,
-    );
+    let mut page =
+        markup::head(&format!("{}: {a} and {b}", text(&report.verdict, LONGEST_TEXT)), STYLE, Some(SCRIPT));
+    let _ = writeln!(page, "<header>\n<h1>What differs between <code>{a}</code> and <code>{b}</code></h1>");
     summary(report, tree.untold, &names, &mut page);
     page.push_str("</header>\n<main>\n");
     match body {
@@ -74,13 +60,13 @@ const SEARCH: &str = "\
 how much of it differs. Lines with - are only in the first file, lines with + only in the second.</p>\n";
 
 fn summary(report: &Report, untold: Untold, names: &[String; 2], page: &mut String) {
-    let meaning = match report.verdict {
+    let meaning = match &*report.verdict {
         "identical" => "every byte is the same",
         "different" => "each byte that differs is in a structure that is named",
         "tolerated" => "they differ, and the policy below tolerates each difference",
         _ => "something could not be found out: it is damaged in both files, or too much for an honest one",
     };
-    let verdict = report.verdict;
+    let verdict = text(&report.verdict, LONGEST_TEXT);
     let _ = writeln!(
         page,
         "<p class=\"verdict {verdict}\"><strong>{verdict}</strong>: {meaning}<br>{}</p>",
@@ -96,7 +82,8 @@ fn summary(report: &Report, untold: Untold, names: &[String; 2], page: &mut Stri
         let _ = writeln!(page, "<tr><th scope=\"row\">{name}</th><td>{a}</td><td>{b}</td></tr>");
     };
     row("file", names.each_ref().map(|name| format!("<code>{name}</code>")));
-    row("format", root.formats.map(|format| format.unwrap_or("unknown").to_owned()));
+    let format = |format: &Option<Word>| text(format.as_deref().unwrap_or("unknown"), LONGEST_TEXT);
+    row("format", root.formats.each_ref().map(format));
     let size = |size: u64| match size {
         0..1024 => format!("{size} bytes"),
         _ => format!("{size} bytes ({})", binary_size(size)),
@@ -111,13 +98,12 @@ fn summary(report: &Report, untold: Untold, names: &[String; 2], page: &mut Stri
 
 /// How much differs in all files together.
 fn counts(root: &Comparison) -> String {
-    let all = root.all();
+    let count = |of: &dyn Fn(&Comparison) -> usize| root.sum(of);
     let of = |kind: Kind| {
-        let changes = all.iter().flat_map(|(_, one)| &one.changes);
-        let count = changes.filter(|change| change.kind() == kind).count();
-        (format!("structures that {}", kind.of_many()), count)
+        let own = |one: &Comparison| one.changes.iter().filter(|change| change.kind() == kind).count();
+        (format!("structures that {}", kind.of_many()), count(&own))
     };
-    let files = ("files inside that differ".to_owned(), all.len() - 1);
+    let files = ("files inside that differ".to_owned(), count(&|_| 1) - 1);
     let said: Vec<String> = std::iter::once(files)
         .chain(Kind::SHOWN.map(of))
         .filter(|(_, count)| *count > 0)
@@ -239,7 +225,7 @@ fn head(found: &Comparison, place: Place) -> String {
     };
     let mut head = format!(
         "<details class=\"{item}m\"{open}><summary>{name}<span class=\"facts\">{}, {}",
-        escape(&found.format()),
+        text(&found.format(), LONGEST_TEXT),
         escape(&found.size())
     );
     let _ =
@@ -258,7 +244,7 @@ fn head(found: &Comparison, place: Place) -> String {
 }
 
 fn structure(change: &Structure) -> String {
-    let mut item = format!("<li class=\"item\">{}", escape(change.structure));
+    let mut item = format!("<li class=\"item\">{}", text(&change.structure, LONGEST_TEXT));
     if let Some(owner) = change.owner() {
         let _ = write!(item, " of <span class=\"n\">{}</span>", text(&owner, LONGEST_PATH));
     }
@@ -273,7 +259,11 @@ fn structure(change: &Structure) -> String {
     if !change.fields.is_empty() {
         item.push_str("<table class=\"fields\">\n");
         for field in &change.fields {
-            let role = if field.role == "value" { String::new() } else { format!(" ({})", field.role) };
+            let role = if field.role == "value" {
+                String::new()
+            } else {
+                format!(" ({})", text(&field.role, LONGEST_TEXT))
+            };
             let _ = writeln!(
                 item,
                 "<tr><th scope=\"row\">{}{role}</th><td class=\"a\">- {}</td><td class=\"b\">+ {}</td></tr>",
@@ -350,26 +340,6 @@ fn note(what: Option<String>, page: &mut String) {
     }
 }
 
-/// Text of an image: nothing in it is markup, nothing changes what is around it, and it is not too long.
-fn text(text: &str, most: usize) -> String {
-    escape(&harmless_line(&short(text, most)))
-}
-
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 8);
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            c => out.push(c),
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::markdown;
@@ -381,7 +351,7 @@ mod tests {
         let show = Show { limit: usize::MAX, paths: false, brief: false, colour: false };
         let found = selfsame_image::compare::Report { differing: 1, explained: 1, root: None };
         let mut report = Report::new(&found, ["a", "b"].map(|name| name.repeat(5000)), show);
-        report.verdict = "different";
+        report.verdict = "different".into();
         report.root = Some(root);
         report
     }
@@ -391,12 +361,12 @@ mod tests {
         let hostile = "<\u{202e}&|`".repeat(300);
         let root = Comparison::default();
         let change = |at| Structure {
-            structure: "inode",
+            structure: "inode".into(),
             path: hostile.clone(),
             places: [None, Some((at, 1))],
             ..Structure::default()
         };
-        let fault = |_| Fault { file: 1, format: "gzip", message: hostile.clone() };
+        let fault = |_| Fault { file: 1, format: "gzip".into(), message: hostile.clone() };
         let line = |number| Line { file: 2, number, text: hostile.clone() };
         Comparison {
             path: Some(format!("{index}{hostile}")),

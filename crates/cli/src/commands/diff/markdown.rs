@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use super::report::{Comparison, Report, Structure};
 use super::tolerance::Tolerated;
-use super::words::{Room, Untold, more, short};
+use super::words::{Untold, more};
+use crate::markup::{self, Room, short};
 use crate::ui::harmless_line;
 
 /// Longest text, in bytes: GitHub takes 65,536 characters, and somebody may put words around it.
@@ -30,7 +31,7 @@ pub(super) fn text(report: &Report, limit: usize) -> String {
     }
     let Some(root) = &report.root else { return page };
     let _ = writeln!(page, "\n| | first | second |\n|---|---|---|\n| file | {a} | {b} |");
-    let [a, b] = root.formats.map(|format| format.unwrap_or("unknown"));
+    let [a, b] = root.formats.each_ref().map(|format| format.as_deref().unwrap_or("unknown"));
     let _ = writeln!(page, "| format | {a} | {b} |");
     let [a, b] = root.sizes;
     let _ = writeln!(page, "| bytes | {a} | {b} |");
@@ -166,24 +167,12 @@ fn ticks(text: &str) -> usize {
     text.split(|c| c != '`').map(str::len).max().unwrap_or(0)
 }
 
-/// A name from an image as code. In code nothing is a mention, a reference or an address. A cell of a table ends at a pipe
-/// even there, so that names with one, or with backticks, are written as characters by number.
+/// A name from an image as code.
 fn code(name: &str) -> String {
-    let name = harmless_line(&short(name, LONGEST_TEXT)).into_owned();
-    let plain = !name.is_empty() && !name.contains(['|', '`', '\\']) && name.trim() == name;
-    if plain { format!("`{name}`") } else { tag(&name) }
+    markup::code(name, LONGEST_TEXT)
 }
 
-/// A name from an image as an HTML element: letters, digits and a few signs as they are, all else by number.
+/// A name from an image as an HTML element.
 fn tag(name: &str) -> String {
-    let mut tag = String::from("<code>");
-    for c in harmless_line(&short(name, LONGEST_TEXT)).chars() {
-        if c.is_alphanumeric() || matches!(c, ' ' | '/' | '.' | '-' | ':' | ',' | '…' | '(' | ')') {
-            tag.push(c);
-        } else {
-            let _ = write!(tag, "&#{};", u32::from(c));
-        }
-    }
-    tag.push_str("</code>");
-    tag
+    markup::tag(name, LONGEST_TEXT)
 }

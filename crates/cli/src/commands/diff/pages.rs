@@ -1,16 +1,12 @@
 //! Forms of the report for other readers: what is asked for, and where it goes.
 
-use std::fs;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-
-use serde::Serialize;
 
 use super::report::Report;
 use super::{diffoscope, html, markdown};
+use crate::commands::forms;
 use crate::failure::Failure;
-use crate::replace::replace;
-use crate::ui::{Output, Present, Ui};
+use crate::ui::Ui;
 
 /// Pages that are asked for.
 #[derive(Debug, clap::Args)]
@@ -54,31 +50,7 @@ impl Pages {
     /// Says what cannot be done before the work begins: a comparison may take long. `printed` is whether standard output is
     /// taken.
     pub(super) fn check(&self, inputs: [&Path; 2], printed: bool) -> Result<(), Failure> {
-        let printed = usize::from(printed) + self.all().filter(|(_, path)| is_output(path)).count();
-        if printed > 1 {
-            return Err(Failure::usage("only one form can go to standard output")
-                .hint("name files for the others, such as `--html differences.html`"));
-        }
-        let mut taken: Vec<PathBuf> = inputs.iter().filter_map(|path| path.canonicalize().ok()).collect();
-        for (_, path) in self.all().filter(|(_, path)| !is_output(path)) {
-            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-            let parent = parent.unwrap_or(Path::new(".")).canonicalize();
-            let parent = parent.map_err(|error| unwritten(path, error))?;
-            let place = path.canonicalize().ok();
-            let place = place.or_else(|| Some(parent.join(path.file_name()?)));
-            let Some(place) = place.filter(|place| !place.is_dir()) else {
-                return Err(unwritten(path, io::ErrorKind::IsADirectory.into()));
-            };
-            if taken.contains(&place) {
-                let message = format!("{} is written or compared already", path.display());
-                return Err(Failure::usage(message).hint("name another file"));
-            }
-            // A device such as /dev/null takes all that is written.
-            if place.is_file() || !place.exists() {
-                taken.push(place);
-            }
-        }
-        Ok(())
+        forms::check(self.all().map(|(_, path)| path), &inputs, printed)
     }
 
     /// Writes them; whether one went to standard output.
@@ -91,42 +63,8 @@ impl Pages {
                 Form::Diffoscope => diffoscope::document(report, limit)
                     .map_err(|error| Failure::internal(error).context("cannot write diffoscope's JSON"))?,
             };
-            if is_output(path) {
-                printed = true;
-                ui.result(Output::default(), &Plain(text))?;
-            } else {
-                put(path, &text).map_err(|error| unwritten(path, error))?;
-            }
+            printed |= forms::put(path, text, ui)?;
         }
         Ok(printed)
-    }
-}
-
-fn is_output(path: &Path) -> bool {
-    path == Path::new("-")
-}
-
-/// Writes a file in one step, or into a pipe or device, which cannot be replaced.
-fn put(path: &Path, text: &str) -> io::Result<()> {
-    match fs::metadata(path) {
-        Ok(found) if !found.is_file() => {
-            fs::OpenOptions::new().write(true).open(path)?.write_all(text.as_bytes())
-        }
-        _ => replace(path, text),
-    }
-}
-
-fn unwritten(path: &Path, error: io::Error) -> Failure {
-    Failure::environment(error).context(format!("cannot write {}", path.display()))
-}
-
-/// A page as a result.
-#[derive(Debug, Serialize)]
-#[serde(transparent)]
-struct Plain(String);
-
-impl Present for Plain {
-    fn text(&self, to: &mut dyn Write) -> io::Result<()> {
-        to.write_all(self.0.as_bytes())
     }
 }

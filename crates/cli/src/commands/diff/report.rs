@@ -1,23 +1,27 @@
 //! The report as data. The JSON form is an interface that scripts rely on: `docs/diff.md`.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 use selfsame_image::cause::Finding;
 use selfsame_image::compare::{self, Change, FieldChange, Leaf, Name};
 use selfsame_image::extent::Role;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::text::{Show, Text};
 use super::tolerance::Tolerated;
 use crate::ui::Present;
 
+/// A word of selfsame: its own, unless the report was read.
+pub(super) type Word = Cow<'static, str>;
+
 /// What `diff` gives.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Deserialize, Serialize)]
 pub(super) struct Report {
     /// Of this form: 1.
     format: u32,
     /// `identical`, `tolerated`, `different` or `unexplained`.
-    pub(super) verdict: &'static str,
+    pub(super) verdict: Word,
     /// Bytes that differ at the same place, and what one file is longer.
     pub(super) differing: u64,
     /// Those of them that are in a structure that is named.
@@ -25,7 +29,7 @@ pub(super) struct Report {
     /// The others, and those in files that could not be read on either side.
     unexplained: u64,
     /// Causes that were recognised in what differs, by name.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) causes: Vec<Cause>,
     /// What the policy that was named made of it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -41,7 +45,7 @@ pub(super) struct Report {
 }
 
 /// Two files that differ.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 pub(super) struct Comparison {
     /// Path in the container; absent for what was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -52,9 +56,9 @@ pub(super) struct Comparison {
     pub(super) sizes: [u64; 2],
     /// Bytes that differ at the same place, and what one of them is longer.
     pub(super) differing: u64,
-    pub(super) formats: [Option<&'static str>; 2],
+    pub(super) formats: [Option<Word>; 2],
     /// What could not be read.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) faults: Vec<Fault>,
     pub(super) changes: Vec<Structure>,
     /// How many structures are the same at another place, and their bytes.
@@ -63,7 +67,7 @@ pub(super) struct Comparison {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) lines: Option<Lines>,
     /// Places that differ, if nothing is known of the structure.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) bytes: Vec<Bytes>,
     /// Whether there are more of them.
     pub(super) more_bytes: bool,
@@ -71,41 +75,41 @@ pub(super) struct Comparison {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) tolerated: Option<usize>,
     /// Causes that were recognised, by name, those of files inside not counted.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) causes: Vec<Cause>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) members: Vec<Comparison>,
 }
 
 /// A cause that was recognised: `selfsame explain` says more of it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Cause {
-    pub(super) cause: &'static str,
+    pub(super) cause: Word,
     /// How many differences look like it.
     pub(super) count: usize,
     /// The first of them.
     pub(super) seen: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Deserialize, Serialize)]
 pub(super) struct Fault {
     /// 1 or 2.
     pub(super) file: usize,
-    pub(super) format: &'static str,
+    pub(super) format: Word,
     pub(super) message: String,
 }
 
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 pub(super) struct Structure {
-    pub(super) structure: &'static str,
-    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(super) structure: Word,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(super) path: String,
     /// Path in the second file, if that is another one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) renamed: Option<String>,
     /// First byte and length in both files; absent where it is not there.
     pub(super) places: [Option<(u64, u64)>; 2],
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) fields: Vec<Field>,
     pub(super) more_fields: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -117,29 +121,29 @@ pub(super) struct Structure {
     pub(super) tolerated: Option<usize>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Deserialize, Serialize)]
 pub(super) struct Field {
     pub(super) name: String,
     pub(super) values: [Option<String>; 2],
     /// `value`, `place` or `checksum`: the latter two follow from what else differs.
-    pub(super) role: &'static str,
+    pub(super) role: Word,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Deserialize, Serialize)]
 pub(super) struct Bytes {
     pub(super) at: [u64; 2],
     /// Hexadecimal digits.
     pub(super) hex: [String; 2],
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Deserialize, Serialize)]
 pub(super) struct Lines {
     pub(super) removed: u32,
     pub(super) added: u32,
     pub(super) lines: Vec<Line>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Deserialize, Serialize)]
 pub(super) struct Line {
     /// 1 or 2.
     pub(super) file: usize,
@@ -153,11 +157,11 @@ impl Report {
         let root = report.root.as_ref().map(Comparison::of);
         Self {
             format: 1,
-            verdict: match (&report.root, unexplained) {
+            verdict: Word::Borrowed(match (&report.root, unexplained) {
                 (None, _) => "identical",
                 (_, 0) => "different",
                 _ => "unexplained",
-            },
+            }),
             differing: report.differing,
             explained: report.explained,
             unexplained,
@@ -166,6 +170,30 @@ impl Report {
             root,
             names,
             show,
+        }
+    }
+
+    /// The report that `--json` printed once, of two that are called `names`.
+    ///
+    /// # Errors
+    /// What is wrong with the text.
+    pub(super) fn read(text: &str, names: [String; 2]) -> Result<Self, String> {
+        let read: Self = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        if read.format != 1 {
+            return Err(format!("its format is {}, not 1", read.format));
+        }
+        if !["identical", "tolerated", "different", "unexplained"].contains(&&*read.verdict) {
+            return Err(format!("there is no verdict {:?}", read.verdict));
+        }
+        // What is written as digits must be some: all other text is escaped.
+        let digits = |hex: &String| hex.len() % 2 == 0 && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let odd = |one: &Comparison| {
+            let of_changes = one.changes.iter().filter_map(|change| change.bytes.as_ref());
+            one.bytes.iter().chain(of_changes).filter(|bytes| !bytes.hex.iter().all(digits)).count()
+        };
+        match read.root.as_ref().map_or(0, |root| root.sum(&odd)) {
+            0 => Ok(Self { names, ..read }),
+            _ => Err("a field `hex` has something else than hexadecimal digits".into()),
         }
     }
 
@@ -190,7 +218,7 @@ impl Comparison {
         };
         let fault = |(side, fault): &(usize, selfsame_image::extent::Unreadable)| Fault {
             file: side + 1,
-            format: fault.format,
+            format: fault.format.into(),
             message: fault.message.clone(),
         };
         Self {
@@ -198,7 +226,7 @@ impl Comparison {
             part,
             sizes: found.sizes,
             differing: found.differing,
-            formats: found.formats,
+            formats: found.formats.map(|format| format.map(Word::Borrowed)),
             faults: found.faults.iter().map(fault).collect(),
             changes: found.changes.iter().map(Structure::of).collect(),
             moved: found.moved,
@@ -214,14 +242,14 @@ impl Comparison {
 
 impl Cause {
     fn of(found: &Finding) -> Self {
-        Self { cause: found.cause, count: found.count, seen: found.seen.clone() }
+        Self { cause: found.cause.into(), count: found.count, seen: found.seen.clone() }
     }
 }
 
 impl Structure {
     fn of(change: &Change) -> Self {
         Self {
-            structure: change.structure,
+            structure: change.structure.into(),
             path: readable(&change.path),
             renamed: change.renamed.as_deref().map(readable),
             places: change.places,
@@ -241,7 +269,7 @@ impl Field {
             Role::Place => "place",
             Role::Checksum => "checksum",
         };
-        Self { name: change.name.clone(), values: change.values.clone(), role }
+        Self { name: change.name.clone(), values: change.values.clone(), role: role.into() }
     }
 }
 

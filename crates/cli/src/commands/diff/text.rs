@@ -7,7 +7,7 @@ use super::words::more;
 use crate::ui::harmless_line;
 
 /// What is shown.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Show {
     /// How many changes of each file.
     pub(super) limit: usize,

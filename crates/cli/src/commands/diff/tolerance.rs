@@ -54,7 +54,7 @@ fn pattern<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Pattern>,
 }
 
 /// What a policy made of a report.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Deserialize, Serialize)]
 pub(super) struct Tolerated {
     /// Its name for itself.
     pub(super) policy: String,
@@ -68,7 +68,7 @@ pub(super) struct Tolerated {
 }
 
 /// A rule, and how often it was used.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Deserialize, Serialize)]
 pub(super) struct Use {
     pub(super) reason: String,
     pub(super) count: usize,
@@ -120,7 +120,7 @@ impl Policy {
         };
         let sound = report.root.as_mut().is_none_or(|root| self.walk("", root, &mut tolerated));
         if report.verdict == "different" && sound && tolerated.tolerated == tolerated.of {
-            report.verdict = "tolerated";
+            report.verdict = "tolerated".into();
         }
         report.tolerance = Some(tolerated);
     }

@@ -146,9 +146,9 @@ impl Comparison {
     }
 
     pub(super) fn format(&self) -> String {
-        match self.formats {
+        match &self.formats {
             [Some(a), Some(b)] if a != b => format!("{a} -> {b}"),
-            [Some(format), _] | [_, Some(format)] => format.to_owned(),
+            [Some(format), _] | [_, Some(format)] => format.clone().into_owned(),
             [None, None] => "file".to_owned(),
         }
     }
@@ -209,12 +209,12 @@ impl Comparison {
         let mut sums: BTreeMap<&str, Cause> = BTreeMap::new();
         for (way, one) in self.all() {
             for cause in &one.causes {
-                match sums.get_mut(cause.cause) {
+                match sums.get_mut(&*cause.cause) {
                     Some(sum) => sum.count += cause.count,
                     None => {
                         let gap = if way.is_empty() { "" } else { ": " };
                         let seen = format!("{way}{gap}{}", cause.seen);
-                        sums.insert(cause.cause, Cause { seen, ..cause.clone() });
+                        sums.insert(&cause.cause, Cause { seen, ..cause.clone() });
                     }
                 }
             }
@@ -251,6 +251,11 @@ impl Comparison {
     pub(super) fn extent(&self) -> Untold {
         let own = Untold { files: 1, structures: self.shown().count() };
         self.members.iter().map(Self::extent).fold(own, Untold::and)
+    }
+
+    /// What `of` says of it and of each that it holds, together.
+    pub(super) fn sum(&self, of: &dyn Fn(&Self) -> usize) -> usize {
+        of(self) + self.members.iter().map(|member| member.sum(of)).sum::<usize>()
     }
 
     /// It and what it holds, each with the way to it: the path in the file around it behind the path of that file.
@@ -326,28 +331,4 @@ impl Untold {
 /// What is said of things that are left out; nothing if there are none.
 pub(super) fn more(count: usize, what: &str) -> Option<String> {
     (count > 0).then(|| format!("and {count} more {what}"))
-}
-
-/// At most so many characters of `text`, and how many more there are.
-pub(super) fn short(text: &str, most: usize) -> String {
-    match text.char_indices().nth(most) {
-        None => text.to_owned(),
-        Some((end, _)) => format!("{}… ({} more bytes)", &text[..end], text.len() - end),
-    }
-}
-
-/// Space on a page of bounded length, in bytes.
-#[derive(Debug)]
-pub(super) struct Room(pub(super) usize);
-
-impl Room {
-    /// Appends `piece` if it fits; whether it did.
-    pub(super) fn put(&mut self, page: &mut String, piece: &str) -> bool {
-        let fits = piece.len() <= self.0;
-        if fits {
-            self.0 -= piece.len();
-            page.push_str(piece);
-        }
-        fits
-    }
 }
