@@ -1,13 +1,17 @@
 //! `selfsame check`
 
-mod plan;
+pub mod diffs;
+pub mod plan;
+mod provenance;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use selfsame_build::check::{self, Culprit, Differences, Progress, VARIATIONS, Variation};
 use serde::Serialize;
 
+use self::provenance::Provenance;
 use super::build::{Asked, Reach};
 use super::{Context, given};
 use crate::failure::{Failure, Status};
@@ -99,6 +103,10 @@ impl Present for List {
 /// What `check` gives. The JSON form is an interface that scripts rely on.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 struct Report {
+    /// Of this form: 1.
+    format: u32,
+    #[serde(flatten)]
+    provenance: Provenance,
     /// Whether every experiment made the same bytes.
     identical: bool,
     seed: u64,
@@ -167,10 +175,13 @@ struct Finding {
     /// How the build failed, if that is what differs.
     #[serde(skip_serializing_if = "Option::is_none")]
     failed: Option<String>,
+    /// What differs between the outputs, among the results, with `.html` or `.json` behind it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    diff: Option<String>,
 }
 
 impl Report {
-    fn of(found: &check::Report, seed: u64, results: &Path) -> Self {
+    fn of(found: &check::Report, provenance: Provenance, seed: u64, results: &Path) -> Self {
         let lossy = |path: &Path| path.to_string_lossy().into_owned();
         let made = |file: &selfsame_build::execute::BuiltFile| Made {
             path: lossy(&file.path),
@@ -191,6 +202,8 @@ impl Report {
             seconds: one.seconds,
         };
         Self {
+            format: 1,
+            provenance,
             identical: found.findings.is_empty(),
             seed,
             control: found.control.outputs.iter().map(made).collect(),
@@ -219,6 +232,7 @@ impl Finding {
             causes: found.causes.clone(),
             experiment: found.experiment,
             failed: found.failed.clone(),
+            diff: None,
         }
     }
 
@@ -288,6 +302,7 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
             experiments: args.experiments,
         },
     };
+    let started = SystemTime::now();
     let asked = Asked {
         recipe: &args.recipe,
         out: &args.out,
@@ -302,7 +317,9 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
         plan::write(&plan, &args.out)?;
         let mut tell = |progress: Progress<'_>| cx.ui.note(&told(&progress));
         let found = check::check(request, &plan, &mut tell)?;
-        let report = Report::of(&found, plan.seed, &args.out);
+        let provenance = Provenance::of(request, started);
+        let mut report = Report::of(&found, provenance, plan.seed, &args.out);
+        diffs::write(&mut report, &found, &args.out, request.jobs, cx)?;
         plan::keep_report(&report, &args.out)?;
         if let Some(line) = hint(&report, &found) {
             cx.ui.note(&line);

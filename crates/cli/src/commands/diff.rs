@@ -73,7 +73,7 @@ pub struct Args {
     #[arg(long, value_name = "POLICY")]
     tolerate: Option<PathBuf>,
     /// How many differences of each file inside are shown; 0 for all
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value_t = LIMIT)]
     limit: usize,
     /// Print the paths of files that differ only
     #[arg(long, conflicts_with = "json")]
@@ -112,7 +112,7 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
     if let Some(policy) = policy {
         policy.apply(&mut report);
     }
-    let status = match report.verdict {
+    let status = match &*report.verdict {
         "identical" => Status::Success,
         "tolerated" => Status::Tolerated,
         "different" => Status::Negative,
@@ -123,6 +123,34 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
     }
     Ok(status)
 }
+
+/// What differs between two files that are called `names`, as a page and as what `--json` prints. Nothing if
+/// they have the same bytes.
+pub fn documents(
+    paths: [&Path; 2],
+    names: [String; 2],
+    jobs: NonZero<usize>,
+    cx: &Context,
+) -> Result<Option<(String, String)>, Failure> {
+    let report = compared(paths, &Options::new(jobs), cx)?;
+    if report.root.is_none() {
+        return Ok(None);
+    }
+    let report = Report::new(&report, names, text::Show::default());
+    let json = serde_json::to_string_pretty(&report).map_err(Failure::internal)?;
+    Ok(Some((html::page(&report, LIMIT), format!("{json}\n"))))
+}
+
+/// The page made of what `--json` printed, of two files that are called `names`.
+///
+/// # Errors
+/// What is wrong with the text, which may be anybody's.
+pub fn page_of(json: &str, names: [String; 2]) -> Result<String, String> {
+    Report::read(json, names).map(|report| html::page(&report, LIMIT))
+}
+
+/// How many differences of each file inside are shown, if nobody asks for more.
+const LIMIT: usize = 100;
 
 /// What differs between two files, or two directories.
 fn compared(paths: [&Path; 2], options: &Options, cx: &Context) -> Result<compare::Report, Failure> {

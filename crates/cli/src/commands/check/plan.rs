@@ -12,11 +12,11 @@ use crate::failure::Failure;
 use crate::replace::replace;
 
 /// Longest plan that is read, in bytes.
-const LONGEST: u64 = 1 << 16;
+pub const LONGEST: u64 = 1 << 16;
 /// Name of the plan among the results.
-const PLAN: &str = "plan.toml";
+pub const PLAN: &str = "plan.toml";
 /// Name of the report among the results.
-const REPORT: &str = "report.json";
+pub const REPORT: &str = "report.json";
 
 /// A plan as it is written.
 #[derive(Debug, Deserialize, Serialize)]
@@ -72,7 +72,8 @@ pub(super) fn keep_report(report: &Report, out: &Path) -> Result<(), Failure> {
     keep(&out.join(REPORT), &format!("{text}\n"))
 }
 
-fn keep(path: &Path, text: &str) -> Result<(), Failure> {
+/// Writes a file among the results.
+pub(super) fn keep(path: &Path, text: &str) -> Result<(), Failure> {
     replace(path, text)
         .map_err(|error| Failure::environment(error).context(format!("cannot write {}", path.display())))
 }
