@@ -9,6 +9,7 @@ apt-get apt
 bsdtar libarchive-tools
 bzip2 bzip2
 cc gcc
+chromium chromium
 /bin/busybox busybox-static
 cmark-gfm cmark-gfm
 cpio cpio

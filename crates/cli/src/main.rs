@@ -20,7 +20,9 @@ mod source;
 mod timeline;
 mod ui;
 
-use commands::{Context, boot, build, check, diff, init, inspect, lock, reproduce, snapshot, store, verify};
+use commands::{
+    Context, boot, build, check, diff, init, inspect, lock, report, reproduce, snapshot, store, verify,
+};
 use failure::{Failure, Kind, Status};
 use interrupt::Interrupt;
 use settings::Settings;
@@ -57,6 +59,7 @@ enum Command {
     Inspect(inspect::Args),
     Diff(diff::Args),
     Explain(commands::explain::Args),
+    Report(report::Args),
     Boot(boot::Args),
     Reproduce(reproduce::Args),
     Verify(verify::Args),
@@ -101,6 +104,7 @@ fn run(command: &Command, settings: Settings, ui: &Ui) -> Result<Status, Failure
         Command::Inspect(args) => inspect::run(args, &cx),
         Command::Diff(args) => diff::run(args, &cx),
         Command::Explain(args) => commands::explain::run(args, &cx),
+        Command::Report(args) => report::run(args, &cx),
         Command::Boot(args) => boot::run(args, &cx),
         Command::Reproduce(args) => reproduce::run(args, &cx),
         Command::Verify(args) => verify::run(args, &cx),

@@ -1,5 +1,6 @@
 //! `selfsame check`
 
+pub mod culprit;
 pub mod diffs;
 pub mod plan;
 mod provenance;
@@ -11,6 +12,7 @@ use std::time::SystemTime;
 use selfsame_build::check::{self, Culprit, Differences, Progress, VARIATIONS, Variation};
 use serde::Serialize;
 
+use self::culprit::Kind;
 use self::provenance::Provenance;
 use super::build::{Asked, Reach};
 use super::{Context, given};
@@ -148,16 +150,6 @@ struct Varied {
     value: String,
 }
 
-/// What kind of culprit was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Kind {
-    Varied,
-    Together,
-    Nothing,
-    Unsteady,
-}
-
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct Finding {
     what: String,
@@ -237,17 +229,8 @@ impl Finding {
     }
 
     fn reason(&self) -> String {
-        let names =
-            || self.varied.iter().map(|one| format!("{} ({})", one.name, one.value)).collect::<Vec<_>>();
-        let differs = if self.failed.is_some() { "fails" } else { "differs" };
-        match self.culprit {
-            Kind::Varied => format!("{differs} because of {}", names().concat()),
-            Kind::Together => format!("{differs} if all of these are varied: {}", names().join(", ")),
-            Kind::Nothing => {
-                "differs from build to build, whatever is varied: the time, or a random number".into()
-            }
-            Kind::Unsteady => "did not differ again: look at it in the experiment in which it did".into(),
-        }
+        let varied = self.varied.iter().map(|one| (one.name, one.value.as_str()));
+        self.culprit.reason(varied, self.failed.is_some())
     }
 }
 

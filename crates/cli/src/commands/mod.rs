@@ -21,6 +21,7 @@ pub mod lock;
 mod plan;
 pub mod recipe_dir;
 mod remote;
+pub mod report;
 pub mod reproduce;
 mod shell;
 pub mod snapshot;

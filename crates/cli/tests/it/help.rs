@@ -7,7 +7,7 @@ use selfsame_testkit::readme::workspace;
 use crate::world;
 
 /// Every command, in the order of the page.
-const COMMANDS: [&[&str]; 30] = [
+const COMMANDS: [&[&str]; 31] = [
     &[],
     &["init"],
     &["lock"],
@@ -16,6 +16,7 @@ const COMMANDS: [&[&str]; 30] = [
     &["inspect"],
     &["diff"],
     &["explain"],
+    &["report"],
     &["boot"],
     &["reproduce"],
     &["verify"],

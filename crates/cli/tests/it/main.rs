@@ -28,6 +28,7 @@ mod inspect;
 mod powercut;
 mod recorded;
 mod remote;
+mod report;
 mod reproduce;
 mod rot;
 mod scene;
