@@ -186,7 +186,8 @@ impl Report {
             return Err(format!("there is no verdict {:?}", read.verdict));
         }
         // What is written as digits must be some: all other text is escaped.
-        let digits = |hex: &String| hex.len() % 2 == 0 && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let digits =
+            |hex: &String| hex.len().is_multiple_of(2) && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
         let odd = |one: &Comparison| {
             let of_changes = one.changes.iter().filter_map(|change| change.bytes.as_ref());
             one.bytes.iter().chain(of_changes).filter(|bytes| !bytes.hex.iter().all(digits)).count()

@@ -12,6 +12,8 @@ use crate::markup::{Room, code};
 const LONGEST: usize = 60_000;
 /// Room for a note on what is left out, in bytes.
 const NOTES: usize = 200;
+/// Room for the findings of a recipe at least, in bytes.
+const LEAST: usize = 2_000;
 /// Characters of a name or a line.
 const LONG: usize = 200;
 /// So many findings of a check are told, so many earlier checks of a recipe, and so many files.
@@ -22,9 +24,12 @@ const FILES: usize = 20;
 /// The text: of each recipe the newest check, and how those before it ended. `checks` are sorted by recipe, then the newest first.
 pub(super) fn text(checks: &[&Check]) -> String {
     let (mut page, mut room, mut untold) = (String::new(), Room(LONGEST - NOTES), 0);
-    for group in checks.chunk_by(|a, b| a.recipe == b.recipe) {
+    let groups: Vec<&[&Check]> = checks.chunk_by(|a, b| a.recipe == b.recipe).collect();
+    // Half is for findings, the rest for what is said of each recipe.
+    let share = (LONGEST / 2 / groups.len().max(1)).max(LEAST);
+    for group in groups {
         let Some((newest, earlier)) = group.split_first() else { continue };
-        let mut piece = newest_of(newest);
+        let mut piece = newest_of(newest, share);
         before(earlier, &mut piece);
         untold += usize::from(!room.put(&mut page, &piece));
     }
@@ -34,7 +39,8 @@ pub(super) fn text(checks: &[&Check]) -> String {
     page
 }
 
-fn newest_of(check: &Check) -> String {
+/// What is said of a check, with findings in at most `room` bytes.
+fn newest_of(check: &Check, room: usize) -> String {
     let recipe = code(&check.recipe, LONG);
     let mut page = format!("### selfsame check: {recipe}: {}\n\n", check.verdict());
     let _ = write!(page, "{}, seed {}", check.effort(), check.seed);
@@ -47,7 +53,7 @@ fn newest_of(check: &Check) -> String {
         }
     }
     page.push_str("\n\n");
-    findings(check, &mut page);
+    findings(check, Room(room), &mut page);
     let columns = columns([check].into_iter());
     let of = |cell: Cell| {
         let names: Vec<&str> =
@@ -68,27 +74,30 @@ fn newest_of(check: &Check) -> String {
     page
 }
 
-fn findings(check: &Check, page: &mut String) {
+fn findings(check: &Check, mut room: Room, page: &mut String) {
     if check.findings.is_empty() {
         return;
     }
     page.push_str("| what differs | why | first in stage | looks like |\n|---|---|---|---|\n");
-    for one in check.findings.iter().take(FINDINGS) {
-        let Finding { what, stage, causes, .. } = one;
-        let causes: Vec<String> = causes.iter().take(5).map(|name| code(name, LONG)).collect();
-        let stage = stage.as_ref().map(|stage| code(stage, LONG)).unwrap_or_default();
-        let _ = writeln!(page, "| {} | {} | {stage} | {} |", code(what, LONG), reason(one), causes.join(" "));
-    }
+    let rows = check.findings.iter().take(FINDINGS).map(row);
+    let told = rows.take_while(|row| room.put(page, row)).count();
     page.push('\n');
-    if check.findings.len() > FINDINGS {
-        let _ = writeln!(page, "And {} more.\n", check.findings.len() - FINDINGS);
+    if check.findings.len() > told {
+        let _ = writeln!(page, "And {} more.\n", check.findings.len() - told);
     }
     let causes: BTreeSet<&str> =
-        check.findings.iter().take(FINDINGS).flat_map(|one| &one.causes).map(String::as_str).collect();
+        check.findings.iter().take(told).flat_map(|one| &one.causes).map(String::as_str).collect();
     for known in causes.into_iter().filter_map(cause::cause) {
         let _ = writeln!(page, "- `{}`: {}", known.id, known.remedy);
     }
     page.push('\n');
+}
+
+fn row(one: &Finding) -> String {
+    let Finding { what, stage, causes, .. } = one;
+    let causes: Vec<String> = causes.iter().take(5).map(|name| code(name, LONG)).collect();
+    let stage = stage.as_ref().map(|stage| code(stage, LONG)).unwrap_or_default();
+    format!("| {} | {} | {stage} | {} |\n", code(what, LONG), reason(one), causes.join(" "))
 }
 
 /// Values may be anybody's: they are code, the rest are words of selfsame.
