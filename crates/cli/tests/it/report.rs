@@ -193,7 +193,7 @@ fn the_summary_fits_a_comment() {
     // However much there is to say.
     let many: Vec<Value> =
         (0..3000).map(|index| finding(&format!("/{index}/{}", "|`<".repeat(200)), &[])).collect();
-    for index in 0..30 {
+    for index in 0..60 {
         let mut report = report("2026-11-01T09:08:07Z", &["clock"], &Value::Array(many.clone()));
         report["recipe"] = json!(format!("recipe {index}"));
         put(&world, &format!("many/{index}"), &report);
