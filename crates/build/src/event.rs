@@ -1,16 +1,18 @@
 //! What happens during a lock or a build, as facts. Whoever renders them adds words and times.
 
 use selfsame_image::Digest;
+use serde::{Deserialize, Serialize};
 
 /// Something that happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Event {
     /// A stage begins.
     StageStarted {
         /// Which one.
         stage: Stage,
-        /// Digest of everything its result depends on; none for work that is never kept.
+        /// Digest of everything its result depends on; none for work that is never kept, or done in a machine.
+        #[serde(skip)]
         key: Option<Digest>,
     },
     /// The running stage knows how much there is to do.
@@ -49,7 +51,7 @@ pub enum Event {
 }
 
 /// What did not stop the work but should be known.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[non_exhaustive]
 pub enum Warning {
     /// A mirror failed or lied; another one served.
@@ -72,7 +74,7 @@ pub enum Warning {
 }
 
 /// The stages, in the order they run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Stage {
     /// Signatures, indexes and packages come from the mirrors into the store.
     Fetch,

@@ -33,6 +33,7 @@ use crate::stages::debs::PlainDebs;
 use crate::stages::job::{JobDir, Runner};
 use crate::stages::layers::{self, Layer, NewLayer, Place};
 use crate::stages::pack::Packed;
+use crate::vm::{self, Identity, Machine};
 
 pub use error::BuildError;
 pub(crate) use schedule::needs;
@@ -83,6 +84,8 @@ pub struct Request<'a> {
     pub observer: &'a dyn Observer,
     /// What programs see of this machine.
     pub world: &'a World,
+    /// The virtual machine in which all of it is done, if it is.
+    pub machine: Option<&'a Machine<'a>>,
     /// For a build in another world: what it has for itself.
     pub apart: Option<Apart<'a>>,
 }
@@ -110,6 +113,8 @@ pub struct Built {
     pub compressed: u64,
     /// When files were compressed beforehand, if they were: begin and length in seconds.
     pub beforehand: Option<(f64, f64)>,
+    /// The virtual machine that did it, if one did.
+    pub builder: Option<Identity>,
 }
 
 /// One file that was put in place.
@@ -164,8 +169,12 @@ pub(crate) struct Builder<'a> {
 
 /// Builds the image, or finds it in the store.
 pub fn build(request: &Request<'_>) -> Result<Built, BuildError> {
+    let built = match request.machine {
+        Some(machine) => vm::build(request, machine),
+        None => run(request),
+    };
     // Whatever failed because the user asked to stop, failed for that reason.
-    run(request).map_err(|error| match error {
+    built.map_err(|error| match error {
         _ if crate::host::interrupted() => BuildError::Interrupted,
         error if room::is_cause(&error, request) => {
             let (missing, free) = room::missing(request);
@@ -227,7 +236,14 @@ fn run(request: &Request<'_>) -> Result<Built, BuildError> {
     let mut stages = builder.reports.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
     stages.sort_by_key(|report| Stage::ALL.iter().position(|stage| stage.name() == report.name));
     let beforehand = builder.beforehand.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
-    Ok(Built { outputs, not_made, stages, compressed: builder.compressed.into_inner(), beforehand })
+    Ok(Built {
+        outputs,
+        not_made,
+        stages,
+        compressed: builder.compressed.into_inner(),
+        beforehand,
+        builder: None,
+    })
 }
 
 impl<'a> Builder<'a> {

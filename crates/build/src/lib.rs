@@ -23,3 +23,4 @@ pub mod snapshots;
 pub mod stages;
 pub mod tag;
 pub mod time;
+pub mod vm;

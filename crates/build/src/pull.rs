@@ -8,16 +8,16 @@ use crate::blocks;
 use crate::event::{Event, Stage};
 use crate::execute::{BuildError, Builder, Request};
 use crate::host;
-use crate::lock::Lock;
+use crate::lock::{Lock, Role};
 use crate::stages::debs::PlainDebs;
 use crate::stages::warm;
 
-/// The packages of `lock`, each with its name and version.
+/// The packages of `lock` that a build in the sandbox takes, each with its name and version.
 pub fn packages(lock: &Lock) -> Vec<(String, Content)> {
     let named = |package: &crate::lock::Package| {
         (format!("{} {}", package.name, package.version), package.file.into())
     };
-    lock.packages.iter().map(named).collect()
+    lock.packages.iter().filter(|package| package.role != Role::Builder).map(named).collect()
 }
 
 /// Brings the packages of the lock into the store that `remote` has, and, if all are there, the compressed blocks of the

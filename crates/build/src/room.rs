@@ -38,15 +38,28 @@ fn still_needed(builder: &Builder<'_>, out: &Path) -> Result<u64, BuildError> {
     let (all, to_unpack) = (builder.installed()?, builder.to_unpack()?.concat());
     let lacks = |package: &&Package| builder.store.size(&package.file.sha256).is_none();
     let to_fetch: Vec<&Package> = builder.lock.packages.iter().filter(lacks).collect();
-    let image = builder.plan.outputs.iter().map(|(output, _)| match output {
-        Output::Squashfs | Output::Iso => COMPRESSED,
-        Output::Tar => TAR,
-    });
-    let image = image.sum::<u64>();
+    let image: u64 = builder.plan.outputs.iter().map(|(output, _)| in_image(*output)).sum();
     // An output is copied to where it is wanted, which may be the same disk.
     let copies = if same_disk(builder.store.root(), out) { 2 } else { 1 };
     let tenths = length(&to_unpack) * (PLAIN + LAYER) + length(&all) * (COMPRESSED + copies * image);
     Ok(length(&to_fetch) + tenths / 10)
+}
+
+/// What a build takes at its height that finds nothing but itself, and keeps what it makes in a file system of its own.
+pub(crate) fn cold(builder: &Builder<'_>) -> Result<u64, BuildError> {
+    let length = |packages: &[&Package]| packages.iter().map(|package| package.file.size).sum::<u64>();
+    let all: Vec<&Package> = builder.lock.packages.iter().collect();
+    let image: u64 = builder.plan.outputs.iter().map(|(output, _)| in_image(*output)).sum();
+    let tenths = length(&builder.installed()?) * (PLAIN + LAYER + COMPRESSED + image);
+    Ok(LEAST + length(&all) + tenths / 10)
+}
+
+/// What a byte of a package takes in an output, in tenths.
+fn in_image(output: Output) -> u64 {
+    match output {
+        Output::Squashfs | Output::Iso => COMPRESSED,
+        Output::Tar => TAR,
+    }
 }
 
 fn same_disk(store: &Path, out: &Path) -> bool {

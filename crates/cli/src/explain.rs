@@ -16,9 +16,10 @@ use selfsame_build::sandbox::Status;
 use selfsame_build::snapshots::{CollectError, ImportError, KeptError};
 use selfsame_build::stages::{JobError, UnpackError};
 use selfsame_build::tag::{ExportError, TagError};
+use selfsame_build::vm::{MachineError, Refusal};
 use selfsame_store::StoreError;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind, Line};
 
 /// The remedy for a full disk.
 const ROOM: &str =
@@ -327,6 +328,61 @@ impl From<CheckError> for Failure {
     }
 }
 
+impl From<MachineError> for Failure {
+    fn from(error: MachineError) -> Self {
+        match error {
+            MachineError::NoKernel => Self::input(error)
+                .hint("pin one in the recipe: a table [builder] with kernel = \"linux-image-cloud-amd64\"")
+                .hint("`selfsame lock` adds it to the lock; nothing of it gets into the image"),
+            MachineError::Kernels(_) => Self::input(error)
+                .hint("say which one in the recipe: a table [builder] with kernel = \"NAME\""),
+            MachineError::NoQemu(_) => {
+                Self::environment(error).hint("on Debian and Ubuntu: apt install qemu-system-x86")
+            }
+            MachineError::Packages => {
+                Self::environment(error).hint("build again: it is written anew from the store")
+            }
+            MachineError::Refused(refusal) => refused(refusal),
+            error => Self::environment(error),
+        }
+    }
+}
+
+/// A failure inside a machine, in the words that were found there.
+fn refused(refusal: Refusal) -> Failure {
+    let Refusal { status, message, causes, hints, .. } = refusal;
+    let nearest = causes.into_iter().rev().fold(None, |cause, text| Some(Box::new(Told { text, cause })));
+    let failure = Failure::new(Kind::of_exit_status(status), Told { text: message, cause: nearest });
+    hints.into_iter().fold(failure, Failure::hint)
+}
+
+/// An error of which only words are left.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+struct Told {
+    text: String,
+    #[source]
+    cause: Option<Box<Told>>,
+}
+
+/// Why a build failed, in words, for whoever started the machine it ran in.
+pub fn refusal(error: BuildError) -> Refusal {
+    let stage = error.failed_program();
+    let failure = Failure::from(error);
+    let status = failure.kind().exit_status();
+    let (mut message, mut causes, mut hints) = (String::new(), Vec::new(), Vec::new());
+    for line in failure.lines() {
+        match line {
+            Line::Error(text) => message = text,
+            Line::Cause(text) => causes.push(text),
+            Line::Hint(text) => hints.push(text),
+        }
+    }
+    // The one who is told adds what there is to say of bugs.
+    hints.retain(|_| status != Kind::Internal.exit_status());
+    Refusal { status, stage, message, causes, hints }
+}
+
 impl From<BuildError> for Failure {
     fn from(error: BuildError) -> Self {
         if disk_is_full(&error) {
@@ -352,6 +408,7 @@ impl From<BuildError> for Failure {
             BuildError::Interrupted => Self::interrupted(),
             BuildError::Unpack(error) => error.into(),
             BuildError::Write { .. } | BuildError::Repack(_) => of_content(error),
+            BuildError::Machine(error) => (*error).into(),
             _ => Self::environment(error),
         }
     }

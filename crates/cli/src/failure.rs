@@ -39,6 +39,12 @@ impl Kind {
             Self::Interrupted => 130,
         }
     }
+
+    /// The kind with this exit status; a bug if there is none.
+    pub fn of_exit_status(status: u8) -> Self {
+        let all = [Self::Usage, Self::Input, Self::Environment, Self::Interrupted];
+        all.into_iter().find(|kind| kind.exit_status() == status).unwrap_or(Self::Internal)
+    }
 }
 
 /// What a command that did its work answers.
@@ -117,7 +123,6 @@ impl Failure {
     }
 
     /// Whose fault it is.
-    #[cfg(test)]
     pub fn kind(&self) -> Kind {
         self.kind
     }

@@ -72,6 +72,11 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|first| first == selfsame_build::sandbox::CHILD_ARGUMENT) {
         selfsame_build::sandbox::child_main();
     }
+    match std::env::args_os().nth(1).as_deref().and_then(|first| first.to_str()) {
+        Some(selfsame_build::vm::LAUNCH_ARGUMENT) => selfsame_build::vm::launch_main(),
+        Some(selfsame_build::vm::GUEST_ARGUMENT) => selfsame_build::vm::guest_main(explain::refusal),
+        _ => {}
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return command_line_error(&error),

@@ -23,7 +23,7 @@ pub use variation::{Surroundings, VARIATIONS, Variation};
 use crate::event::Stage;
 use crate::execute::{self, Apart, BuildError, Builder, Built, Request};
 use crate::host::{Host, interrupted};
-use crate::stages::{JobError, layers};
+use crate::stages::layers;
 
 /// The name of what differs if a build fails where the control did not.
 pub const BUILD: &str = "the build";
@@ -129,7 +129,8 @@ pub fn check(
 ) -> Result<Report, CheckError> {
     let out = request.out;
     let first = out.join("control");
-    let control = execute::build(&Request { out: &first, ..*request })?;
+    // In the sandbox, wherever the experiments are: that is one thing more that could show.
+    let control = execute::build(&Request { out: &first, machine: None, ..*request })?;
     tell(Progress::Control(&control));
     let mut laboratory = Laboratory {
         request,
@@ -300,9 +301,11 @@ impl Laboratory<'_, '_> {
         let out = self.out.join(number.to_string());
         let host = Host { shift: now.shift, ..*request.host };
         let apart = layers::random().map_err(BuildError::from)?;
+        let machine = request.machine.map(|machine| machine.in_world(&now.world));
         let other = Request {
             host: &host,
-            world: &now.world,
+            world: machine.as_ref().map_or(&now.world, |(_, world)| world),
+            machine: machine.as_ref().map(|(machine, _)| machine),
             jobs: now.jobs,
             anew: !now.blocks,
             out: &out,
@@ -375,14 +378,8 @@ impl Laboratory<'_, '_> {
     /// What is told of an experiment whose build failed.
     fn failed(&mut self, error: BuildError, mut experiment: Experiment) -> Result<Experiment, CheckError> {
         // Without a program that failed it is the machine's fault, or the user's.
-        let stage = match &error {
-            BuildError::Job(error @ (JobError::Failed { .. } | JobError::Network { .. }))
-                if !experiment.varied.is_empty() && !interrupted() =>
-            {
-                error.stage()
-            }
-            _ => return Err(error.into()),
-        };
+        let told = !experiment.varied.is_empty() && !interrupted();
+        let Some(stage) = error.failed_program().filter(|_| told) else { return Err(error.into()) };
         self.stages.insert(BUILD.into(), stage);
         experiment.differing.insert(BUILD.into(), Difference { path: None, causes: Vec::new() });
         experiment.failed = Some(error.to_string());

@@ -12,6 +12,7 @@ use crate::local::LocalError;
 use crate::output::OutputError;
 use crate::recipe::FilesError;
 use crate::stages::{self, JobError, LayerError};
+use crate::vm::MachineError;
 
 /// Why an image could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -118,7 +119,24 @@ pub enum BuildError {
     /// The outputs could not be put in place.
     #[error(transparent)]
     Output(#[from] OutputError),
+    /// The virtual machine failed, or the build inside it.
+    #[error(transparent)]
+    Machine(Box<MachineError>),
     /// The user asked to stop.
     #[error("interrupted")]
     Interrupted,
+}
+
+impl BuildError {
+    /// The stage in which a program of the image failed, if that is what happened.
+    pub fn failed_program(&self) -> Option<Stage> {
+        match self {
+            Self::Job(error @ (JobError::Failed { .. } | JobError::Network { .. })) => Some(error.stage()),
+            Self::Machine(error) => match &**error {
+                MachineError::Refused(refusal) => refusal.stage,
+                _ => None,
+            },
+            _ => None,
+        }
+    }
 }

@@ -105,6 +105,12 @@ pub(crate) fn mount_setattr(fd: impl AsFd, set: u64) -> io::Result<()> {
     .map(drop)
 }
 
+/// Uses the block device at `path`, which holds an empty swap area, as memory.
+pub(crate) fn swap_on(path: &std::ffi::CStr) -> io::Result<()> {
+    // SAFETY: the kernel reads the name up to its end.
+    check(unsafe { libc::swapon(path.as_ptr(), 0) }.into()).map(drop)
+}
+
 /// One instruction of a seccomp filter: classic BPF.
 pub(crate) type Instruction = libc::sock_filter;
 

@@ -115,15 +115,15 @@ impl From<Blob> for Content {
     }
 }
 
-mod hex {
+pub(crate) mod hex {
     use selfsame_image::Digest;
     use serde::{Deserialize, Deserializer, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(digest: &Digest, to: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(digest: &Digest, to: S) -> Result<S::Ok, S::Error> {
         to.collect_str(digest)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Digest, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Digest, D::Error> {
         String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
     }
 }
@@ -159,6 +159,8 @@ pub enum Role {
     Image,
     /// Only files are taken out of it: boot loaders.
     Boot,
+    /// The kernel of the virtual machine in which the image can be built; nothing of it gets into the image.
+    Builder,
 }
 
 /// The order of installation, which decides user ids and much else that scripts leave behind.

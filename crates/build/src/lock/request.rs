@@ -24,6 +24,9 @@ pub struct Request {
     pub include: Vec<String>,
     /// Packages whose files are taken for booting, sorted.
     pub boot: Vec<String>,
+    /// The kernel of the machine that builds, if the recipe asks for one.
+    #[serde(default)]
+    pub builder: Vec<String>,
     /// Archives by name.
     pub archives: BTreeMap<String, ArchiveRequest>,
     /// Directories of the recipe that are archives, by name.
@@ -90,6 +93,7 @@ impl Request {
             recommends: recipe.packages.recommends,
             include: recipe.packages.include.clone(),
             boot: boot.iter().map(|name| (*name).to_owned()).collect(),
+            builder: recipe.builder_kernel.iter().cloned().collect(),
             archives: archives.collect(),
             local: local.collect(),
             from: recipe.packages.from.clone(),
@@ -110,6 +114,7 @@ impl Request {
         scalar("packages.recommends", &old.recommends, &self.recommends);
         list("packages.include", &old.include, &self.include, &mut changes);
         list("boot packages", &old.boot, &self.boot, &mut changes);
+        list("builder.kernel", &old.builder, &self.builder, &mut changes);
         let names = |request: &Self| request.archives.keys().cloned().collect::<Vec<_>>();
         list("archives", &names(old), &names(self), &mut changes);
         for (name, new) in &self.archives {

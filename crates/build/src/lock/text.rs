@@ -281,6 +281,9 @@ impl Lock {
         writeln!(f, "priority = {}\nrecommends = {}", quoted(&request.priority), request.recommends)?;
         write_list(f, "include", &request.include)?;
         write_list(f, "boot", &request.boot)?;
+        if !request.builder.is_empty() {
+            write_list(f, "builder", &request.builder)?;
+        }
         for (name, archive) in &request.archives {
             writeln!(f, "\n[request.archives.{}]", quoted(name))?;
             write_list(f, "suites", &archive.suites)?;
@@ -314,6 +317,7 @@ fn write_package(f: &mut fmt::Formatter<'_>, package: &Package) -> fmt::Result {
     let role = match role {
         Role::Image => "image",
         Role::Boot => "boot",
+        Role::Builder => "builder",
     };
     writeln!(f, "source = {}\nuse = {}", quoted(source), quoted(role))
 }
@@ -387,6 +391,7 @@ pub(super) mod tests {
                 recommends: false,
                 include: vec!["nano".into()],
                 boot: vec![],
+                builder: vec![],
                 archives: BTreeMap::from([("debian".into(), request)]),
                 local: BTreeMap::new(),
                 from: BTreeMap::new(),

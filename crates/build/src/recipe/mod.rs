@@ -39,6 +39,8 @@ pub struct Recipe {
     pub initramfs_codec: Codec,
     /// Kernel command line and menu of a bootable image.
     pub boot: Boot,
+    /// The package with the kernel of the virtual machine in which the image can be built, if it is none of the image's.
+    pub builder_kernel: Option<String>,
     /// APT archives by name; never empty.
     pub archives: BTreeMap<String, Archive>,
     /// Directories of the recipe that are archives of their own, by name; none has the name of an archive.
@@ -80,6 +82,9 @@ impl Output {
         }
     }
 }
+
+/// What the names of packages with kernels begin with.
+pub const KERNEL_PREFIX: &str = "linux-image-";
 
 /// Parameters of the SquashFS writer.
 #[derive(Clone, Debug, PartialEq, Eq)]

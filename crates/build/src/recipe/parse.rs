@@ -95,6 +95,7 @@ pub fn parse(dir: &Path, text: &str) -> Result<Recipe, RecipeError> {
         squashfs: check.squashfs(&raw.squashfs)?,
         initramfs_codec: check.initramfs_codec(raw.initramfs.codec.as_ref())?,
         boot: check.boot(&raw.boot)?,
+        builder_kernel: check.builder_kernel(&raw.builder)?,
         archives,
         local,
         packages,

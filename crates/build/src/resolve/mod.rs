@@ -26,7 +26,7 @@ use crate::local::LocalError;
 use crate::lock::{
     ArchiveState, Broken, Group, Install, LocalState, Lock, LockError, Package, Request, Role,
 };
-use crate::recipe::{Priority, Recipe};
+use crate::recipe::{KERNEL_PREFIX, Priority, Recipe};
 use crate::sandbox::{Root, Sandbox, Status, World};
 use crate::snapshots::Kept;
 use crate::stages::JobError;
@@ -190,6 +190,9 @@ pub fn lock(request: &LockRequest<'_>) -> Result<Lock, ResolveError> {
         let chosen = only(&universe, universe.preferred(name).ok_or_else(unknown)?)?;
         packages.push(package(chosen, Role::Boot));
     }
+    for name in &asked.builder {
+        packages.push(package(only(&universe, kernel(&universe, name)?)?, Role::Builder));
+    }
     let key = |p: &Package| (p.name.clone(), p.architecture.clone(), p.role);
     packages.sort_by_key(key);
     let lock = Lock {
@@ -210,6 +213,13 @@ pub fn lock(request: &LockRequest<'_>) -> Result<Lock, ResolveError> {
     // Nothing is written that could not be read.
     lock.check()?;
     Ok(lock)
+}
+
+/// The package that holds the kernel `name` stands for: that, or the one it depends on.
+fn kernel<'u>(universe: &'u Universe, name: &str) -> Result<&'u Candidate, ResolveError> {
+    let unknown = || ResolveError::Unknown { unknown: vec![unknown(universe, name)] };
+    let named = universe.preferred(name).ok_or_else(unknown)?;
+    Ok(universe.dependency(named, KERNEL_PREFIX).unwrap_or(named))
 }
 
 /// What is unpacked by `actions`, in their order.
@@ -257,7 +267,7 @@ fn prioritised(recipe: &Recipe) -> BTreeSet<&str> {
 }
 
 fn check_names(universe: &Universe, asked: &Request) -> Result<(), ResolveError> {
-    let names = asked.include.iter().chain(&asked.boot);
+    let names = asked.include.iter().chain(&asked.boot).chain(&asked.builder);
     let unknown: Vec<_> =
         names.filter(|name| !universe.knows(name)).map(|name| unknown(universe, name)).collect();
     if unknown.is_empty() { Ok(()) } else { Err(ResolveError::Unknown { unknown }) }

@@ -111,6 +111,13 @@ impl Universe {
         wanted.map(|candidate| candidate.name.as_str()).collect()
     }
 
+    /// The first package whose name begins with `prefix` of those that `candidate` depends on.
+    pub(super) fn dependency(&self, candidate: &Candidate, prefix: &str) -> Option<&Candidate> {
+        let relations = relation::parse(&candidate.depends).ok()?;
+        let mut named = relations.iter().flatten().filter(|one| one.name.starts_with(prefix));
+        named.find_map(|one| self.preferred(one.name))
+    }
+
     /// The Essential set, `also`, and what they need to run, by the first alternative that exists, or the
     /// provider of the highest priority.
     ///

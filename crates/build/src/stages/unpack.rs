@@ -18,7 +18,7 @@ use crate::recipe::Tracked;
 pub(super) const LARGEST_PACKAGE: u64 = 16 << 30;
 
 /// The most bytes of one boot file that is taken into memory.
-const LARGEST_BOOT_FILE: u64 = 64 << 20;
+pub(crate) const LARGEST_BOOT_FILE: u64 = 64 << 20;
 
 /// Why a package or file could not be laid into a root.
 #[derive(Debug, thiserror::Error)]
@@ -198,7 +198,7 @@ pub(crate) fn take_files(
 }
 
 /// The file `path` of `package`, whose bytes are `body`, if it has at most `limit` of them.
-fn read_whole(
+pub(crate) fn read_whole(
     body: &mut dyn Read,
     package: &Package,
     path: &str,
@@ -214,7 +214,8 @@ fn read_whole(
     Ok(bytes)
 }
 
-fn for_each_file(
+/// Shows `visit` every entry of `package`.
+pub(crate) fn for_each_file(
     store: &Store,
     package: &Package,
     visit: &mut dyn FnMut(&tar::Entry, &mut dyn Read) -> Result<(), UnpackError>,

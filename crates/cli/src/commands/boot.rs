@@ -60,7 +60,7 @@ enum Medium {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Accel {
+pub enum Accel {
     Auto,
     Kvm,
     Tcg,

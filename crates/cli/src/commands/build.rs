@@ -4,17 +4,19 @@ use std::io::{self, Write};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use selfsame_apt::remote::Pull;
 use selfsame_build::lock::{self, Lock};
 use selfsame_build::sandbox::World;
+use selfsame_build::vm::{Accel, Identity};
 use selfsame_build::{event, execute, recipe};
 use selfsame_store::Store;
 use serde::Serialize;
 
 use super::lock::hold;
+use super::place::{self, Place};
 use super::plan::Plan;
 use super::{Context, PROGRAM, recipe_dir, remote, shell};
 use crate::failure::{Failure, Status};
@@ -44,6 +46,7 @@ use crate::ui::{Output, Present};
   selfsame build my-image --shell install      look around in the image before hooks run
   selfsame build my-image --offline            use what is in the store, touch no network
   selfsame build my-image --mirror debian=file:/srv/mirror/debian
+  selfsame build my-image --in vm              build in a throw-away virtual machine
   selfsame build my-image --remote https://cache.example/selfsame --remote-key ed25519:3d40…660c
                                    take packages and compressed blocks from a shared store")]
 pub struct Args {
@@ -69,6 +72,8 @@ pub struct Args {
     /// Draw when each stage ran into this file, as SVG; `warm` is what was compressed beforehand
     #[arg(long, value_name = "FILE", conflicts_with = "plan")]
     timeline: Option<PathBuf>,
+    #[command(flatten)]
+    place: Place,
     #[command(flatten)]
     pub reach: Reach,
     #[command(flatten)]
@@ -162,6 +167,9 @@ pub struct Report {
     pub stages: Vec<Stage>,
     /// How many blocks (runs of up to 1 MiB of file content) were compressed, and not found.
     pub compressed: u64,
+    /// Name of the virtual machine that did it, if one did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub builder: Option<String>,
     /// What came from the remote, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remote: Option<remote::Report>,
@@ -215,6 +223,7 @@ impl Report {
             outputs: built.outputs.into_iter().map(file).collect(),
             stages: built.stages.into_iter().map(stage).collect(),
             compressed: built.compressed,
+            builder: built.builder.map(|builder| builder.to_string()),
             remote: remote.map(|pull| remote::Report::of(&pull.pulled())),
             not_made: built.not_made,
         }
@@ -248,6 +257,8 @@ pub struct Asked<'a> {
     pub reach: &'a Reach,
     /// `None` for a command that asks no remote, whatever the environment says.
     pub remote: Option<&'a remote::Choice>,
+    /// `None` for a command that does all of it in the sandbox.
+    pub place: Option<&'a Place>,
 }
 
 impl Asked<'_> {
@@ -273,6 +284,16 @@ impl Asked<'_> {
         if !self.forecast {
             hold(&store, &directory.join(lock::FILE))?;
         }
+        let log = self.out.with_extension("console.log");
+        let began = Instant::now();
+        let begins = |builder: &Identity, room: u64| place::told(&cx.ui, builder, self.reach.jobs(), room);
+        let ready = |accel: Accel| {
+            let (name, seconds) = (accel.name(), began.elapsed().as_secs_f64());
+            cx.ui.note(&format!("the machine runs ({name}), {seconds:.1} s after the command began"));
+        };
+        let accel = self.place.map(Place::accel).unwrap_or_default();
+        let machine =
+            self.place.and_then(|place| place.machine(self.reach.jobs(), &accel, &log, &begins, &ready));
         work(&execute::Request {
             recipe: &recipe,
             lock: &lock,
@@ -288,6 +309,7 @@ impl Asked<'_> {
             anew: self.anew,
             observer: &progress,
             world: &World::default(),
+            machine: machine.as_ref(),
             apart: None,
         })
     }
@@ -295,6 +317,10 @@ impl Asked<'_> {
 
 /// Runs the command.
 pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
+    if args.place.is_machine() && (args.plan || args.until.is_some() || args.shell.is_some()) {
+        let problem = "a virtual machine keeps nothing for later: --plan, --until and --shell are for builds in the sandbox";
+        return Err(Failure::usage(problem));
+    }
     let asked = Asked {
         recipe: &args.recipe,
         out: &args.out,
@@ -303,6 +329,7 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
         forecast: args.plan,
         reach: &args.reach,
         remote: Some(&args.remote),
+        place: Some(&args.place),
     };
     asked.prepare(cx, |request| with(request, args, cx))
 }
@@ -397,6 +424,7 @@ mod tests {
             outputs: vec![built("out/live.iso"), built("a\\b\nc")],
             stages: Vec::new(),
             compressed: 0,
+            builder: None,
             remote: None,
             not_made: Vec::new(),
         };
@@ -421,6 +449,7 @@ mod tests {
                 seconds: 0.5,
             }],
             compressed: 7,
+            builder: None,
             remote: None,
             not_made: Vec::new(),
         };

@@ -15,6 +15,7 @@ use serde::Serialize;
 use self::culprit::Kind;
 use self::provenance::Provenance;
 use super::build::{Asked, Reach};
+use super::place::Place;
 use super::{Context, given};
 use crate::failure::{Failure, Status};
 use crate::ui::{Output, Present, harmless_line};
@@ -29,13 +30,15 @@ use crate::ui::{Output, Present, harmless_line};
 /// the results, and `--plan` does the same again. Outputs that differ stay there for `selfsame diff`.
 ///
 /// The clock and the machine are pretended to the programs in the sandbox: docs/checking.md says what each variation proves,
-/// and what it does not.
+/// and what it does not. With `--in vm` each experiment has a virtual machine whose clock, memory and processors are what the
+/// experiment says; the control is built in the sandbox.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   selfsame check my-image
   selfsame check my-image --vary clock,locale,directory-order
   selfsame check my-image --experiments 20 --seed 7
   selfsame check my-image --plan results/plan.toml
+  selfsame check my-image --in vm --vary clock,memory,processor-model
   selfsame check --list
 
 Exit status: 0 the same everywhere, 1 something differs.")]
@@ -61,6 +64,8 @@ pub struct Args {
     /// Build nothing; tell what can be varied
     #[arg(long, conflicts_with_all = ["vary", "plan", "seed", "experiments"])]
     list: bool,
+    #[command(flatten)]
+    place: Place,
     #[command(flatten)]
     reach: Reach,
     #[command(flatten)]
@@ -294,6 +299,7 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
         forecast: false,
         reach: &args.reach,
         remote: None,
+        place: Some(&args.place),
     };
     asked.prepare(cx, |request| {
         plan::place(&args.out)?;

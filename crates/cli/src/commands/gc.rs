@@ -2,12 +2,12 @@
 
 use std::fmt;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
 use selfsame_build::stages::{Unused, Why, sweep};
-use selfsame_build::{blocks, host, output};
+use selfsame_build::{blocks, host, output, vm};
 use selfsame_store::Store;
 use serde::Serialize;
 
@@ -18,7 +18,7 @@ use crate::ui::{Output, Present, binary_size};
 
 /// Remove what no build used for a while
 ///
-/// Removes results of stages, outputs and compressed blocks that were not used for some time, results of stages from
+/// Removes results of stages, outputs, packages for virtual machines and compressed blocks that were not used for some time, results of stages from
 /// before this machine was started, what stopped builds left, and the compressed blocks that were used longest ago, above
 /// a limit. Downloads, snapshots and records stay, and so does what a running build uses. All of what goes can be made
 /// again; images in output directories are not touched.
@@ -139,6 +139,12 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
         })?;
         let Size(limit) = args.cache;
         let since = SystemTime::now().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH);
+        let mut found = |path: &Path| {
+            let bytes = usage(path).map_or(0, |(_, bytes)| bytes);
+            let why = "packages for virtual machines, not used for long";
+            report.removed.push(Removed { path: path.to_owned(), bytes, why });
+        };
+        vm::sweep(&store, since, args.dry_run, &mut found).map_err(Failure::environment)?;
         let outputs = output::sweep(&store, since, args.dry_run)?;
         (report.builds, report.output_bytes) = (outputs.builds, outputs.bytes);
         let blocks = match args.dry_run {

@@ -132,6 +132,7 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
         forecast: false,
         reach: &args.reach,
         remote: None,
+        place: None,
     };
     asked.prepare(cx, |request| {
         let published = published(args, &request.recipe.file_names(), cx)?;

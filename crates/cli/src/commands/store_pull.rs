@@ -74,6 +74,7 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
         anew: false,
         observer: &progress,
         world: &World::default(),
+        machine: None,
         apart: None,
     };
     selfsame_build::pull::pull(&request, &pull)?;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use selfsame_build::lock::Lock;
+use selfsame_build::lock::{Lock, Role};
 use selfsame_image::Digest;
 use selfsame_store::{Depth, Store};
 use selfsame_testkit::{Numbers, is_root, leaks, number, oracle_text};
@@ -34,10 +34,12 @@ fn packages_only(dir: &Path, store: &Path, name: &str) {
     }
 }
 
-/// Digests of the example's packages.
+/// Digests of the packages of the example's image.
 fn locked() -> Vec<Digest> {
     let lock = fs::read_to_string(Path::new(EXAMPLE).join("selfsame.lock")).unwrap();
-    lock.parse::<Lock>().unwrap().packages.iter().map(|package| package.file.sha256).collect()
+    let packages = lock.parse::<Lock>().unwrap().packages;
+    let installed = packages.iter().filter(|package| package.role == Role::Image);
+    installed.map(|package| package.file.sha256).collect()
 }
 
 /// Runs it to its end; what it printed.

@@ -25,6 +25,7 @@ mod hardship;
 mod help;
 mod init;
 mod inspect;
+mod machine;
 mod powercut;
 mod recorded;
 mod remote;

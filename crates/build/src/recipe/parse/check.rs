@@ -10,9 +10,9 @@ use selfsame_image::squashfs::codec_for;
 use serde::de::DeserializeOwned;
 use toml::Spanned;
 
-use super::super::{Archive, Boot, Keys, Output, Packages, Priority, Squashfs, System, User};
+use super::super::{Archive, Boot, KERNEL_PREFIX, Keys, Output, Packages, Priority, Squashfs, System, User};
 use super::RecipeError;
-use super::raw::{RawArchive, RawBoot, RawKeyFile, RawKeys, RawPackages, RawSquashfs, RawSystem};
+use super::raw::{RawArchive, RawBoot, RawBuilder, RawKeyFile, RawKeys, RawPackages, RawSquashfs, RawSystem};
 use crate::lock::is_package_name;
 use crate::nearest::nearest;
 use crate::time;
@@ -152,6 +152,16 @@ impl Check<'_> {
                 .ok_or_else(|| self.at(seconds.span(), "the menu waits 0 to 600 seconds".into()))?,
         };
         Ok(Boot { cmdline: cmdline.to_owned(), timeout })
+    }
+
+    pub(super) fn builder_kernel(&self, raw: &RawBuilder) -> Result<Option<String>, RecipeError> {
+        let Some(name) = &raw.kernel else { return Ok(None) };
+        let word = self.word(name, "a package", "+-.")?;
+        if word.starts_with(KERNEL_PREFIX) {
+            return Ok(Some(word));
+        }
+        let problem = format!("{word:?} is no kernel of Debian: their names begin with {KERNEL_PREFIX}");
+        Err(self.at(name.span(), problem))
     }
 
     pub(super) fn archives(

@@ -17,6 +17,8 @@ pub(super) struct RawRecipe {
     pub(super) initramfs: RawInitramfs,
     #[serde(default)]
     pub(super) boot: RawBoot,
+    #[serde(default)]
+    pub(super) builder: RawBuilder,
     pub(super) archives: Spanned<BTreeMap<Spanned<String>, RawArchive>>,
     #[serde(default)]
     pub(super) overlay: Vec<RawLocal>,
@@ -51,6 +53,12 @@ pub(super) struct RawSquashfs {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct RawInitramfs {
     pub(super) codec: Option<Spanned<String>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct RawBuilder {
+    pub(super) kernel: Option<Spanned<String>>,
 }
 
 #[derive(Default, Deserialize)]

@@ -1,0 +1,308 @@
+//! The files a machine is started with.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use selfsame_image::codec::Codec;
+use selfsame_image::tree::{Contents, Kind, Layered, Leaf, Memory, Meta};
+use selfsame_image::{Digest, Epoch, Tree, squashfs};
+use selfsame_store::{Scratch, Store};
+
+use crate::execute::Request;
+use crate::host::IdShift;
+use crate::lock::{self, Lock, Role};
+use crate::recipe::{self, Keys, Recipe, Tracked, read_tracked};
+
+use super::error::MachineError;
+use super::initramfs::Boot;
+use super::machine::Machine;
+use super::wire::Task;
+
+/// The locked packages, each under the digest of its bytes.
+pub(super) const PACKAGES: &str = "packages";
+/// Recipe, lock and [`Task`].
+pub(super) const TASK: &str = "task";
+/// What does not fit into memory.
+pub(super) const SWAP: &str = "swap";
+/// The outputs, one after the other.
+pub(super) const OUTPUTS: &str = "outputs";
+/// The disks, and whether they are read-only.
+pub(super) const DISKS: [(&str, bool); 4] = [(PACKAGES, true), (TASK, true), (SWAP, false), (OUTPUTS, false)];
+/// What is no disk: the kernel, its initramfs, and what is said on the console.
+pub(super) const KERNEL: &str = "kernel";
+pub(super) const INITRAMFS: &str = "initramfs";
+pub(super) const CONSOLE: &str = "console";
+/// Where the task is on its disk.
+pub(super) const TASK_FILE: &str = "task.json";
+/// Where the recipe is on that disk.
+pub(super) const RECIPE: &str = "recipe";
+
+/// The directory of the store in which disks with packages lie.
+const KEPT: &str = "machine-packages";
+/// Everything on the read-only disks is that old: nothing of it counts.
+const EPOCH: Epoch = Epoch(0);
+/// Bytes of a page of memory.
+const PAGE: u64 = 4096;
+
+/// The files a machine is started with. All but the packages are gone when the scratch directory is.
+#[derive(Debug)]
+pub(super) struct Disks {
+    dir: PathBuf,
+    packages: PathBuf,
+    outputs: File,
+}
+
+impl Disks {
+    /// Makes all of them. The machine may fill `room` bytes.
+    pub(super) fn make(
+        request: &Request<'_>,
+        scratch: &Scratch,
+        boot: &Boot,
+        machine: &Machine<'_>,
+        room: u64,
+    ) -> Result<Self, MachineError> {
+        let dir = scratch.path();
+        let write = |name: &str, bytes: &[u8]| {
+            let path = dir.join(name);
+            fs::write(&path, bytes).map_err(|source| MachineError::Disk { path, source })
+        };
+        write(KERNEL, &boot.kernel)?;
+        write(INITRAMFS, &boot.initramfs)?;
+        write(CONSOLE, b"")?;
+        let packages = packages(request.store, request.lock, dir)?;
+        let task = Task {
+            epoch: request.epoch.0,
+            jobs: machine.processors.get(),
+            room,
+            other_ids: ![IdShift::NONE, IdShift::ROOT].contains(&request.host.shift),
+            world: request.world.clone(),
+        };
+        self::task(request.recipe, request.lock, &task, &dir.join(TASK))?;
+        swap(&dir.join(SWAP), room)?;
+        let path = dir.join(OUTPUTS);
+        let outputs = File::options().read(true).write(true).create_new(true).open(&path);
+        let outputs = outputs.and_then(|file| file.set_len(room.next_multiple_of(PAGE)).map(|()| file));
+        let outputs = outputs.map_err(|source| MachineError::Disk { path, source })?;
+        Ok(Self { dir: dir.to_owned(), packages, outputs })
+    }
+
+    /// Where the file `name` is.
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        if name == PACKAGES { self.packages.clone() } else { self.dir.join(name) }
+    }
+
+    /// The disk with the outputs.
+    pub(super) fn outputs(&self) -> &File {
+        &self.outputs
+    }
+
+    /// Removes the names of all that is of this machine alone, and can be long.
+    pub(super) fn unlink(&self) {
+        for name in [TASK, SWAP, OUTPUTS, KERNEL, INITRAMFS] {
+            let _ = fs::remove_file(self.path(name));
+        }
+    }
+
+    /// Removes the packages, to be written again by the next build.
+    pub(super) fn forget_packages(&self) {
+        let _ = fs::remove_file(&self.packages);
+    }
+}
+
+/// The disk with the packages of `lock`: kept in the store, because it is the same for each build of that lock.
+fn packages(store: &Store, lock: &Lock, scratch: &Path) -> Result<PathBuf, MachineError> {
+    let kept = store.work_dir(KEPT).map_err(|error| image(PACKAGES, error))?;
+    // The kernel has been started when this disk is looked at.
+    let wanted = || lock.packages.iter().filter(|package| package.role != Role::Builder);
+    let mut names: Vec<Digest> = wanted().map(|package| package.file.sha256).collect();
+    names.sort_unstable();
+    names.dedup();
+    let all: String = names.iter().map(|name| format!("{name}\n")).collect();
+    let path = kept.join(format!("{}.squashfs", Digest::of(all.as_bytes())));
+    if let Ok(file) = File::open(&path) {
+        // What is used stays when the store is tidied up.
+        let _ = file.set_times(fs::FileTimes::new().set_modified(std::time::SystemTime::now()));
+        return Ok(path);
+    }
+    let mut tree = Tree::new(Meta::root(0o755, 0));
+    for package in wanted() {
+        let leaf = Leaf { meta: Meta::root(0o444, 0), kind: Kind::File(package.file.into()) };
+        let name = package.file.sha256.to_string();
+        if tree.get(name.as_bytes()).is_none() {
+            tree.insert(name.as_bytes(), leaf).map_err(|error| image(PACKAGES, error))?;
+        }
+    }
+    // Under another name until it is whole.
+    let unfinished = scratch.join(PACKAGES);
+    squash(PACKAGES, &tree, store, &unfinished)?;
+    fs::rename(&unfinished, &path).map_err(|source| MachineError::Disk { path: path.clone(), source })?;
+    Ok(path)
+}
+
+/// Tells `found` of the disks with packages that no machine used since `since`, and removes them unless `keep`.
+///
+/// # Errors
+/// If the directory cannot be read, or a disk not be removed.
+pub fn sweep(
+    store: &Store,
+    since: std::time::SystemTime,
+    keep: bool,
+    found: &mut dyn FnMut(&Path),
+) -> io::Result<()> {
+    let dir = store.root().join("work").join(KEPT);
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.metadata()?.modified()? < since {
+            found(&entry.path());
+            if !keep {
+                fs::remove_file(entry.path())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The disk with recipe, lock and task. Of the recipe it has what the build reads, as the build sees it.
+fn task(recipe: &Recipe, lock: &Lock, task: &Task, path: &Path) -> Result<(), MachineError> {
+    let wrong =
+        |error: Box<dyn std::error::Error + Send + Sync>| MachineError::Image { name: TASK, source: error };
+    let mut tree = Tree::new(Meta::root(0o755, 0));
+    let mut memory = Memory::new();
+    let mut read: Vec<Tracked> = Vec::new();
+    let text = serde_json::to_vec(task).map_err(|error| wrong(error.into()))?;
+    let mut files = vec![(PathBuf::from(TASK_FILE), text)];
+    let settings = fs::read(recipe.path(Path::new(recipe::FILE))).map_err(|error| wrong(error.into()))?;
+    files.push((Path::new(RECIPE).join(recipe::FILE), settings));
+    files.push((Path::new(RECIPE).join(lock::FILE), lock.to_string().into_bytes()));
+    for (path, bytes) in files {
+        directories(&mut tree, &path).map_err(wrong)?;
+        let leaf = Leaf { meta: Meta::root(0o644, 0), kind: Kind::File(memory.add(bytes)) };
+        tree.insert(bytes_of(&path), leaf).map_err(|error| wrong(error.into()))?;
+    }
+    for path in named(recipe) {
+        let tracked = read_tracked(&recipe.dir, path, EPOCH).map_err(|error| wrong(error.into()))?;
+        graft(&mut tree, &Path::new(RECIPE).join(path), &tracked, recipe.path(path).is_dir())
+            .map_err(wrong)?;
+        read.push(tracked);
+    }
+    squash(TASK, &tree, &Layered(&memory, All(&read)), path)
+}
+
+/// The files and directories that a recipe names.
+fn named(recipe: &Recipe) -> Vec<&Path> {
+    let keys = recipe.archives.values().filter_map(|archive| match &archive.keys {
+        Keys::File { file, .. } => Some(file.as_path()),
+        Keys::Debian => None,
+    });
+    let local = recipe.local.values().map(|local| local.directory.as_path());
+    let files = recipe.overlay.iter().chain(&recipe.hooks).chain(&recipe.squashfs.sort);
+    let mut all: Vec<&Path> = files.map(PathBuf::as_path).chain(keys).chain(local).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+/// Puts what was read of the recipe at `at` into `tree`: a directory as it is, a file under its name there.
+fn graft(
+    tree: &mut Tree,
+    at: &Path,
+    tracked: &Tracked,
+    directory: bool,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    use selfsame_image::tree::Item;
+    directories(tree, at)?;
+    if directory && tree.get(bytes_of(at)).is_none() {
+        tree.insert_dir(bytes_of(at), Meta::root(0o755, 0))?;
+    }
+    tracked.tree.walk(|path, entry| {
+        let mut to = bytes_of(at).to_vec();
+        if directory && !path.is_empty() {
+            to.push(b'/');
+            to.extend_from_slice(path);
+        }
+        match entry.item {
+            // The directory around a single file is none of the recipe's.
+            Item::Dir(_) if !directory || path.is_empty() => {}
+            // Two parts of a recipe may lie in one another.
+            _ if tree.get(&to).is_some() => {}
+            Item::Dir(_) => tree.insert_dir(&to, entry.meta.clone())?,
+            Item::Leaf(_, kind) => {
+                tree.insert(&to, Leaf { meta: entry.meta.clone(), kind: kind.clone() })?;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Makes the directories above `path`.
+fn directories(tree: &mut Tree, path: &Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let mut above: Vec<&Path> = path.ancestors().skip(1).filter(|dir| !dir.as_os_str().is_empty()).collect();
+    above.reverse();
+    for dir in above {
+        if tree.get(bytes_of(dir)).is_none() {
+            tree.insert_dir(bytes_of(dir), Meta::root(0o755, 0))?;
+        }
+    }
+    Ok(())
+}
+
+fn bytes_of(path: &Path) -> &[u8] {
+    std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str())
+}
+
+/// The contents of several parts of a recipe.
+struct All<'a>(&'a [Tracked]);
+
+impl Contents for All<'_> {
+    fn open(
+        &self,
+        content: &selfsame_image::tree::Content,
+    ) -> io::Result<std::sync::Arc<dyn selfsame_image::ReadAt + Send>> {
+        let mut found = self.0.iter().map(|tracked| tracked.open(content));
+        found.find(Result::is_ok).unwrap_or_else(|| Err(io::ErrorKind::NotFound.into()))
+    }
+}
+
+/// Writes `tree` as a SquashFS whose blocks the kernel reads fast.
+fn squash(name: &'static str, tree: &Tree, contents: &dyn Contents, path: &Path) -> Result<(), MachineError> {
+    let options = squashfs::Options {
+        block_size: 1 << 20,
+        codec: Codec::Lz4 { level: 2 },
+        epoch: EPOCH,
+        export_table: false,
+        sort: None,
+        cache: None,
+        progress: None,
+    };
+    let disk = |source: io::Error| MachineError::Disk { path: path.to_owned(), source };
+    let file = File::options().read(true).write(true).create_new(true).open(path).map_err(disk)?;
+    let mut out = BufWriter::with_capacity(1 << 20, file);
+    let jobs = std::thread::available_parallelism().unwrap_or(std::num::NonZero::<usize>::MIN);
+    squashfs::write(tree, contents, &options, jobs, &mut out).map_err(|error| image(name, error))?;
+    out.flush().map_err(disk)
+}
+
+fn image(name: &'static str, error: impl std::error::Error + Send + Sync + 'static) -> MachineError {
+    MachineError::Image { name, source: Box::new(error) }
+}
+
+/// Writes an empty swap area of `bytes`, of which nothing is on the disk yet. Its form is that of mkswap(8): version 1, the
+/// number of the last page and of bad ones behind the boot block, and ten letters at the end of the first page.
+fn swap(path: &Path, bytes: u64) -> Result<(), MachineError> {
+    let pages = (bytes / PAGE).clamp(16, u32::MAX.into());
+    let make = || -> io::Result<()> {
+        let file = File::options().write(true).create_new(true).open(path)?;
+        file.set_len(pages * PAGE)?;
+        let last = u32::try_from(pages - 1).unwrap_or(u32::MAX);
+        let header: Vec<u8> = [1, last, 0].into_iter().flat_map(u32::to_le_bytes).collect();
+        file.write_all_at(&header, 1024)?;
+        file.write_all_at(b"SWAPSPACE2", PAGE - 10)
+    };
+    make().map_err(|source| MachineError::Disk { path: path.to_owned(), source })
+}

@@ -1,0 +1,188 @@
+//! Building in a throw-away virtual machine: the same stages, behind a border that a kernel exploit does not cross, on a
+//! clock and a processor that are what they pretend to be.
+//!
+//! There is no base system. The machine starts a kernel that the lock pins, with this very program as its first process,
+//! and has four disks and nothing else: the locked packages and the recipe (read-only), memory on disk (a swap area), and
+//! one for the outputs. It has no network device. It talks over a serial line, one JSON document a line
+//! (`wire`), and nothing it says is believed: outputs are hashed and put in place by the host.
+//!
+//! ```text
+//! host                                        machine
+//! mod.rs      disks, QEMU, events, outputs    guest/boot.rs   process 1: modules, disks, a root in memory
+//! kernel.rs   kernel and modules of a .deb    guest/mod.rs    the build, its outputs, power off
+//! initramfs.rs  this program and modules
+//! ```
+#![deny(unsafe_code)]
+
+mod disks;
+mod error;
+mod guest;
+mod initramfs;
+mod kernel;
+mod launch;
+mod machine;
+mod qemu;
+mod wire;
+
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::path::PathBuf;
+
+use selfsame_image::Digest;
+use selfsame_store::Scratch;
+
+use crate::event::{Event, Stage};
+use crate::execute::{BuildError, Builder, Built, Request, StageReport};
+use crate::fetch;
+use crate::output::{self, OutputError};
+use crate::room;
+
+pub use disks::sweep;
+pub use error::{MachineError, Refusal};
+pub use guest::guest_main;
+pub use launch::launch_main;
+pub use machine::{Accel, Identity, Machine};
+
+/// The first argument with which the program must call [`guest_main`]: as the first process of a machine.
+pub const GUEST_ARGUMENT: &str = "__machine";
+/// The first argument with which the program must call [`launch_main`], before it does anything else.
+pub const LAUNCH_ARGUMENT: &str = "__launch";
+
+/// Builds as [`crate::execute::build`], in a new machine that is gone afterwards.
+pub(crate) fn build(request: &Request<'_>, machine: &Machine<'_>) -> Result<Built, BuildError> {
+    // What is wrong with recipe and lock is told before a machine is started for it.
+    let builder = Builder::new(request)?;
+    let room = room::cold(&builder)?;
+    let program = initramfs::Program::of(request.program).map_err(MachineError::Program)?;
+    builder.stage(Stage::Fetch, request.lock.digest(), || {
+        fetch::packages(request.lock, |_| true, request.store, request.source, request.observer)?;
+        Ok(((), false))
+    })?;
+    let kernel = kernel::of(request.store, request.lock)?;
+    let boot = initramfs::Boot::new(&program, kernel);
+    let scratch = request.store.scratch()?;
+    let disks = disks::Disks::make(request, &scratch, &boot, machine, room)?;
+    let identity = machine.identity(request.lock, &boot);
+    (machine.begins)(&identity, room);
+    let log = Log { machine, scratch: &scratch };
+    let answer = run(request, machine, &disks).inspect_err(|_| log.keep());
+    let done = match answer? {
+        wire::Answer::Built(done) => done,
+        wire::Answer::Failed { refusal, package } => {
+            if package {
+                disks.forget_packages();
+                return Err(MachineError::Packages.into());
+            }
+            log.keep();
+            return Err(MachineError::Refused(refusal).into());
+        }
+    };
+    Ok(Built { builder: Some(identity), ..collect(request, &disks, done)? })
+}
+
+/// Runs the machine with the first of what can run it that starts.
+fn run(
+    request: &Request<'_>,
+    machine: &Machine<'_>,
+    disks: &disks::Disks,
+) -> Result<wire::Answer, BuildError> {
+    let mut last = None;
+    for accel in machine.accel {
+        let mut qemu = qemu::Qemu::start(request.program, &machine.arguments(disks, *accel))?;
+        let mut started = false;
+        match listen(request, &mut qemu, &mut || {
+            started = true;
+            // The machine has them open: now nothing is left of it on the disk, even if this process is killed.
+            disks.unlink();
+            (machine.ready)(*accel);
+        })? {
+            Some(answer) => return Ok(answer),
+            None if started => return Err(qemu.ended_early().into()),
+            None => last = Some(qemu.ended_early()),
+        }
+    }
+    Err(last.unwrap_or(MachineError::NoAccel).into())
+}
+
+/// Passes on what the machine tells, until it has told how the build ended.
+fn listen(
+    request: &Request<'_>,
+    qemu: &mut qemu::Qemu,
+    ready: &mut dyn FnMut(),
+) -> Result<Option<wire::Answer>, BuildError> {
+    let mut answer = None;
+    while let Some(message) = qemu.hear()? {
+        match message {
+            wire::Message::Ready => ready(),
+            // It was fetched here already.
+            wire::Message::Event(
+                Event::StageStarted { stage: Stage::Fetch, .. }
+                | Event::StageFinished { stage: Stage::Fetch, .. },
+            ) => {}
+            wire::Message::Event(event) => request.observer.on(event),
+            wire::Message::Answer(told) => answer = Some(told),
+        }
+    }
+    Ok(answer)
+}
+
+/// Brings the outputs from their disk into the store, and puts them in place.
+fn collect(request: &Request<'_>, disks: &disks::Disks, done: wire::Done) -> Result<Built, BuildError> {
+    let names = request.recipe.file_names();
+    if done.files.len() != names.len() || done.files.iter().any(|file| !names.contains(&file.name)) {
+        return Err(MachineError::Files.into());
+    }
+    let mut files = Vec::new();
+    for file in done.files {
+        let read =
+            |source: io::Error| MachineError::Disk { path: PathBuf::from("the disk of the outputs"), source };
+        let mut disk = disks.outputs();
+        disk.seek(SeekFrom::Start(file.at)).map_err(read)?;
+        let mut body = disk.take(file.content.size);
+        let mut writer = request.store.writer()?;
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            match body.read(&mut buffer).map_err(read)? {
+                0 => break,
+                length => writer.append(&buffer[..length])?,
+            }
+        }
+        writer.finish(Some(file.content.into()))?;
+        files.push(output::File { name: file.name, content: file.content.into() });
+    }
+    let lost = || OutputError::Gone { dir: request.out.to_owned() };
+    let outputs = output::publish(request.store, &files, request.out, true)?.ok_or_else(lost)?;
+    // They lie where they were asked for; the store's own copies are those of builds in the sandbox.
+    let stage = |told: wire::StageTold| StageReport {
+        name: told.stage.name(),
+        key: told.key,
+        cached: told.cached,
+        start: told.start,
+        seconds: told.seconds,
+    };
+    Ok(Built {
+        outputs,
+        not_made: Vec::new(),
+        stages: done.stages.into_iter().map(stage).collect(),
+        compressed: done.compressed,
+        beforehand: done.beforehand,
+        builder: None,
+    })
+}
+
+/// What the machine's kernel and this program said on its console.
+struct Log<'a> {
+    machine: &'a Machine<'a>,
+    scratch: &'a Scratch,
+}
+
+impl Log<'_> {
+    /// Keeps it where the user finds it: whatever failed, it may be all there is to see.
+    fn keep(&self) {
+        let _ = std::fs::copy(self.scratch.path().join(disks::CONSOLE), self.machine.log);
+    }
+}
+
+/// The name of what has these digests, short enough to be told.
+fn short(digest: Digest) -> String {
+    digest.to_string()[..12].to_owned()
+}

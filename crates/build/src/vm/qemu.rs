@@ -1,0 +1,121 @@
+//! The process that is the machine.
+
+use std::ffi::OsString;
+use std::io::{self, BufRead as _, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::execute::BuildError;
+use crate::host;
+
+use super::LAUNCH_ARGUMENT;
+use super::error::MachineError;
+use super::launch::NOT_FOUND;
+use super::wire::Message;
+
+/// The program.
+const QEMU: &str = "qemu-system-x86_64";
+/// Where it is looked for: what the user's environment says does not count.
+const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+/// How often Ctrl-C is looked at.
+const TICK: Duration = Duration::from_millis(100);
+/// Longest message, in bytes.
+const LONGEST: u64 = 1 << 20;
+/// How many messages may wait to be looked at.
+const WAITING: usize = 256;
+/// How much of QEMU's own words is kept, in bytes.
+const SAID: u64 = 4096;
+
+/// A running machine; ended when dropped, or when this process is gone.
+pub(super) struct Qemu {
+    child: Child,
+    lines: Receiver<Vec<u8>>,
+    said: Arc<Mutex<String>>,
+}
+
+impl Qemu {
+    /// Starts QEMU with `arguments`. `program` is this program, which becomes it.
+    pub(super) fn start(program: &Path, arguments: &[OsString]) -> Result<Self, MachineError> {
+        let mut command = Command::new(program);
+        command.arg(LAUNCH_ARGUMENT).arg(std::process::id().to_string()).arg(QEMU).args(arguments);
+        command.env_clear().env("PATH", PATH);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let failed = |source| MachineError::Start { program: QEMU, source };
+        let mut child = command.spawn().map_err(failed)?;
+        let gone = || failed(io::ErrorKind::BrokenPipe.into());
+        let out = child.stdout.take().ok_or_else(gone)?;
+        let err = child.stderr.take().ok_or_else(gone)?;
+        let (send, lines) = mpsc::sync_channel(WAITING);
+        // Neither is joined: they end with the pipes, which end with QEMU.
+        std::thread::spawn(move || {
+            let mut out = BufReader::new(out);
+            loop {
+                let mut line = Vec::new();
+                match (&mut out).take(LONGEST).read_until(b'\n', &mut line) {
+                    Ok(1..) if send.send(line).is_ok() => {}
+                    _ => break,
+                }
+            }
+        });
+        let said = Arc::new(Mutex::new(String::new()));
+        let to = Arc::clone(&said);
+        std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            let mut err = err.take(SAID);
+            while let Ok(1..) = io::copy(&mut (&mut err).take(256), &mut bytes) {
+                let text = String::from_utf8_lossy(&bytes).into_owned();
+                *to.lock().unwrap_or_else(PoisonError::into_inner) = text;
+            }
+            // It must not wait for a reader.
+            let _ = io::copy(&mut err.into_inner(), &mut io::sink());
+        });
+        Ok(Self { child, lines, said })
+    }
+
+    /// The next message; `None` when the machine has ended.
+    pub(super) fn hear(&mut self) -> Result<Option<Message>, BuildError> {
+        loop {
+            if host::interrupted() {
+                return Err(BuildError::Interrupted);
+            }
+            match self.lines.recv_timeout(TICK) {
+                Ok(line) => {
+                    let text = line.trim_ascii();
+                    if text.is_empty() {
+                        continue;
+                    }
+                    return match serde_json::from_slice(text) {
+                        Ok(message) => Ok(Some(message)),
+                        Err(_) => {
+                            let text = String::from_utf8_lossy(&text[..text.len().min(200)]).into_owned();
+                            Err(MachineError::Nonsense(text).into())
+                        }
+                    };
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Ok(None),
+            }
+        }
+    }
+
+    /// Why the machine ended without an answer.
+    pub(super) fn ended_early(mut self) -> MachineError {
+        let status = self.child.wait().ok().and_then(|status| status.code());
+        if status == Some(i32::from(NOT_FOUND)) {
+            return MachineError::NoQemu(QEMU);
+        }
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        MachineError::Ended { said: said.trim().replace('\n', "; ") }
+    }
+}
+
+impl Drop for Qemu {
+    fn drop(&mut self) {
+        // Both fail only if the process has been waited for.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
