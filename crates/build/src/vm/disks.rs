@@ -306,3 +306,65 @@ fn swap(path: &Path, bytes: u64) -> Result<(), MachineError> {
     };
     make().map_err(|source| MachineError::Disk { path: path.to_owned(), source })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::process::Command;
+
+    use selfsame_image::tree::merkle;
+    use selfsame_testkit::oracle;
+
+    use super::*;
+
+    /// What the kernel and mkswap(8) call a swap area.
+    #[test]
+    fn a_swap_area_is_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("swap");
+        swap(&path, 1 << 20).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().len(), 1 << 20);
+        let told = oracle(Command::new("/sbin/blkid").args(["-p", "-o", "value", "-s", "TYPE"]).arg(&path));
+        if let Some(told) = told {
+            assert_eq!(String::from_utf8_lossy(&told.stdout), "swap\n");
+        }
+    }
+
+    #[test]
+    fn a_recipe_in_the_machine_is_what_it_is_outside() {
+        let dir = tempfile::tempdir().unwrap();
+        let recipe = dir.path().join("r");
+        fs::create_dir_all(recipe.join("files/etc/deep")).unwrap();
+        fs::create_dir_all(recipe.join("hooks")).unwrap();
+        fs::write(recipe.join("files/etc/deep/motd"), "hello\n").unwrap();
+        std::os::unix::fs::symlink("deep/motd", recipe.join("files/etc/link")).unwrap();
+        fs::write(recipe.join("hooks/one"), "#!/bin/sh\n").unwrap();
+        fs::set_permissions(recipe.join("hooks/one"), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(recipe.join("order"), "bin 5\n").unwrap();
+        fs::write(recipe.join("not named"), "stays outside").unwrap();
+        let text = "format = 1\n[image]\nname = \"x\"\noutputs = [\"squashfs\"]\n[squashfs]\nsort = \"order\"\n\
+            [archives.debian]\nsuites = [\"bookworm\"]\nkeys = \"debian\"\n[files]\noverlay = \"files\"\n\
+            [[hooks]]\nrun = \"hooks/one\"\n";
+        fs::write(recipe.join(recipe::FILE), text).unwrap();
+        let outside = recipe::load(&recipe).unwrap();
+        let lock = crate::lock::sample();
+        let told =
+            Task { epoch: 7, jobs: 2, room: 3, other_ids: false, world: crate::sandbox::World::default() };
+        let disk = dir.path().join("disk");
+        task(&outside, &lock, &told, &disk).unwrap();
+        let to = dir.path().join("inside");
+        if oracle(Command::new("unsquashfs").arg("-q").arg("-n").arg("-d").arg(&to).arg(&disk)).is_none() {
+            return;
+        }
+        let inside = recipe::load(&to.join(RECIPE)).unwrap();
+        for path in named(&outside) {
+            let [one, other] =
+                [&outside, &inside].map(|recipe| read_tracked(&recipe.dir, path, EPOCH).unwrap());
+            assert_eq!(merkle::digest(&one.tree), merkle::digest(&other.tree), "{}", path.display());
+        }
+        assert!(!to.join(RECIPE).join("not named").exists());
+        let there: Task = serde_json::from_slice(&fs::read(to.join(TASK_FILE)).unwrap()).unwrap();
+        assert_eq!(there, told);
+        assert_eq!(fs::read_to_string(to.join(RECIPE).join(lock::FILE)).unwrap(), lock.to_string());
+    }
+}

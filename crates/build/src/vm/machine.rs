@@ -169,3 +169,78 @@ fn escaped(path: &Path) -> OsString {
     let double = |byte: &u8| if *byte == b',' { vec![b','; 2] } else { vec![*byte] };
     OsString::from_vec(path.as_os_str().as_bytes().iter().flat_map(double).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine(model: Option<&str>) -> Machine<'_> {
+        Machine {
+            processors: NonZero::new(2).unwrap(),
+            memory: None,
+            clock: 0,
+            processor_model: model,
+            accel: &[Accel::Tcg],
+            log: Path::new("/log"),
+            begins: &|_, _| {},
+            ready: &|_| {},
+        }
+    }
+
+    #[test]
+    fn the_settings_are_those_of_every_machine() {
+        let settings = machine(None).settings().join(" ").replace(" -", "\n-");
+        insta::assert_snapshot!(settings, @r"
+        -no-user-config
+        -nodefaults
+        -no-reboot
+        -display none
+        -nic none
+        -machine pc
+        -device virtio-rng-pci
+        -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny
+        -smp 2
+        -m 2048M
+        -append console=ttyS0 loglevel=4 panic=-1 rdinit=/init
+        -- __machine
+        -cpu max
+        ");
+        let words = machine(Some("Old, but good")).settings();
+        assert_eq!(words.last().unwrap(), "Nehalem,model-id=Old,, but good");
+    }
+
+    #[test]
+    fn what_a_machine_can_be_is_not_pretended_in_it() {
+        let world = World {
+            processors: Some(1),
+            memory: Some(1 << 30),
+            clock: -3600,
+            processor_model: Some("Old".into()),
+            umask: 0o027,
+            ..World::default()
+        };
+        let base = machine(None);
+        let (other, rest) = base.in_world(&world);
+        assert_eq!((other.processors.get(), other.memory, other.clock), (1, Some(1 << 30), -3600));
+        assert_eq!(other.processor_model, Some("Old"));
+        assert_eq!(rest, World { umask: 0o027, ..World::default() });
+        let (same, rest) = base.in_world(&rest);
+        assert_eq!((same.processors.get(), same.memory, same.clock), (2, None, 0));
+        assert_eq!(rest.umask, 0o027);
+    }
+
+    #[test]
+    fn a_builder_is_named_by_what_it_is() {
+        let lock = crate::lock::sample();
+        let boot = |kernel: &[u8]| Boot { kernel: kernel.to_vec(), initramfs: b"i".to_vec() };
+        let name = |machine: &Machine<'_>, kernel: &[u8]| machine.identity(&lock, &boot(kernel)).to_string();
+        let base = machine(None);
+        let named = name(&base, b"k");
+        assert!(named.starts_with("builder-20250517-") && named.len() == 29, "{named}");
+        // The clock runs on from build to build.
+        assert_eq!(named, name(&Machine { clock: 5, ..base }, b"k"));
+        for other in [name(&base, b"l"), name(&machine(Some("x")), b"k")] {
+            assert_ne!(named, other);
+        }
+    }
+}
