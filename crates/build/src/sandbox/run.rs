@@ -221,6 +221,9 @@ impl Running {
             if ready.control {
                 talking = self.hear()?;
             }
+            if ready.nobody_asks {
+                self.listener = None;
+            }
             if ready.listener {
                 self.decide();
             }
@@ -265,10 +268,18 @@ impl Running {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(SandboxError::Talk(error.into())),
         }
-        let mut events = fds.iter().map(|fd| !fd.revents().is_empty());
-        let mut ready = sources.iter().map(|source| source.is_some() && events.next().unwrap_or(false));
-        let mut next = || ready.next().unwrap_or(false);
-        Ok(Ready { control: next(), listener: next(), out: next(), err: next() })
+        let mut events = fds.iter().map(PollFd::revents);
+        let mut events =
+            sources.iter().map(|source| source.and_then(|_| events.next()).unwrap_or(PollFlags::empty()));
+        let mut next = || events.next().unwrap_or(PollFlags::empty());
+        let (control, listener, out, err) = (next(), next(), next(), next());
+        Ok(Ready {
+            control: !control.is_empty(),
+            listener: listener.contains(PollFlags::IN),
+            nobody_asks: !listener.is_empty() && !listener.contains(PollFlags::IN),
+            out: !out.is_empty(),
+            err: !err.is_empty(),
+        })
     }
 
     /// Acts on what the children say. False when they have nothing more to say.
@@ -406,6 +417,8 @@ impl Running {
 struct Ready {
     control: bool,
     listener: bool,
+    /// Whoever could ask is gone. Before Linux 6.11 a call that waits for a question then would wait for ever.
+    nobody_asks: bool,
     out: bool,
     err: bool,
 }

@@ -30,10 +30,9 @@ pub(super) const SWAP: &str = "swap";
 pub(super) const OUTPUTS: &str = "outputs";
 /// The disks, and whether they are read-only.
 pub(super) const DISKS: [(&str, bool); 4] = [(PACKAGES, true), (TASK, true), (SWAP, false), (OUTPUTS, false)];
-/// What is no disk: the kernel, its initramfs, and what is said on the console.
+/// What is no disk: the kernel and its initramfs.
 pub(super) const KERNEL: &str = "kernel";
 pub(super) const INITRAMFS: &str = "initramfs";
-pub(super) const CONSOLE: &str = "console";
 /// Where the task is on its disk.
 pub(super) const TASK_FILE: &str = "task.json";
 /// Where the recipe is on that disk.
@@ -70,7 +69,6 @@ impl Disks {
         };
         write(KERNEL, &boot.kernel)?;
         write(INITRAMFS, &boot.initramfs)?;
-        write(CONSOLE, b"")?;
         let packages = packages(request.store, request.lock, dir)?;
         let task = Task {
             epoch: request.epoch.0,

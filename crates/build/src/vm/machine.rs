@@ -153,9 +153,8 @@ impl<'a> Machine<'a> {
             let device = format!("virtio-blk-pci,drive={name},serial={name},werror=report,rerror=report");
             add("-device", device.into());
         }
-        let mut console: OsString = "file,id=console,path=".into();
-        console.push(escaped(&disks.path(disks::CONSOLE)));
-        add("-chardev", console);
+        // With QEMU's own words: whoever reads them keeps the last, so that no disk is filled with them.
+        add("-chardev", "file,id=console,path=/dev/stderr".into());
         add("-serial", "chardev:console".into());
         add("-chardev", "stdio,id=wire,signal=off".into());
         add("-serial", "chardev:wire".into());

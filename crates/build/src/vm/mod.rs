@@ -28,7 +28,6 @@ use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::PathBuf;
 
 use selfsame_image::Digest;
-use selfsame_store::Scratch;
 
 use crate::event::{Event, Stage};
 use crate::execute::{BuildError, Builder, Built, Request, StageReport};
@@ -63,17 +62,23 @@ pub(crate) fn build(request: &Request<'_>, machine: &Machine<'_>) -> Result<Buil
     let disks = disks::Disks::make(request, &scratch, &boot, machine, room)?;
     let identity = machine.identity(request.lock, &boot);
     (machine.begins)(&identity, room);
-    let log = Log { machine, scratch: &scratch };
-    let answer = run(request, machine, &disks).inspect_err(|_| log.keep());
-    let done = match answer? {
-        wire::Answer::Built(done) => done,
-        wire::Answer::Failed { refusal, package } => {
-            if package {
-                disks.forget_packages();
-                return Err(MachineError::Packages.into());
-            }
-            log.keep();
+    let mut said = qemu::Said::default();
+    let answer = run(request, machine, &disks, &mut said);
+    // Whatever failed, the console may be all there is to see.
+    let keep_log = || std::fs::write(machine.log, said.bytes());
+    let done = match answer {
+        Ok(wire::Answer::Built(done)) => done,
+        Ok(wire::Answer::Failed { package: true, .. }) => {
+            disks.forget_packages();
+            return Err(MachineError::Packages.into());
+        }
+        Ok(wire::Answer::Failed { refusal, .. }) => {
+            let _ = keep_log();
             return Err(MachineError::Refused(refusal).into());
+        }
+        Err(error) => {
+            let _ = keep_log();
+            return Err(error);
         }
     };
     Ok(Built { builder: Some(identity), ..collect(request, &disks, done)? })
@@ -84,10 +89,12 @@ fn run(
     request: &Request<'_>,
     machine: &Machine<'_>,
     disks: &disks::Disks,
+    said: &mut qemu::Said,
 ) -> Result<wire::Answer, BuildError> {
     let mut last = None;
     for accel in machine.accel {
         let mut qemu = qemu::Qemu::start(request.program, &machine.arguments(disks, *accel))?;
+        *said = qemu.said();
         let mut started = false;
         match listen(request, &mut qemu, &mut || {
             started = true;
@@ -103,13 +110,13 @@ fn run(
     Err(last.unwrap_or(MachineError::NoAccel).into())
 }
 
-/// Passes on what the machine tells, until it has told how the build ended.
+/// Passes on what the machine tells, until it has told how the build ended; `None` if it ended before. What it does then does
+/// not matter any more: the outputs are on their disk.
 fn listen(
     request: &Request<'_>,
     qemu: &mut qemu::Qemu,
     ready: &mut dyn FnMut(),
 ) -> Result<Option<wire::Answer>, BuildError> {
-    let mut answer = None;
     while let Some(message) = qemu.hear()? {
         match message {
             wire::Message::Ready => ready(),
@@ -119,16 +126,15 @@ fn listen(
                 | Event::StageFinished { stage: Stage::Fetch, .. },
             ) => {}
             wire::Message::Event(event) => request.observer.on(event),
-            wire::Message::Answer(told) => answer = Some(told),
+            wire::Message::Answer(told) => return Ok(Some(told)),
         }
     }
-    Ok(answer)
+    Ok(None)
 }
 
 /// Brings the outputs from their disk into the store, and puts them in place.
 fn collect(request: &Request<'_>, disks: &disks::Disks, done: wire::Done) -> Result<Built, BuildError> {
-    let names = request.recipe.file_names();
-    if done.files.len() != names.len() || done.files.iter().any(|file| !names.contains(&file.name)) {
+    if !done.files.iter().map(|file| &file.name).eq(&request.recipe.file_names()) {
         return Err(MachineError::Files.into());
     }
     let mut files = Vec::new();
@@ -167,19 +173,6 @@ fn collect(request: &Request<'_>, disks: &disks::Disks, done: wire::Done) -> Res
         beforehand: done.beforehand,
         builder: None,
     })
-}
-
-/// What the machine's kernel and this program said on its console.
-struct Log<'a> {
-    machine: &'a Machine<'a>,
-    scratch: &'a Scratch,
-}
-
-impl Log<'_> {
-    /// Keeps it where the user finds it: whatever failed, it may be all there is to see.
-    fn keep(&self) {
-        let _ = std::fs::copy(self.scratch.path().join(disks::CONSOLE), self.machine.log);
-    }
 }
 
 /// The name of what has these digests, short enough to be told.

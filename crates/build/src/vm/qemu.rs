@@ -26,14 +26,42 @@ const TICK: Duration = Duration::from_millis(100);
 const LONGEST: u64 = 1 << 20;
 /// How many messages may wait to be looked at.
 const WAITING: usize = 256;
-/// How much of QEMU's own words is kept, in bytes.
-const SAID: u64 = 4096;
+/// How much is kept of the last words of QEMU and of the machine's console, in bytes.
+const SAID: usize = 256 << 10;
+/// How much of them an error shows.
+const SHOWN: usize = 300;
 
 /// A running machine; ended when dropped, or when this process is gone.
 pub(super) struct Qemu {
     child: Child,
     lines: Receiver<Vec<u8>>,
-    said: Arc<Mutex<String>>,
+    said: Said,
+}
+
+/// The last words of QEMU and of the machine's console, while they are written.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Said(Arc<Mutex<Vec<u8>>>);
+
+impl Said {
+    fn add(&self, bytes: &[u8]) {
+        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        said.extend_from_slice(bytes);
+        let more = said.len().saturating_sub(SAID);
+        said.drain(..more);
+    }
+
+    /// All of it that is kept.
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The end of it, on one line.
+    fn end(&self) -> String {
+        let bytes = self.bytes();
+        let end = &bytes[bytes.len().saturating_sub(SHOWN)..];
+        let text = String::from_utf8_lossy(end);
+        text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
+    }
 }
 
 impl Qemu {
@@ -60,17 +88,13 @@ impl Qemu {
                 }
             }
         });
-        let said = Arc::new(Mutex::new(String::new()));
-        let to = Arc::clone(&said);
+        let said = Said::default();
+        let to = said.clone();
         std::thread::spawn(move || {
-            let mut bytes = Vec::new();
-            let mut err = err.take(SAID);
-            while let Ok(1..) = io::copy(&mut (&mut err).take(256), &mut bytes) {
-                let text = String::from_utf8_lossy(&bytes).into_owned();
-                *to.lock().unwrap_or_else(PoisonError::into_inner) = text;
+            let (mut err, mut buffer) = (err, [0; 4096]);
+            while let Ok(length @ 1..) = err.read(&mut buffer) {
+                to.add(&buffer[..length]);
             }
-            // It must not wait for a reader.
-            let _ = io::copy(&mut err.into_inner(), &mut io::sink());
         });
         Ok(Self { child, lines, said })
     }
@@ -101,14 +125,18 @@ impl Qemu {
         }
     }
 
+    /// What it said until now, and says from now on.
+    pub(super) fn said(&self) -> Said {
+        self.said.clone()
+    }
+
     /// Why the machine ended without an answer.
     pub(super) fn ended_early(mut self) -> MachineError {
         let status = self.child.wait().ok().and_then(|status| status.code());
         if status == Some(i32::from(NOT_FOUND)) {
             return MachineError::NoQemu(QEMU);
         }
-        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        MachineError::Ended { said: said.trim().replace('\n', "; ") }
+        MachineError::Ended { said: self.said.end() }
     }
 }
 
