@@ -248,6 +248,8 @@ impl Plan {
             6 => name.extend(NAMES[numbers.below(names)]),
             _ => {
                 let length = [50, 98, 99, 100, 101, 200, 255][numbers.below(7)];
+                // mtools gives a directory one more cluster, not two: on FAT32 that is room for 16 entries.
+                let length = if self.taste.plain { length.min(15 * 13) } else { length };
                 name.extend(std::iter::repeat_n(b'n', length - name.len()));
             }
         }
