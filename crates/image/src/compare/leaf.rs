@@ -158,7 +158,7 @@ fn text(source: &Source) -> io::Result<Option<String>> {
     Ok(String::from_utf8(bytes).ok())
 }
 
-fn lines(a: &str, b: &str) -> Lines {
+pub(super) fn lines(a: &str, b: &str) -> Lines {
     let texts = [a, b].map(|text| text.split_inclusive('\n').collect::<Vec<_>>());
     let mut input = InternedInput::default();
     input.update_before(texts[0].iter().copied());

@@ -8,6 +8,7 @@ mod blocks;
 mod leaf;
 mod members;
 mod pair;
+mod program;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use self::blocks::{Blocks, Told};
 pub use self::leaf::{Bytes, Leaf, Line, Lines};
 use self::pair::{Pairing, Side};
+pub use self::program::{Code, Disassemble, Program, Symbol};
 pub use self::watch::{Step, Watch};
 use crate::cause::{self, Finding};
 use crate::extent::{self, Label, Map, Member, Parsed, Role, Room, Source, Unreadable};
@@ -75,6 +77,8 @@ pub struct Comparison {
     pub members: Vec<Comparison>,
     /// What differs, if nothing is known of the structure.
     pub leaf: Option<Leaf>,
+    /// What differs in symbols, of programs.
+    pub program: Option<Program>,
     /// What could not be read, and on which side: 0 or 1.
     pub faults: Vec<(usize, Unreadable)>,
     /// Causes that are known and look like what differs.
@@ -151,6 +155,8 @@ pub struct Options {
     pub room: Room,
     /// Who is told how far it is.
     watch: Watch,
+    /// What reads instructions, if that is asked for.
+    disassemble: Option<Disassemble>,
     /// Bytes of files inside that may still be compared, those of all of them together.
     work: Arc<AtomicU64>,
     /// The pair that what is compared lies in.
@@ -196,6 +202,7 @@ impl Options {
             jobs,
             room: Room::new(16 << 30, 160 << 20),
             watch: Watch::default(),
+            disassemble: None,
             work: Arc::default(),
             around: None,
         }
@@ -205,6 +212,12 @@ impl Options {
     #[must_use]
     pub fn watched(self, watch: Watch) -> Self {
         Self { watch, ..self }
+    }
+
+    /// The same, and the instructions of functions that differ are compared as `disassemble` reads them.
+    #[must_use]
+    pub fn disassembled(self, disassemble: Disassemble) -> Self {
+        Self { disassemble: Some(disassemble), ..self }
     }
 }
 
@@ -268,6 +281,7 @@ fn files(
     let explained = match &parsed {
         // What was packed in another way is still the same files.
         [Some(a), Some(b)] if a.format == b.format || members::share_a_name([a, b]) => {
+            comparison.program = program::compare(sources, [a, b], options);
             structures(&mut comparison, sources, [a, b], blocks, options, depth)?
         }
         // What can be read says where things are in the one that cannot, too; that one may have lost its signature only.

@@ -2,33 +2,27 @@
 
 use std::collections::BTreeMap;
 
+use super::header::{Header, MOST_SECTIONS, SHT_NOBITS, Table, string};
 use super::layout::{
-    DEBUG_LINK, FILE_HEADER, HEADER, IDENT, NOTES, PROGRAM_HEADERS, SECTION, SECTION_HEADERS, Shape,
-    note_index, note_places, program_name,
+    DEBUG_LINK, FILE_HEADER, NOTES, PROGRAM_HEADERS, SECTION, SECTION_HEADERS, note_index, note_places,
+    program_name,
 };
 use super::strings::{self, WithStrings};
 use super::{Corruption, ElfError};
-use crate::extent::{Container, LONGEST_PATH, Owner, Parsed, Source, Structure, Unreadable};
+use crate::extent::{Container, Owner, Parsed, Source, Structure, Unreadable};
 use crate::io::{ReadAt, wide};
 
 const FORMAT: &str = "elf";
-/// Sections that are looked at; the objects of the largest programs have some ten thousand.
-const MOST_SECTIONS: u64 = 1 << 18;
 /// Segments that are looked at: as many as a header can have.
 const MOST_SEGMENTS: u64 = 1 << 16;
 /// Notes that are told apart.
 const MOST_NOTES: u32 = 1 << 16;
-/// Bytes of names of sections that are read.
-const MOST_NAMES: u64 = 16 << 20;
 
 // Kinds and flags of sections and segments (gABI, chapters 4 and 5).
 const PT_LOAD: u64 = 1;
 const PT_NOTE: u64 = 4;
-const PN_XNUM: u64 = 0xffff;
-const SHN_XINDEX: u64 = 0xffff;
 const SHT_STRTAB: u64 = 3;
 const SHT_NOTE: u64 = 7;
-const SHT_NOBITS: u64 = 8;
 const SHF_STRINGS: u64 = 0x20;
 const SHF_COMPRESSED: u64 = 0x800;
 
@@ -49,23 +43,6 @@ pub fn extents(source: &Source) -> Result<Parsed, Unreadable> {
     let mut parsed = claims.found.finish();
     parsed.members = Box::new(WithStrings { inner: parsed.members, strings: claims.strings });
     Ok(parsed)
-}
-
-/// What is used of the file header.
-struct Header {
-    shape: Shape,
-    programs: Table,
-    sections: Table,
-    /// Index of the section that has the names.
-    names: u64,
-}
-
-/// Where a table is.
-#[derive(Clone, Copy)]
-struct Table {
-    start: u64,
-    stride: u64,
-    count: u64,
 }
 
 struct Segment {
@@ -104,35 +81,9 @@ struct Claims<'a> {
 
 impl<'a> Claims<'a> {
     fn new(source: &'a Source, mut found: Container) -> Result<Self, ElfError> {
-        let mut bytes = [0; 64];
-        read(source, 0, &mut bytes[..IDENT])?;
-        let Some(shape) = Shape::of(&bytes) else {
-            let ident = *bytes.first_chunk().expect("it has 64 bytes");
-            return Err(ElfError::Corrupt { at: 0, kind: Corruption::Identification(ident) });
-        };
-        let len = IDENT + shape.len(&HEADER);
-        read(source, 0, &mut bytes[..len])?;
-        let [_, _, _, _, phoff, shoff, _, _, phentsize, phnum, shentsize, shnum, names] =
-            shape.values(&bytes[IDENT..], &HEADER);
-        found.claim_own(0, wide(len), &FILE_HEADER);
-        let mut header = Header {
-            shape,
-            programs: Table { start: phoff, stride: phentsize, count: phnum },
-            sections: Table { start: shoff, stride: shentsize, count: if shoff == 0 { 0 } else { shnum } },
-            names,
-        };
-        // What does not fit in the file header is in the first section header.
-        if shoff != 0 && (phnum == PN_XNUM || shnum == 0 || names == SHN_XINDEX) {
-            let mut first = [0; 64];
-            let first_len = shape.len(&SECTION);
-            if source.read_exact_at(&mut first[..first_len], shoff).is_ok() {
-                let [_, _, _, _, _, size, link, info, _, _] = shape.values(&first, &SECTION);
-                header.programs.count = if phnum == PN_XNUM { info } else { phnum };
-                header.sections.count = if shnum == 0 { size } else { shnum };
-                header.names = if names == SHN_XINDEX { link } else { names };
-            }
-        }
-        let regions = vec![Region { start: 0, end: wide(len), align: 1 }];
+        let (header, len) = Header::read(source)?;
+        found.claim_own(0, len, &FILE_HEADER);
+        let regions = vec![Region { start: 0, end: len, align: 1 }];
         Ok(Self { source, found, header, regions, strings: Vec::new(), notes: 0 })
     }
 
@@ -223,7 +174,7 @@ impl<'a> Claims<'a> {
         let (shape, table) = (self.header.shape, self.header.sections);
         let len = shape.len(&SECTION);
         let count = self.table("section headers", table, len, MOST_SECTIONS);
-        let names = self.names(count);
+        let names = self.header.names(self.source, count);
         let mut all = Vec::new();
         for index in 0..count {
             let at = table.start + index * table.stride;
@@ -232,9 +183,7 @@ impl<'a> Claims<'a> {
                 break;
             }
             let [name, kind, flags, _, start, len_in_file, _, _, align, _] = shape.values(&bytes, &SECTION);
-            let name = usize::try_from(name).ok().and_then(|name| names.get(name..)).unwrap_or_default();
-            let name = &name[..name.len().min(LONGEST_PATH)];
-            let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+            let name = string(&names, name);
             let owner = match name {
                 b"" => self.found.owner(format!("section {index}").as_bytes()),
                 name => self.found.owner(name),
@@ -243,26 +192,6 @@ impl<'a> Claims<'a> {
             all.push(Section { owner, kind, flags, start, len: len_in_file, align });
         }
         all
-    }
-
-    /// The bytes of the section that has the names of `count` sections.
-    fn names(&self, count: u64) -> Vec<u8> {
-        let Header { shape, sections: table, names, .. } = self.header;
-        if names == 0 || names >= count {
-            return Vec::new();
-        }
-        let mut bytes = [0; 64];
-        let len = shape.len(&SECTION);
-        if self.source.read_exact_at(&mut bytes[..len], table.start + names * table.stride).is_err() {
-            return Vec::new();
-        }
-        let [_, _, _, _, start, size, ..] = shape.values(&bytes, &SECTION);
-        let size = size.min(self.found.size().saturating_sub(start)).min(MOST_NAMES);
-        let mut all = vec![0; usize::try_from(size).expect("at most 16 MiB")];
-        match self.source.read_exact_at(&mut all, start) {
-            Ok(()) => all,
-            Err(_) => Vec::new(),
-        }
     }
 
     /// Claims the bytes of a section, which is a file of its own if it is `alone`.
@@ -350,9 +279,4 @@ impl<'a> Claims<'a> {
             self.found.part(BEHIND.name, reach, size - reach, &BEHIND);
         }
     }
-}
-
-fn read(source: &Source, at: u64, buf: &mut [u8]) -> Result<(), ElfError> {
-    let len = wide(buf.len());
-    source.read_exact_at(buf, at).map_err(|source| ElfError::Io { at, len, source })
 }

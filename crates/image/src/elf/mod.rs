@@ -3,10 +3,13 @@
 //! Source of the layout: System V ABI, chapters 4 and 5 (gABI), and the GNU extensions to it.
 
 mod extents;
+mod header;
 mod layout;
 mod strings;
+mod symbols;
 
 pub use extents::extents;
+pub(crate) use symbols::{Symbol, Symbols};
 
 use crate::io::ReadError;
 

@@ -11,14 +11,14 @@ use crate::support::{load, save, told};
 /// Class and byte order: 64 bits, big-endian.
 pub(crate) const SHAPES: [(bool, bool); 4] = [(true, false), (true, true), (false, false), (false, true)];
 
-struct Writer {
-    wide: bool,
-    big: bool,
-    bytes: Vec<u8>,
+pub(crate) struct Writer {
+    pub(crate) wide: bool,
+    pub(crate) big: bool,
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Writer {
-    fn number(&mut self, value: u64, len: usize) {
+    pub(crate) fn number(&mut self, value: u64, len: usize) {
         let bytes = value.to_be_bytes();
         let bytes = &bytes[8 - len..];
         match self.big {
@@ -27,15 +27,15 @@ impl Writer {
         }
     }
 
-    fn numbers(&mut self, len: usize, values: &[u64]) {
+    pub(crate) fn numbers(&mut self, len: usize, values: &[u64]) {
         values.iter().for_each(|value| self.number(*value, len));
     }
 
-    fn word(&mut self, value: u64) {
+    pub(crate) fn word(&mut self, value: u64) {
         self.number(value, if self.wide { 8 } else { 4 });
     }
 
-    fn fill(&mut self, to: usize) {
+    pub(crate) fn fill(&mut self, to: usize) {
         self.bytes.resize(to, 0);
     }
 

@@ -18,5 +18,6 @@ mod qcow2;
 mod sqlite;
 mod squashfs_peers;
 mod support;
+mod symbols;
 mod trees;
 mod zip;
