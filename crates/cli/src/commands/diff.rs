@@ -2,10 +2,12 @@
 
 mod diffoscope;
 mod directory;
+mod disassembly;
 mod holes;
 mod html;
 mod markdown;
 mod pages;
+mod program;
 mod recorded;
 mod report;
 mod text;
@@ -50,6 +52,7 @@ use crate::ui::Output;
   selfsame diff first/live.iso second/live.iso --json
   selfsame diff first/live.iso second/live.iso --html differences.html
   selfsame diff first/live.iso second/live.iso --markdown - >> \"$GITHUB_STEP_SUMMARY\"
+  selfsame diff first/bin/nano second/bin/nano --disassemble
   selfsame diff live.iso --old-manifest published/live.record.json
   selfsame diff first/live.iso second/live.iso --tolerate times.toml
   selfsame diff a.iso b.iso --diffoscope-json - | diffoscope --load-existing-diff - --text -
@@ -78,6 +81,9 @@ pub struct Args {
     /// Print the paths of files that differ only
     #[arg(long, conflicts_with = "json")]
     paths: bool,
+    /// Show the instructions of functions that differ, as objdump reads them; it must be installed
+    #[arg(long)]
+    disassemble: bool,
     /// How many threads work at a time [default: one for each processor]
     #[arg(long, short, value_name = "N")]
     jobs: Option<NonZero<usize>>,
@@ -92,6 +98,7 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
     let one = NonZero::<usize>::MIN;
     let jobs = args.jobs.unwrap_or_else(|| std::thread::available_parallelism().unwrap_or(one));
     let options = Options::new(jobs).watched(watched::watch(cx, None));
+    let options = if args.disassemble { options.disassembled(disassembly::objdump()) } else { options };
     // What is older comes first.
     let paths: [&Path; 2] = match (&args.old_manifest, &args.second) {
         (Some(record), _) => [record, &args.first],

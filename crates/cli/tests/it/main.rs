@@ -15,6 +15,7 @@ mod crash;
 mod diff;
 mod diff_cases;
 mod diff_pages;
+mod diff_programs;
 mod evidence;
 mod explain;
 mod failures;

@@ -4,6 +4,7 @@
 
 use serde::Serialize;
 
+use super::program::Symbol;
 use super::report::{Comparison, Line, Lines, Report, Structure};
 use super::words::{Kind, more};
 use crate::ui::harmless_line;
@@ -50,6 +51,11 @@ fn comparison(found: &Comparison, names: [String; 2], limit: usize) -> Node {
     node.comments.extend(found.guesses());
     node.details.extend(found.shown().take(limit).map(structure));
     node.comments.extend(more(found.shown().count().saturating_sub(limit), "structures"));
+    if let Some(program) = &found.program {
+        node.comments.extend(program.sentences());
+        node.details.extend(program.symbols.iter().take(limit).map(symbol));
+        node.comments.extend(program.rest(program.symbols.len().min(limit)));
+    }
     if let Some(lines) = &found.lines {
         node.unified_diff = Some(text(lines));
         node.comments.extend(more(lines.untold(), "lines"));
@@ -96,6 +102,24 @@ fn structure(change: &Structure) -> Node {
         node.has_internal_linenos = true;
     }
     node.comments.extend(more(change.more_fields, "fields"));
+    node
+}
+
+fn symbol(symbol: &Symbol) -> Node {
+    let name = harmless_line(&symbol.head()).into_owned();
+    let mut node = node([name.clone(), name]);
+    node.comments.push(harmless_line(&symbol.facts()).into_owned());
+    for field in &symbol.fields {
+        node.comments.push(format!("{}: {} -> {}", field.name, field.value(0), field.value(1)));
+    }
+    if let Some(code) = symbol.code.as_ref().filter(|code| !code.lines.is_empty()) {
+        node.unified_diff = Some(text(code));
+        node.comments.extend(more(code.untold(), "instructions"));
+    } else if let [Some((a, a_len)), Some((b, b_len))] = symbol.places {
+        let side = |at: u64, len: u64| vec![format!("{len} bytes at {at:#x}")];
+        node.unified_diff = Some(unified([side(a, a_len), side(b, b_len)]));
+        node.has_internal_linenos = true;
+    }
     node
 }
 

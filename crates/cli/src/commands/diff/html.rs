@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use super::report::{Bytes, Comparison, Lines, Report, Structure, Word};
+use super::program::{Program, Symbol};
+use super::report::{Bytes, Comparison, Field, Lines, Report, Structure, Word};
 use super::words::{Kind, Untold, more};
 use crate::markup::{self, Room, escape, html as text};
 use crate::ui::binary_size;
@@ -187,8 +188,11 @@ impl Tree {
         for guess in found.guesses() {
             room.put(page, &format!("<p class=\"aside\">{}</p>\n", text(&guess, LONGEST_TEXT)));
         }
+        if let Some(program) = &found.program {
+            self::program(program, self.limit, &mut room, page);
+        }
         if let Some(lines) = &found.lines {
-            self::lines(lines, &mut room, page);
+            self::lines(lines, "lines", &mut room, page);
         }
         let mut untold = found.more_bytes;
         for one in &found.bytes {
@@ -256,24 +260,7 @@ fn structure(change: &Structure) -> String {
     }
     let place = change.place().map(|place| format!(" <span class=\"at\">at {place}</span>"));
     let _ = writeln!(item, "{}", place.unwrap_or_default());
-    if !change.fields.is_empty() {
-        item.push_str("<table class=\"fields\">\n");
-        for field in &change.fields {
-            let role = if field.role == "value" {
-                String::new()
-            } else {
-                format!(" ({})", text(&field.role, LONGEST_TEXT))
-            };
-            let _ = writeln!(
-                item,
-                "<tr><th scope=\"row\">{}{role}</th><td class=\"a\">- {}</td><td class=\"b\">+ {}</td></tr>",
-                text(&field.name, LONGEST_TEXT),
-                text(field.value(0), LONGEST_TEXT),
-                text(field.value(1), LONGEST_TEXT)
-            );
-        }
-        item.push_str("</table>\n");
-    }
+    item.push_str(&fields(&change.fields));
     note(more(change.more_fields, "fields"), &mut item);
     if let Some(bytes) = &change.bytes {
         item.push_str(&hex(bytes));
@@ -317,7 +304,54 @@ fn hex(bytes: &Bytes) -> String {
     row
 }
 
-fn lines(lines: &Lines, room: &mut Room, page: &mut String) {
+fn fields(fields: &[Field]) -> String {
+    let mut table = String::new();
+    for field in fields {
+        let role = match &*field.role {
+            "value" => String::new(),
+            role => format!(" ({})", text(role, LONGEST_TEXT)),
+        };
+        let _ = writeln!(
+            table,
+            "<tr><th scope=\"row\">{}{role}</th><td class=\"a\">- {}</td><td class=\"b\">+ {}</td></tr>",
+            text(&field.name, LONGEST_TEXT),
+            text(field.value(0), LONGEST_TEXT),
+            text(field.value(1), LONGEST_TEXT)
+        );
+    }
+    if table.is_empty() { table } else { format!("<table class=\"fields\">\n{table}</table>\n") }
+}
+
+/// Symbols of programs, and what differs between the programs themselves.
+fn program(program: &Program, limit: usize, room: &mut Room, page: &mut String) {
+    let count = program.count();
+    if let Some(sentence) = program.identity() {
+        room.put(page, &format!("<p class=\"facts\">{}</p>\n", text(&sentence, LONGEST_TEXT)));
+    }
+    let open = if count <= FEW { " open" } else { "" };
+    let head = format!("<details class=\"s\"{open}><summary>symbols: {count}</summary><ul class=\"c\">\n");
+    let mut shown = 0;
+    if count > 0 && room.put(page, &head) {
+        let fits = |one| room.put(page, &symbol(one));
+        shown = program.symbols.iter().take(limit).map(fits).take_while(|fits| *fits).count();
+        page.push_str("</ul></details>\n");
+    }
+    program.rest(shown).into_iter().for_each(|what| note(Some(text(&what, LONGEST_TEXT)), page));
+}
+
+fn symbol(symbol: &Symbol) -> String {
+    let (head, facts) = (text(&symbol.head(), LONGEST_PATH), text(&symbol.facts(), LONGEST_TEXT));
+    let mut item =
+        format!("<li class=\"item\"><span class=\"n\">{head}</span> <span class=\"at\">{facts}</span>\n");
+    item.push_str(&fields(&symbol.fields));
+    if let Some(code) = symbol.code.as_ref().filter(|code| !code.lines.is_empty()) {
+        lines(code, "instructions", &mut Room(LEAST * 4), &mut item);
+    }
+    item.push_str("</li>\n");
+    item
+}
+
+fn lines(lines: &Lines, what: &str, room: &mut Room, page: &mut String) {
     let mut shown = 0;
     if room.put(page, "<pre>") {
         for line in &lines.lines {
@@ -331,7 +365,7 @@ fn lines(lines: &Lines, room: &mut Room, page: &mut String) {
         }
         page.push_str("</pre>\n");
     }
-    note(more(lines.lines.len() - shown + lines.untold(), "lines"), page);
+    note(more(lines.lines.len() - shown + lines.untold(), what), page);
 }
 
 fn note(what: Option<String>, page: &mut String) {

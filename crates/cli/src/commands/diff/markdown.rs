@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::program::Program;
 use super::report::{Comparison, Report, Structure};
 use super::tolerance::Tolerated;
 use super::words::{Untold, more};
@@ -125,6 +126,9 @@ fn of_one(one: &Comparison, limit: usize) -> Vec<Told> {
     for guess in one.guesses() {
         say('#', &guess);
     }
+    for line in one.program.iter().flat_map(|program| program_lines(program, limit)) {
+        say(line.0, &line.1);
+    }
     for line in one.lines.iter().flat_map(|lines| &lines.lines) {
         say(line.sign(), &format!("{}: {}", line.number, line.content()));
     }
@@ -137,6 +141,27 @@ fn of_one(one: &Comparison, limit: usize) -> Vec<Told> {
         structure(change, &mut told);
     }
     told
+}
+
+/// What differs in symbols, each line with its sign.
+fn program_lines(program: &Program, limit: usize) -> Vec<(char, String)> {
+    let mut all: Vec<(char, String)> = program.sentences().into_iter().map(|text| ('!', text)).collect();
+    for symbol in program.symbols.iter().take(limit) {
+        all.push(('!', format!("{} {}", symbol.head(), symbol.facts())));
+        for field in &symbol.fields {
+            all.extend(
+                [('-', 0), ('+', 1)]
+                    .map(|(sign, side)| (sign, format!("{}: {}", field.name, field.value(side)))),
+            );
+        }
+        let Some(code) = &symbol.code else { continue };
+        let line = |line: &super::report::Line| (line.sign(), format!("{}: {}", line.number, line.content()));
+        all.extend(code.lines.iter().map(line));
+        all.extend(more(code.untold(), "instructions").map(|text| ('#', text)));
+    }
+    let rest = program.rest(program.symbols.len().min(limit));
+    all.extend(rest.into_iter().map(|text| ('#', text)));
+    all
 }
 
 fn structure(change: &Structure, told: &mut Vec<Told>) {

@@ -8,6 +8,7 @@ use selfsame_image::compare::{self, Change, FieldChange, Leaf, Name};
 use selfsame_image::extent::Role;
 use serde::{Deserialize, Serialize};
 
+use super::program::{Program, unchecked};
 use super::text::{Show, Text};
 use super::tolerance::Tolerated;
 use crate::ui::Present;
@@ -31,6 +32,9 @@ pub(super) struct Report {
     /// Causes that were recognised in what differs, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) causes: Vec<Cause>,
+    /// What could not be checked, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) unchecked: Vec<String>,
     /// What the policy that was named made of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) tolerance: Option<Tolerated>,
@@ -63,6 +67,9 @@ pub(super) struct Comparison {
     pub(super) changes: Vec<Structure>,
     /// How many structures are the same at another place, and their bytes.
     pub(super) moved: (u64, u64),
+    /// What differs in symbols, if both are programs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) program: Option<Program>,
     /// Lines that differ, if both are text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) lines: Option<Lines>,
@@ -166,6 +173,7 @@ impl Report {
             explained: report.explained,
             unexplained,
             causes: root.as_ref().map_or_else(Vec::new, Comparison::causes),
+            unchecked: root.as_ref().map_or_else(Vec::new, unchecked),
             tolerance: None,
             root,
             names,
@@ -231,6 +239,7 @@ impl Comparison {
             faults: found.faults.iter().map(fault).collect(),
             changes: found.changes.iter().map(Structure::of).collect(),
             moved: found.moved,
+            program: found.program.as_ref().map(Program::of),
             lines,
             bytes,
             more_bytes,
@@ -264,7 +273,7 @@ impl Structure {
 }
 
 impl Field {
-    fn of(change: &FieldChange) -> Self {
+    pub(super) fn of(change: &FieldChange) -> Self {
         let role = match change.role {
             Role::Value => "value",
             Role::Place => "place",
@@ -282,7 +291,7 @@ impl Bytes {
 }
 
 impl Lines {
-    fn of(found: &compare::Lines) -> Self {
+    pub(super) fn of(found: &compare::Lines) -> Self {
         let line =
             |line: &compare::Line| Line { file: line.side + 1, number: line.number, text: line.text.clone() };
         Self { removed: found.removed, added: found.added, lines: found.lines.iter().map(line).collect() }

@@ -2,7 +2,8 @@
 
 use std::io::{self, Write};
 
-use super::report::{Bytes, Comparison, Report, Structure};
+use super::program::Program;
+use super::report::{Bytes, Comparison, Lines, Report, Structure};
 use super::words::more;
 use crate::ui::harmless_line;
 
@@ -91,13 +92,8 @@ impl<'a> Text<'a> {
         for guess in found.guesses() {
             self.line(inner, Ink::Aside, &guess)?;
         }
-        if let Some(lines) = &found.lines {
-            for one in &lines.lines {
-                let ink = if one.file == 1 { Ink::Removed } else { Ink::Added };
-                self.line(inner, ink, &format!("{}{}: {}", one.sign(), one.number, one.content()))?;
-            }
-            self.more(lines.untold(), "lines", inner)?;
-        }
+        found.program.as_ref().map_or(Ok(()), |program| self.program(program, inner))?;
+        found.lines.as_ref().map_or(Ok(()), |lines| self.lines(lines, "lines", inner))?;
         for one in &found.bytes {
             self.bytes(one, inner)?;
         }
@@ -108,6 +104,29 @@ impl<'a> Text<'a> {
             self.comparison(member, inner)?;
         }
         self.more(found.members.len().saturating_sub(limit), "files", inner)
+    }
+
+    fn program(&mut self, program: &Program, depth: usize) -> io::Result<()> {
+        program.sentences().iter().try_for_each(|sentence| self.line(depth, Ink::Plain, sentence))?;
+        let limit = self.show.limit;
+        for symbol in program.symbols.iter().take(limit) {
+            self.line(depth + 1, Ink::Plain, &format!("{} {}", symbol.head(), symbol.facts()))?;
+            for field in &symbol.fields {
+                let text = format!("{}: {} -> {}", field.name, field.value(0), field.value(1));
+                self.line(depth + 2, Ink::Plain, &text)?;
+            }
+            symbol.code.as_ref().map_or(Ok(()), |code| self.lines(code, "instructions", depth + 2))?;
+        }
+        let rest = program.rest(program.symbols.len().min(limit));
+        rest.iter().try_for_each(|text| self.line(depth + 1, Ink::Aside, text))
+    }
+
+    fn lines(&mut self, lines: &Lines, what: &str, depth: usize) -> io::Result<()> {
+        for one in &lines.lines {
+            let ink = if one.file == 1 { Ink::Removed } else { Ink::Added };
+            self.line(depth, ink, &format!("{}{}: {}", one.sign(), one.number, one.content()))?;
+        }
+        self.more(lines.untold(), what, depth)
     }
 
     fn structure(&mut self, change: &Structure, depth: usize) -> io::Result<()> {

@@ -5,6 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::report::{Cause, Comparison, Fault, Field, Line, Lines, Report, Structure};
 use super::tolerance::Tolerated;
 
+/// So many checks that were not possible are named; `--json` has all.
+const UNCHECKED: usize = 10;
+
 /// What a structure that differs tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -232,6 +235,9 @@ impl Comparison {
                 count => said.push(format!("that {}: {count}", kind.of_many())),
             }
         }
+        if let Some(program) = self.program.as_ref().filter(|program| program.count() > 0) {
+            said.push(format!("symbols that differ: {}", program.count()));
+        }
         if let Some(lines) = &self.lines {
             said.push(format!("lines: -{} +{}", lines.removed, lines.added));
         }
@@ -290,9 +296,12 @@ impl Comparison {
 }
 
 impl Report {
-    /// What is said of all that differs: its causes, if any was recognised, and what a policy makes of it.
+    /// What is said of all that differs: its causes, if any was recognised, what a policy makes of it, and what was not checked.
     pub(super) fn notes(&self) -> Vec<String> {
-        self.guess().into_iter().chain(self.tolerance.iter().flat_map(Tolerated::sentences)).collect()
+        let unchecked = self.unchecked.iter().take(UNCHECKED).map(|what| format!("not checked: {what}"));
+        let rest = more(self.unchecked.len().saturating_sub(UNCHECKED), "that were not checked");
+        let tolerated = self.tolerance.iter().flat_map(Tolerated::sentences);
+        self.guess().into_iter().chain(tolerated).chain(unchecked).chain(rest).collect()
     }
 
     /// What is said of the causes of all that differs; nothing if none was recognised.
