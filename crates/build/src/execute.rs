@@ -150,7 +150,7 @@ pub(crate) struct Builder<'a> {
     pub(crate) sandbox: Sandbox,
     pub(crate) plan: Plan,
     /// The recipe's own archives.
-    local: Vec<Local>,
+    pub(crate) local: Vec<Local>,
     pub(crate) overlay: Option<Tracked>,
     pub(crate) hooks: Vec<(PathBuf, Vec<u8>)>,
     sort: Option<SortFile>,

@@ -197,6 +197,12 @@ impl Laboratory<'_, '_> {
         differing: BTreeSet<String>,
         seed: u64,
     ) -> Result<BTreeMap<String, Culprit<&'static Variation>>, CheckError> {
+        if self.request.machine.is_some() {
+            // A machine begins from nothing, whatever is varied.
+            return search::search(variations, &differing, &mut |some| {
+                self.names(some, seed, Stage::Bootstrap)
+            });
+        }
         let stages = differing.iter().map(|what| self.stages.get(what).copied().unwrap_or(Stage::Initramfs));
         let Some(late) = stages.min() else { return Ok(BTreeMap::new()) };
         // The layers below must be there: the outputs alone may have been kept.
@@ -341,7 +347,9 @@ impl Laboratory<'_, '_> {
         // Nobody asks the store for what another world made.
         let ours =
             |file: &&execute::BuiltFile| !self.control.outputs.iter().any(|one| one.content == file.content);
-        for file in built.outputs.iter().filter(ours) {
+        // A build in a machine leaves nothing there.
+        let made = if request.machine.is_some() { &[][..] } else { &built.outputs[..] };
+        for file in made.iter().filter(ours) {
             request.store.remove(&file.content.digest).map_err(BuildError::from)?;
         }
         if differing.is_empty() {

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write as _};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use selfsame_image::codec::Codec;
@@ -49,8 +49,10 @@ const PAGE: u64 = 4096;
 #[derive(Debug)]
 pub(super) struct Disks {
     dir: PathBuf,
+    /// The one that outlives the machine.
     packages: PathBuf,
     outputs: File,
+    room: u64,
 }
 
 impl Disks {
@@ -63,6 +65,10 @@ impl Disks {
         room: u64,
     ) -> Result<Self, MachineError> {
         let dir = scratch.path();
+        // What a recipe holds may be nobody else's business.
+        let private = fs::Permissions::from_mode(0o700);
+        fs::set_permissions(dir, private)
+            .map_err(|source| MachineError::Disk { path: dir.to_owned(), source })?;
         let write = |name: &str, bytes: &[u8]| {
             let path = dir.join(name);
             fs::write(&path, bytes).map_err(|source| MachineError::Disk { path, source })
@@ -72,7 +78,7 @@ impl Disks {
         let packages = packages(request.store, request.lock, dir)?;
         let task = Task {
             epoch: request.epoch.0,
-            jobs: machine.processors.get(),
+            jobs: u32::try_from(request.jobs.get()).unwrap_or(machine.processors.get()),
             room,
             other_ids: ![IdShift::NONE, IdShift::ROOT].contains(&request.host.shift),
             world: request.world.clone(),
@@ -83,12 +89,17 @@ impl Disks {
         let outputs = File::options().read(true).write(true).create_new(true).open(&path);
         let outputs = outputs.and_then(|file| file.set_len(room.next_multiple_of(PAGE)).map(|()| file));
         let outputs = outputs.map_err(|source| MachineError::Disk { path, source })?;
-        Ok(Self { dir: dir.to_owned(), packages, outputs })
+        Ok(Self { dir: dir.to_owned(), packages, outputs, room })
     }
 
     /// Where the file `name` is.
     pub(super) fn path(&self, name: &str) -> PathBuf {
-        if name == PACKAGES { self.packages.clone() } else { self.dir.join(name) }
+        self.dir.join(name)
+    }
+
+    /// How many bytes the outputs may take.
+    pub(super) fn room(&self) -> u64 {
+        self.room
     }
 
     /// The disk with the outputs.
@@ -98,7 +109,7 @@ impl Disks {
 
     /// Removes the names of all that is of this machine alone, and can be long.
     pub(super) fn unlink(&self) {
-        for name in [TASK, SWAP, OUTPUTS, KERNEL, INITRAMFS] {
+        for name in [PACKAGES, TASK, SWAP, OUTPUTS, KERNEL, INITRAMFS] {
             let _ = fs::remove_file(self.path(name));
         }
     }
@@ -109,7 +120,8 @@ impl Disks {
     }
 }
 
-/// The disk with the packages of `lock`: kept in the store, because it is the same for each build of that lock.
+/// The disk with the packages of `lock`: kept in the store, because it is the same for each build of that lock. It has a second
+/// name in `scratch`, so that nobody takes it away before the machine has it open.
 fn packages(store: &Store, lock: &Lock, scratch: &Path) -> Result<PathBuf, MachineError> {
     let kept = store.work_dir(KEPT).map_err(|error| image(PACKAGES, error))?;
     // The kernel has been started when this disk is looked at.
@@ -119,9 +131,11 @@ fn packages(store: &Store, lock: &Lock, scratch: &Path) -> Result<PathBuf, Machi
     names.dedup();
     let all: String = names.iter().map(|name| format!("{name}\n")).collect();
     let path = kept.join(format!("{}.squashfs", Digest::of(all.as_bytes())));
-    if let Ok(file) = File::open(&path) {
+    let own = scratch.join(PACKAGES);
+    if fs::hard_link(&path, &own).is_ok() {
         // What is used stays when the store is tidied up.
-        let _ = file.set_times(fs::FileTimes::new().set_modified(std::time::SystemTime::now()));
+        let now = fs::FileTimes::new().set_modified(std::time::SystemTime::now());
+        let _ = File::open(&own).and_then(|file| file.set_times(now));
         return Ok(path);
     }
     let mut tree = Tree::new(Meta::root(0o755, 0));
@@ -132,10 +146,17 @@ fn packages(store: &Store, lock: &Lock, scratch: &Path) -> Result<PathBuf, Machi
             tree.insert(name.as_bytes(), leaf).map_err(|error| image(PACKAGES, error))?;
         }
     }
-    // Under another name until it is whole.
-    let unfinished = scratch.join(PACKAGES);
-    squash(PACKAGES, &tree, store, &unfinished)?;
-    fs::rename(&unfinished, &path).map_err(|source| MachineError::Disk { path: path.clone(), source })?;
+    squash(PACKAGES, &tree, store, &own)?;
+    let keep = || -> io::Result<()> {
+        // Whole on the disk before others find it.
+        File::open(&own)?.sync_all()?;
+        match fs::hard_link(&own, &path) {
+            // Another build was faster.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            linked => linked.and_then(|()| File::open(&kept)?.sync_all()),
+        }
+    };
+    keep().map_err(|source| MachineError::Disk { path: path.clone(), source })?;
     Ok(path)
 }
 
@@ -156,10 +177,15 @@ pub fn sweep(
     };
     for entry in entries {
         let entry = entry?;
-        if entry.metadata()?.modified()? < since {
+        // Another process may have removed it by now.
+        let Ok(meta) = entry.metadata() else { continue };
+        if meta.modified()? < since {
             found(&entry.path());
             if !keep {
-                fs::remove_file(entry.path())?;
+                match fs::remove_file(entry.path()) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
             }
         }
     }
@@ -307,7 +333,6 @@ fn swap(path: &Path, bytes: u64) -> Result<(), MachineError> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
     use std::process::Command;
 
     use selfsame_image::tree::merkle;

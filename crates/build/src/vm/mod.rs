@@ -4,7 +4,7 @@
 //! There is no base system. The machine starts a kernel that the lock pins, with this very program as its first process,
 //! and has four disks and nothing else: the locked packages and the recipe (read-only), memory on disk (a swap area), and
 //! one for the outputs. It has no network device. It talks over a serial line, one JSON document a line
-//! (`wire`), and nothing it says is believed: outputs are hashed and put in place by the host.
+//! (`wire`). What it makes is its word, as that of any builder; where files go, and how large they are, is not.
 //!
 //! ```text
 //! host                                        machine
@@ -26,12 +26,14 @@ mod wire;
 
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use selfsame_image::Digest;
 
 use crate::event::{Event, Stage};
 use crate::execute::{BuildError, Builder, Built, Request, StageReport};
 use crate::fetch;
+use crate::local;
 use crate::output::{self, OutputError};
 use crate::room;
 
@@ -46,13 +48,20 @@ pub const GUEST_ARGUMENT: &str = "__machine";
 /// The first argument with which the program must call [`launch_main`], before it does anything else.
 pub const LAUNCH_ARGUMENT: &str = "__launch";
 
+/// How many times the room that a build is guessed to take it may take in a machine. What it does not take is on no disk.
+const SPARE: u64 = 4;
+/// How long a machine may take until its first process runs, if there is something else to try, and if not.
+const SHORT: Duration = Duration::from_secs(20);
+const LONG: Duration = Duration::from_secs(600);
+
 /// Builds as [`crate::execute::build`], in a new machine that is gone afterwards.
 pub(crate) fn build(request: &Request<'_>, machine: &Machine<'_>) -> Result<Built, BuildError> {
     // What is wrong with recipe and lock is told before a machine is started for it.
     let builder = Builder::new(request)?;
-    let room = room::cold(&builder)?;
+    let room = room::cold(&builder)?.saturating_mul(SPARE);
     let program = initramfs::Program::of(request.program).map_err(MachineError::Program)?;
     builder.stage(Stage::Fetch, request.lock.digest(), || {
+        local::bring(&builder.local, request.lock, |_| true, request.store)?;
         fetch::packages(request.lock, |_| true, request.store, request.source, request.observer)?;
         Ok(((), false))
     })?;
@@ -61,7 +70,7 @@ pub(crate) fn build(request: &Request<'_>, machine: &Machine<'_>) -> Result<Buil
     let scratch = request.store.scratch()?;
     let disks = disks::Disks::make(request, &scratch, &boot, machine, room)?;
     let identity = machine.identity(request.lock, &boot);
-    (machine.begins)(&identity, room);
+    (machine.begins)(&identity, room / SPARE);
     let mut said = qemu::Said::default();
     let answer = run(request, machine, &disks, &mut said);
     // Whatever failed, the console may be all there is to see.
@@ -76,6 +85,7 @@ pub(crate) fn build(request: &Request<'_>, machine: &Machine<'_>) -> Result<Buil
             let _ = keep_log();
             return Err(MachineError::Refused(refusal).into());
         }
+        Err(BuildError::Interrupted) => return Err(BuildError::Interrupted),
         Err(error) => {
             let _ = keep_log();
             return Err(error);
@@ -92,34 +102,32 @@ fn run(
     said: &mut qemu::Said,
 ) -> Result<wire::Answer, BuildError> {
     let mut last = None;
-    for accel in machine.accel {
+    for (at, accel) in machine.accel.iter().enumerate() {
         let mut qemu = qemu::Qemu::start(request.program, &machine.arguments(disks, *accel))?;
         *said = qemu.said();
-        let mut started = false;
-        match listen(request, &mut qemu, &mut || {
-            started = true;
+        if qemu.starts(if at + 1 < machine.accel.len() { SHORT } else { LONG })? {
             // The machine has them open: now nothing is left of it on the disk, even if this process is killed.
             disks.unlink();
             (machine.ready)(*accel);
-        })? {
-            Some(answer) => return Ok(answer),
-            None if started => return Err(qemu.ended_early().into()),
-            None => last = Some(qemu.ended_early()),
+            return match listen(request, &mut qemu)? {
+                Some(answer) => Ok(answer),
+                None => Err(qemu.ended_early().into()),
+            };
         }
+        last = Some(qemu.ended_early());
     }
+    // It may be the disk that outlives machines: the next one gets a new one.
+    disks.forget_packages();
     Err(last.unwrap_or(MachineError::NoAccel).into())
 }
 
 /// Passes on what the machine tells, until it has told how the build ended; `None` if it ended before. What it does then does
 /// not matter any more: the outputs are on their disk.
-fn listen(
-    request: &Request<'_>,
-    qemu: &mut qemu::Qemu,
-    ready: &mut dyn FnMut(),
-) -> Result<Option<wire::Answer>, BuildError> {
+fn listen(request: &Request<'_>, qemu: &mut qemu::Qemu) -> Result<Option<wire::Answer>, BuildError> {
     while let Some(message) = qemu.hear()? {
         match message {
-            wire::Message::Ready => ready(),
+            // It has begun once.
+            wire::Message::Ready => {}
             // It was fetched here already.
             wire::Message::Event(
                 Event::StageStarted { stage: Stage::Fetch, .. }
@@ -132,32 +140,41 @@ fn listen(
     Ok(None)
 }
 
-/// Brings the outputs from their disk into the store, and puts them in place.
+/// Brings the outputs from their disk to where they shall be.
 fn collect(request: &Request<'_>, disks: &disks::Disks, done: wire::Done) -> Result<Built, BuildError> {
-    if !done.files.iter().map(|file| &file.name).eq(&request.recipe.file_names()) {
+    let (mut files, mut ours, mut end) = (Vec::new(), Vec::new(), 0);
+    let fits = |file: &wire::Made, end: u64| {
+        file.at >= end && file.at.checked_add(file.content.size).is_some_and(|end| end <= disks.room())
+    };
+    for file in &done.files {
+        // Bytes that are there once are read once.
+        if !fits(file, end) {
+            return Err(MachineError::Files.into());
+        }
+        end = file.at + file.content.size;
+    }
+    let told = |stage: &wire::StageTold| [stage.start, stage.seconds];
+    let times = done.stages.iter().flat_map(told).chain(done.beforehand.iter().flat_map(|(a, b)| [*a, *b]));
+    let mut times = times;
+    if !done.files.iter().map(|file| &file.name).eq(&request.recipe.file_names())
+        || times.any(|seconds| !(0.0..1e7).contains(&seconds))
+    {
         return Err(MachineError::Files.into());
     }
-    let mut files = Vec::new();
     for file in done.files {
-        let read =
-            |source: io::Error| MachineError::Disk { path: PathBuf::from("the disk of the outputs"), source };
-        let mut disk = disks.outputs();
-        disk.seek(SeekFrom::Start(file.at)).map_err(read)?;
-        let mut body = disk.take(file.content.size);
-        let mut writer = request.store.writer()?;
-        let mut buffer = vec![0; 1 << 20];
-        loop {
-            match body.read(&mut buffer).map_err(read)? {
-                0 => break,
-                length => writer.append(&buffer[..length])?,
-            }
+        let content = file.content.into();
+        if !request.store.contains(&file.content.sha256) {
+            ours.push(file.content.sha256);
         }
-        writer.finish(Some(file.content.into()))?;
-        files.push(output::File { name: file.name, content: file.content.into() });
+        bring(request, disks, &file)?;
+        files.push(output::File { name: file.name, content });
     }
     let lost = || OutputError::Gone { dir: request.out.to_owned() };
     let outputs = output::publish(request.store, &files, request.out, true)?.ok_or_else(lost)?;
-    // They lie where they were asked for; the store's own copies are those of builds in the sandbox.
+    // What is remembered as an output is that of a build in the sandbox.
+    for digest in &ours {
+        request.store.remove(digest)?;
+    }
     let stage = |told: wire::StageTold| StageReport {
         name: told.stage.name(),
         key: told.key,
@@ -173,6 +190,25 @@ fn collect(request: &Request<'_>, disks: &disks::Disks, done: wire::Done) -> Res
         beforehand: done.beforehand,
         builder: None,
     })
+}
+
+/// Brings one output into the store.
+fn bring(request: &Request<'_>, disks: &disks::Disks, file: &wire::Made) -> Result<(), BuildError> {
+    let read =
+        |source: io::Error| MachineError::Disk { path: PathBuf::from("the disk of the outputs"), source };
+    let mut disk = disks.outputs();
+    disk.seek(SeekFrom::Start(file.at)).map_err(read)?;
+    let mut body = disk.take(file.content.size);
+    let mut writer = request.store.writer()?;
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match body.read(&mut buffer).map_err(read)? {
+            0 => break,
+            length => writer.append(&buffer[..length])?,
+        }
+    }
+    writer.finish(Some(file.content.into()))?;
+    Ok(())
 }
 
 /// The name of what has these digests, short enough to be told.

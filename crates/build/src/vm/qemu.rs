@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::execute::BuildError;
 use crate::host;
@@ -25,7 +25,7 @@ const TICK: Duration = Duration::from_millis(100);
 /// Longest message, in bytes.
 const LONGEST: u64 = 1 << 20;
 /// How many messages may wait to be looked at.
-const WAITING: usize = 256;
+const WAITING: usize = 32;
 /// How much is kept of the last words of QEMU and of the machine's console, in bytes.
 const SAID: usize = 256 << 10;
 /// How much of them an error shows.
@@ -97,6 +97,25 @@ impl Qemu {
             }
         });
         Ok(Self { child, lines, said })
+    }
+
+    /// Waits until its first process runs; false if the machine ends before, or takes longer than `limit`.
+    pub(super) fn starts(&mut self, limit: Duration) -> Result<bool, BuildError> {
+        let until = Instant::now() + limit;
+        while Instant::now() < until {
+            if host::interrupted() {
+                return Err(BuildError::Interrupted);
+            }
+            match self.lines.recv_timeout(TICK) {
+                Ok(line) if matches!(serde_json::from_slice(&line), Ok(Message::Ready)) => return Ok(true),
+                // Firmware may talk as well.
+                Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Ok(false),
+            }
+        }
+        // Nobody waits for it any more.
+        let _ = self.child.kill();
+        Ok(false)
     }
 
     /// The next message; `None` when the machine has ended.

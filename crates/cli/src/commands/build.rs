@@ -268,6 +268,7 @@ impl Asked<'_> {
         cx: &Context,
         work: impl FnOnce(&execute::Request<'_>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
+        self.place.map_or(Ok(()), Place::check)?;
         // A wrong environment is told before anything is read.
         cx.settings.source_date_epoch(SystemTime::now())?;
         let (directory, _) = recipe_dir::find(self.recipe)?;
@@ -284,7 +285,7 @@ impl Asked<'_> {
         if !self.forecast {
             hold(&store, &directory.join(lock::FILE))?;
         }
-        let log = self.out.with_extension("console.log");
+        let log = place::log(self.out);
         let began = Instant::now();
         let begins = |builder: &Identity, room: u64| place::told(&cx.ui, builder, self.reach.jobs(), room);
         let ready = |accel: Accel| {
@@ -292,9 +293,12 @@ impl Asked<'_> {
             cx.ui.note(&format!("the machine runs ({name}), {seconds:.1} s after the command began"));
         };
         let accel = self.place.map(Place::accel).unwrap_or_default();
+        if self.place.is_some_and(Place::is_machine) {
+            place::clear(&log)?;
+        }
         let machine =
             self.place.and_then(|place| place.machine(self.reach.jobs(), &accel, &log, &begins, &ready));
-        work(&execute::Request {
+        let done = work(&execute::Request {
             recipe: &recipe,
             lock: &lock,
             epoch,
@@ -311,7 +315,11 @@ impl Asked<'_> {
             world: &World::default(),
             machine: machine.as_ref(),
             apart: None,
-        })
+        });
+        if done.is_err() && machine.is_some() && log.exists() {
+            cx.ui.note(&format!("the end of what the machine said on its console is in {}", log.display()));
+        }
+        done
     }
 }
 

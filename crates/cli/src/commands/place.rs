@@ -1,11 +1,13 @@
 //! Where a build runs: the sandbox, or a virtual machine.
 
+use std::io;
 use std::num::NonZero;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use selfsame_build::vm::{self, Identity, Machine};
 
 use super::boot::Accel;
+use crate::failure::Failure;
 use crate::ui::{Ui, binary_size};
 
 /// What the commands that build have in common here.
@@ -19,9 +21,9 @@ pub struct Place {
     #[arg(long, value_name = "MB", value_parser = clap::value_parser!(u32).range(512..))]
     memory: Option<u32>,
     /// How the processors of the virtual machine are provided: auto takes kvm where it works, else tcg, which works
-    /// everywhere and is slow
-    #[arg(long, value_enum, default_value_t = Accel::Auto)]
-    accel: Accel,
+    /// everywhere and is slow [default: auto]
+    #[arg(long, value_enum)]
+    accel: Option<Accel>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -36,9 +38,17 @@ impl Place {
         self.place == Where::Vm
     }
 
+    /// Refuses what is said of a machine if there is none.
+    pub fn check(&self) -> Result<(), Failure> {
+        if !self.is_machine() && (self.memory.is_some() || self.accel.is_some()) {
+            return Err(Failure::usage("--memory and --accel are for virtual machines: add `--in vm`"));
+        }
+        Ok(())
+    }
+
     /// What may run its processors.
     pub fn accel(&self) -> Vec<vm::Accel> {
-        match self.accel {
+        match self.accel.unwrap_or(Accel::Auto) {
             Accel::Auto => vm::Accel::usable(),
             Accel::Kvm => vec![vm::Accel::Kvm],
             Accel::Tcg => vec![vm::Accel::Tcg],
@@ -67,11 +77,25 @@ impl Place {
     }
 }
 
+/// Where the console of a machine is kept whose outputs were to go to `out`: beside that.
+pub fn log(out: &Path) -> PathBuf {
+    let mut name = std::path::absolute(out).unwrap_or_else(|_| out.to_owned()).into_os_string();
+    name.push(".console.log");
+    name.into()
+}
+
+/// Removes that of an earlier machine, and makes its directory.
+pub fn clear(log: &Path) -> Result<(), Failure> {
+    let failed = |error| Failure::environment(error).context(format!("cannot prepare {}", log.display()));
+    match std::fs::remove_file(log) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    log.parent().map_or(Ok(()), std::fs::create_dir_all).map_err(failed)
+}
+
 /// Says which machine begins, and what it needs.
 pub fn told(ui: &Ui, builder: &Identity, jobs: NonZero<usize>, room: u64) {
     let processors = if jobs.get() == 1 { "1 processor".into() } else { format!("{jobs} processors") };
-    ui.note(&format!(
-        "{builder} builds: {processors}, at most {} on the disk of the store",
-        binary_size(room)
-    ));
+    ui.note(&format!("{builder} builds: {processors}, about {} on the disk of the store", binary_size(room)));
 }

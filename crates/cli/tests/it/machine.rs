@@ -124,6 +124,14 @@ fn a_damaged_disk_of_packages_is_noticed_and_written_anew() {
     let message = shared.build(&world, &[&HERE[..], &["--out", "o"]].concat()).failure(4);
     assert_says(&message, &["the disk with the packages was damaged, and is removed", "build again"]);
     assert!(!path.exists() && !world.root().join("o").exists());
+    // One that the kernel does not even mount.
+    fs::write(&path, "").unwrap();
+    let message = shared.build(&world, &[&HERE[..], &["--out", "o.1"]].concat()).failure(4);
+    assert_says(
+        &message,
+        &["the virtual machine ended before the build did", "/packages", "o.1.console.log"],
+    );
+    assert!(!path.exists() && world.root().join("o.1.console.log").exists());
     shared.assert_clean();
 }
 
@@ -136,6 +144,8 @@ fn what_cannot_be_is_said_before_a_machine_starts() {
     let world = Recipe::default().write();
     let message = shared.build(&world, &["--in", "vm", "--plan"]).failure(2);
     assert_says(&message, &["a virtual machine keeps nothing for later"]);
+    let message = shared.build(&world, &["--memory", "1024"]).failure(2);
+    assert_says(&message, &["add `--in vm`"]);
     // A lock without any kernel.
     let text = fs::read_to_string(world.root().join("r/selfsame.toml")).unwrap();
     world.write("r/selfsame.toml", text.split("[builder]").next().unwrap());
