@@ -111,8 +111,8 @@ fn write_example(world: &TestEnvironment, more: &str) {
 fn a_path_that_leaves_the_recipe_is_refused() {
     let world = world();
     for (more, place) in [
-        ("\n[files]\noverlay = \"../secret\"\n", "r/selfsame.toml:24:11: "),
-        ("\n[[hooks]]\nrun = \"/etc/passwd\"\n", "r/selfsame.toml:24:7: "),
+        ("\n[files]\noverlay = \"../secret\"\n", "r/selfsame.toml:27:11: "),
+        ("\n[[hooks]]\nrun = \"/etc/passwd\"\n", "r/selfsame.toml:27:7: "),
     ] {
         write_example(&world, more);
         assert_says(&world.run(["build", "r"]).failure(3), &[place, "recipe"]);

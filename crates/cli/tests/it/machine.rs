@@ -136,6 +136,13 @@ fn a_damaged_disk_of_packages_is_noticed_and_written_anew() {
 }
 
 #[test]
+fn the_inside_of_a_machine_is_not_to_be_had_outside() {
+    // Were it, it would turn this machine off.
+    let message = crate::world().run(["__machine"]).failure(2);
+    assert_says(&message, &["for the first process of a virtual machine only"]);
+}
+
+#[test]
 fn what_cannot_be_is_said_before_a_machine_starts() {
     if !builds_here() {
         return;

@@ -12,6 +12,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use rustix::process::Pid;
 use rustix::system::{RebootCommand, reboot};
 use rustix::termios::{OptionalActions, tcdrain, tcgetattr, tcsetattr};
 use selfsame_apt::fetch::FetchError;
@@ -30,6 +31,8 @@ use super::wire::{Answer, Done, Made, Message, StageTold};
 
 /// The line that leads out: the second serial port.
 const WIRE: &str = "/dev/ttyS1";
+/// The exit status of a wrong command line.
+const USAGE: u8 = 2;
 /// The exit status of what is nobody's fault but this program's: EX_SOFTWARE of sysexits.h.
 const INTERNAL: u8 = 70;
 /// Outputs begin at multiples of this on their disk, in bytes.
@@ -38,6 +41,11 @@ const ALIGNMENT: u64 = 1 << 20;
 /// What a program does when its first argument is [`GUEST_ARGUMENT`](super::GUEST_ARGUMENT): it is the first process of a
 /// machine, builds what the disks say, and turns the machine off. `tell` puts in words why a build failed.
 pub fn guest_main(tell: fn(BuildError) -> Refusal) -> ! {
+    // Whoever says this word by mistake shall not lose the machine in front of him.
+    if rustix::process::getpid() != Pid::INIT {
+        eprintln!("error: this is for the first process of a virtual machine only");
+        std::process::exit(i32::from(USAGE));
+    }
     let result = match std::env::args_os().nth(2) {
         Some(word) if word == OsStr::new(boot::SETTLED) => work(tell),
         _ => boot::settle(),
