@@ -4,6 +4,9 @@ use super::Findings;
 use crate::compare::{Change, FieldChange};
 use crate::extent::Role;
 
+/// How attributes of overlayfs begin.
+const OVERLAY: &[u8] = b"trusted.overlay.";
+
 /// Notes what the fields of a structure that differs tell of.
 pub(super) fn recognise(change: &Change, found: &mut Findings) {
     let place = || match change.path.is_empty() {
@@ -14,7 +17,7 @@ pub(super) fn recognise(change: &Change, found: &mut Findings) {
         found.add("compression", place);
     }
     for field in change.fields.iter().filter(|field| field.role == Role::Value) {
-        if let Some(cause) = cause(change.structure, field) {
+        if let Some(cause) = cause(change.structure, &change.path, field) {
             found.add(cause, || {
                 let [a, b] = field.values.each_ref().map(|value| value.as_deref().unwrap_or("none"));
                 format!("{}, {}: {a} -> {b}", place(), field.name)
@@ -23,11 +26,21 @@ pub(super) fn recognise(change: &Change, found: &mut Findings) {
     }
 }
 
-fn cause(structure: &str, field: &FieldChange) -> Option<&'static str> {
+fn cause(structure: &str, path: &[u8], field: &FieldChange) -> Option<&'static str> {
     if structure == "gzip header" {
         return matches!(&*field.name, "mtime" | "name").then_some("gzip-header");
     }
+    // Of pictures: the chunks tIME and tEXt, the latter with its key.
+    if structure == "time of last change" || structure == "text" && path.starts_with(b"tEXt date:") {
+        return Some("picture-date");
+    }
+    if path.windows(OVERLAY.len()).any(|part| part == OVERLAY) {
+        return Some("overlay-residue");
+    }
     let [Some(a), Some(b)] = &field.values else { return None };
+    if matches!(structure, "local file header" | "central directory entry") && is_dated(a) && is_dated(b) {
+        return Some("zip-time");
+    }
     if is_dated(a) && is_dated(b) {
         return Some("time-stamp");
     }

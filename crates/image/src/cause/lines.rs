@@ -56,8 +56,34 @@ pub(super) fn recognise(text: &Lines, found: &mut Findings) {
     }
 }
 
+/// Notes what two lines tell of by what they begin with; false if that is nothing.
+fn labelled(a: &Line, b: &Line, found: &mut Findings) -> bool {
+    let label = |line: &Line| {
+        let text = line.text.trim_start_matches('"');
+        text.split_once(':').map(|(label, _)| label.trim_end().to_owned())
+    };
+    let Some(name) = label(a).filter(|name| label(b).as_ref() == Some(name)) else { return false };
+    let cause = match name.as_str() {
+        // Of proc(5), cpuinfo.
+        "model name" | "vendor_id" | "cpu family" | "cpu MHz" | "bogomips" | "flags" | "microcode" => {
+            "processor"
+        }
+        "POT-Creation-Date" | "PO-Revision-Date" => "translation-date",
+        "#" if [a, b].iter().all(|line| line.text.starts_with("#: ")) => "translation-reference",
+        // Of deb822(5): the package that it belongs to is another one.
+        "Package" | "Version" => "package-version",
+        _ => return false,
+    };
+    let short = |line: &Line| line.text.chars().take(60).collect::<String>();
+    found.add(cause, || format!("line {}: {} -> {}", a.number, short(a), short(b)));
+    true
+}
+
 /// Notes what two lines tell of that differ in patterns only.
 fn pair(a: &Line, b: &Line, found: &mut Findings) {
+    if labelled(a, b, found) {
+        return;
+    }
     let (first, second) = (patterns(&a.text), patterns(&b.text));
     if first.len() != second.len() || first.iter().zip(&second).any(|(a, b)| !a.is_like(b)) {
         return;
@@ -72,7 +98,9 @@ fn pair(a: &Line, b: &Line, found: &mut Findings) {
             Kind::Temporary => "temporary-name",
             Kind::Directory => "build-path",
             Kind::Hex if shortened(one.text, other.text) => "git-id",
+            Kind::Hex if one.text.len() == other.text.len() && speaks_of_commit(&a.text) => "commit-id",
             Kind::Hex if one.text.len() == other.text.len() => "digest",
+            Kind::Builder => "host-name",
             Kind::Number if speaks_of_pid(&a.text) => "process-id",
             Kind::Hex | Kind::Number => continue,
         };
@@ -83,6 +111,14 @@ fn pair(a: &Line, b: &Line, found: &mut Findings) {
 /// Whether "pid" is a word of a line: `rapid` and `pidgin` have it too.
 fn speaks_of_pid(line: &str) -> bool {
     line.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word.eq_ignore_ascii_case("pid"))
+}
+
+/// Whether a hash in this line is one of Git.
+fn speaks_of_commit(line: &str) -> bool {
+    let words = line.split(|c: char| !c.is_ascii_alphanumeric());
+    words
+        .into_iter()
+        .any(|word| ["commit", "git", "revision"].iter().any(|one| word.eq_ignore_ascii_case(one)))
 }
 
 /// Whether in lines of shadow(5) the day of the last change of somebody's password differs.
@@ -109,7 +145,13 @@ mod tests {
     use super::*;
 
     fn causes(a: &str, b: &str) -> Vec<String> {
-        let line = |side, text: &str| Line { side, number: 7, text: text.to_owned() };
+        let line = |side, text: &str| Line {
+            side,
+            number: 7,
+            text: text.to_owned(),
+            before: Vec::new(),
+            after: Vec::new(),
+        };
         let lines = Lines { lines: vec![line(0, a), line(1, b)], removed: 1, added: 1, order: Order::Other };
         let mut found = Findings::default();
         recognise(&lines, &mut found);
@@ -141,6 +183,20 @@ mod tests {
             (".TH A 1 \"August 2026\"", ".TH A 1 \"July 2026\"", "date"),
             ("Aug  1 10:00 started", "Aug  2 10:01 started", "date"),
             ("on August 1, 2026", "on August 2, 2026", "date"),
+            (
+                "commit d41d8cd98f00b204e9800998ecf8427ed41d8cd9",
+                "commit 0cc175b9c0f1b6a831c399e2697726610cc175b9",
+                "commit-id",
+            ),
+            ("built by alice@buildd1 now", "built by bob@buildd2.example.org now", "host-name"),
+            ("model name\t: Old", "model name\t: New Processor", "processor"),
+            (
+                "\"POT-Creation-Date: 2026-08-01 10:00+0200\\n\"",
+                "\"POT-Creation-Date: 2026-08-02 10:00+0200\\n\"",
+                "translation-date",
+            ),
+            ("#: src/a.c:12", "#: src/a.c:14", "translation-reference"),
+            ("Version: 1.2-3", "Version: 1.2-4+deb12u1", "package-version"),
             ("kernel 6.1.0-18-amd64", "kernel 6.1.0-21-amd64", "kernel-version"),
         ] {
             let found = causes(a, b);
@@ -156,6 +212,8 @@ mod tests {
             ("from ./build/a/x.c", "from ./build/b/x.c"),
             ("from ..//build/a/x.c", "from ..//build/b/x.c"),
             ("from ./tmp/a/x.c", "from ./tmp/b/x.c"),
+            ("mail root@", "mail user@"),
+            ("#: see below", "# : see above"),
             ("May 4 apples", "May 5 apples"),
         ] {
             assert_eq!(causes(a, b), [""; 0], "{a} / {b}");

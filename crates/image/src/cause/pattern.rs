@@ -16,6 +16,8 @@ pub(super) enum Kind {
     Temporary,
     /// The home or build directory of somebody.
     Directory,
+    /// Who built where: `user@host`.
+    Builder,
     /// At least seven hexadecimal digits.
     Hex,
     Number,
@@ -68,13 +70,14 @@ type Match = fn(&str) -> Option<usize>;
 /// What a text begins with, and how long that is. `rooted` is whether a slash at its start can be that of the root.
 fn known(text: &str, rooted: bool) -> Option<(Kind, usize)> {
     let ends = |len: usize| text.as_bytes().get(len).is_none_or(|byte| !byte.is_ascii_alphanumeric());
-    let all: [(Kind, Match); 8] = [
+    let all: [(Kind, Match); 9] = [
         (Kind::Uuid, uuid),
         (Kind::Date, date),
         (Kind::Kernel, kernel),
         (Kind::Address, address),
         (Kind::Temporary, |text| below(text, &["/tmp/", "/var/tmp/"])),
         (Kind::Directory, |text| below(text, &["/build/", "/home/", "/usr/src/", "/workspace/"])),
+        (Kind::Builder, builder),
         (Kind::Hex, hex),
         (Kind::Number, |text| Some(digits(text)).filter(|len| *len > 0)),
     ];
@@ -132,6 +135,13 @@ fn below(text: &str, directories: &[&str]) -> Option<usize> {
     let name = text[directory.len()..].bytes();
     let len = name.take_while(|byte| byte.is_ascii_alphanumeric() || b"._-+~".contains(byte)).count();
     (len > 0).then_some(directory.len() + len)
+}
+
+fn builder(text: &str) -> Option<usize> {
+    let user = text.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(byte)).count();
+    let host = text.get(user..)?.strip_prefix('@')?.bytes();
+    let host = host.take_while(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(byte)).count();
+    (user > 0 && host > 0).then_some(user + 1 + host)
 }
 
 fn hex(text: &str) -> Option<usize> {

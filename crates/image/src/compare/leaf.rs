@@ -17,7 +17,9 @@ const MOST: usize = 32;
 const OFTEN: u64 = 63;
 /// Pairs of frequent lines that are looked at.
 const MOST_PAIRS: u64 = 100_000_000;
-/// Bytes that are shown of a difference.
+/// Equal lines that are told on either side of those that differ.
+const AROUND: u32 = 2;
+/// Bytes that are shown of a difference, and at most in front of it.
 const SHOWN: usize = 16;
 
 /// What differs in two files without known structure.
@@ -56,6 +58,10 @@ pub struct Line {
     pub number: u32,
     /// Its text, with its end.
     pub text: String,
+    /// The lines in front of it that both files have, at most two: of the first line at a place.
+    pub before: Vec<String>,
+    /// The lines behind it that both files have, at most two: of the last line at a place.
+    pub after: Vec<String>,
 }
 
 /// A place at which bytes differ.
@@ -65,12 +71,17 @@ pub struct Bytes {
     pub at: [u64; 2],
     /// The bytes from there on, at most 16; empty behind the end.
     pub bytes: [Vec<u8>; 2],
+    /// The bytes in front of them that both files have, at most 16.
+    pub before: Vec<u8>,
 }
 
 impl Bytes {
     /// The bytes from `at` on of two pieces that start at `starts`.
     pub(super) fn new(pieces: [&[u8]; 2], at: usize, starts: [u64; 2]) -> Self {
+        let [a, b] = pieces.map(|piece| piece.get(..at).unwrap_or_default());
+        let shared = a.iter().rev().zip(b.iter().rev()).take(SHOWN).take_while(|(a, b)| a == b).count();
         Self {
+            before: a[a.len() - shared..].to_vec(),
             at: starts.map(|start| start + wide(at)),
             bytes: pieces
                 .map(|piece| piece.get(at..).unwrap_or_default().iter().copied().take(SHOWN).collect()),
@@ -180,7 +191,8 @@ impl Lines {
         let Some(line) = text.get(index) else { return };
         if self.lines.len() < MOST {
             let number = u32::try_from(index + 1).unwrap_or(u32::MAX);
-            self.lines.push(Line { side, number, text: (*line).to_owned() });
+            let text = (*line).to_owned();
+            self.lines.push(Line { side, number, text, before: Vec::new(), after: Vec::new() });
         }
     }
 }
@@ -191,11 +203,30 @@ fn aligned(input: &InternedInput<&str>, texts: &[Vec<&str>; 2]) -> Lines {
     diff.postprocess_lines(input);
     let mut lines =
         Lines { removed: diff.count_removals(), added: diff.count_additions(), ..Lines::default() };
-    for hunk in diff.hunks() {
+    let mut hunks = diff.hunks().peekable();
+    // Behind what differed last, and the lines that were told with it.
+    let mut told = 0;
+    while let Some(hunk) = hunks.next() {
+        let (start, end) = (hunk.before.start, hunk.before.end);
+        let next = hunks.peek().map_or(u32::MAX, |next| next.before.start);
+        let from = lines.lines.len();
+        let all = hunk.before.len() + hunk.after.len();
         for (side, range) in [(0, hunk.before), (1, hunk.after)] {
             range.filter_map(|index| usize::try_from(index).ok()).for_each(|index| {
                 lines.tell(side, &texts[side], index);
             });
+        }
+        let whole = lines.lines.len() == from + all;
+        let around = |from: u32, to: u32| -> Vec<String> {
+            let index = |at: u32| usize::try_from(at).unwrap_or(usize::MAX).min(texts[0].len());
+            texts[0][index(from)..index(to)].iter().map(|line| (*line).to_owned()).collect()
+        };
+        if let Some(first) = lines.lines.get_mut(from) {
+            first.before = around(start.saturating_sub(AROUND).max(told).min(start), start);
+        }
+        told = end.saturating_add(AROUND).min(next);
+        if let Some(last) = lines.lines.last_mut().filter(|_| whole && all > 0) {
+            last.after = around(end, told);
         }
     }
     lines
@@ -257,6 +288,44 @@ mod tests {
         // The same lines in another order are known, aligned or not.
         let turned: String = a.lines().rev().map(|line| format!("{line}\n")).collect();
         assert_eq!(lines(&a, &turned).order, Order::Same);
+    }
+
+    #[test]
+    fn lines_around_are_told_once() {
+        let text = |changed: &[usize]| -> String {
+            let line = |at: usize| if changed.contains(&at) { format!("{at}!\n") } else { format!("{at}\n") };
+            (1..=20).map(line).collect()
+        };
+        let shown = |a: &str, b: &str| -> Vec<String> {
+            let line = |line: &Line| {
+                let whole = |text: &String| text.trim_end().to_owned();
+                let sign = if line.side == 0 { '-' } else { '+' };
+                let own = format!("{sign}{}", line.text.trim_end());
+                line.before
+                    .iter()
+                    .map(whole)
+                    .chain([own])
+                    .chain(line.after.iter().map(whole))
+                    .collect::<Vec<_>>()
+            };
+            lines(a, b).lines.iter().flat_map(line).collect()
+        };
+        let plain = text(&[]);
+        assert_eq!(shown(&plain, &text(&[10])), ["8", "9", "-10", "+10!", "11", "12"]);
+        assert_eq!(shown(&plain, &text(&[1, 4])), ["-1", "+1!", "2", "3", "-4", "+4!", "5", "6"]);
+        assert_eq!(shown(&plain, &text(&[3, 6, 20])).join(" "), "1 2 -3 +3! 4 5 -6 +6! 7 8 18 19 -20 +20!");
+        let less = plain.replace("\n7\n", "\n");
+        assert_eq!(shown(&plain, &less), ["5", "6", "-7", "8", "9"]);
+        assert_eq!(shown(&less, &plain), ["5", "6", "+7", "8", "9"]);
+    }
+
+    #[test]
+    fn bytes_in_front_are_those_that_both_have() {
+        let before = |a: &[u8], b: &[u8], at: usize| Bytes::new([a, b], at, [0; 2]).before;
+        assert_eq!(before(b"0123456789abcdefXY", b"0123456789abcdefXZ", 17), b"123456789abcdefX");
+        assert_eq!(before(b"aXbc", b"aYbd", 3), b"b");
+        assert_eq!(before(b"a", b"b", 0), b"");
+        assert_eq!(before(b"ab", b"ab", 9), b"");
     }
 
     #[test]

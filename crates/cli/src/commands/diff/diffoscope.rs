@@ -197,7 +197,7 @@ mod tests {
     use super::*;
 
     fn line(file: usize, number: u32, text: &str) -> Line {
-        Line { file, number, text: format!("{text}\n") }
+        Line { file, number, text: format!("{text}\n"), before: Vec::new(), after: Vec::new() }
     }
 
     #[test]

@@ -273,6 +273,10 @@ fn structure(change: &Structure) -> String {
 fn hex(bytes: &Bytes) -> String {
     let digits = bytes.hex.each_ref().map(|hex| hex.as_bytes().chunks(2).collect::<Vec<_>>());
     let mut row = String::from("<div class=\"hex\">");
+    if let Some((at, before)) = bytes.context() {
+        let pairs = before.as_bytes().chunks(2).map(String::from_utf8_lossy).collect::<Vec<_>>();
+        let _ = write!(row, "<code class=\"eq\">&nbsp; {at:#010x} {}</code>", pairs.join(" "));
+    }
     for (side, (sign, class)) in [('-', 'a'), ('+', 'b')].into_iter().enumerate() {
         let _ = write!(row, "<code class=\"{class}\">{sign} {:#010x} ", bytes.at[side]);
         let (mut ascii, mut marked) = (String::new(), false);
@@ -351,13 +355,22 @@ fn symbol(symbol: &Symbol) -> String {
     item
 }
 
+/// A line of a text, with its sign.
+fn piece(sign: char, content: &str) -> String {
+    let content = text(content, LONGEST_TEXT);
+    let element = match sign {
+        '-' => "del",
+        '+' => "ins",
+        _ => "span",
+    };
+    format!("<{element}>{sign}{content}</{element}>")
+}
+
 fn lines(lines: &Lines, what: &str, room: &mut Room, page: &mut String) {
     let mut shown = 0;
     if room.put(page, "<pre>") {
         for line in &lines.lines {
-            let element = if line.file == 1 { "del" } else { "ins" };
-            let content = text(line.content(), LONGEST_TEXT);
-            let piece = format!("<{element}>{}{}: {content}</{element}>", line.sign(), line.number);
+            let piece: String = line.with_context().map(|(sign, content)| piece(sign, &content)).collect();
             if !room.put(page, &piece) {
                 break;
             }
@@ -401,7 +414,13 @@ mod tests {
             ..Structure::default()
         };
         let fault = |_| Fault { file: 1, format: "gzip".into(), message: hostile.clone() };
-        let line = |number| Line { file: 2, number, text: hostile.clone() };
+        let line = |number| Line {
+            file: 2,
+            number,
+            text: hostile.clone(),
+            before: vec![hostile.clone()],
+            after: Vec::new(),
+        };
         Comparison {
             path: Some(format!("{index}{hostile}")),
             faults: (0..index % 5).map(fault).collect(),

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::program::Program;
-use super::report::{Comparison, Report, Structure};
+use super::report::{Comparison, Line, Report, Structure};
 use super::tolerance::Tolerated;
 use super::words::{Untold, more};
 use crate::markup::{self, Room, short};
@@ -129,10 +129,11 @@ fn of_one(one: &Comparison, limit: usize) -> Vec<Told> {
     for line in one.program.iter().flat_map(|program| program_lines(program, limit)) {
         say(line.0, &line.1);
     }
-    for line in one.lines.iter().flat_map(|lines| &lines.lines) {
-        say(line.sign(), &format!("{}: {}", line.number, line.content()));
+    for (sign, text) in one.lines.iter().flat_map(|lines| &lines.lines).flat_map(Line::with_context) {
+        say(sign, &text);
     }
     for bytes in &one.bytes {
+        bytes.context().into_iter().for_each(|(at, before)| say(' ', &format!("{at:#010x}: {before}")));
         for (side, sign) in ['-', '+'].into_iter().enumerate() {
             say(sign, &format!("{:#010x}: {}", bytes.at[side], bytes.hex[side]));
         }
@@ -155,8 +156,7 @@ fn program_lines(program: &Program, limit: usize) -> Vec<(char, String)> {
             );
         }
         let Some(code) = &symbol.code else { continue };
-        let line = |line: &super::report::Line| (line.sign(), format!("{}: {}", line.number, line.content()));
-        all.extend(code.lines.iter().map(line));
+        all.extend(code.lines.iter().flat_map(Line::with_context));
         all.extend(more(code.untold(), "instructions").map(|text| ('#', text)));
     }
     let rest = program.rest(program.symbols.len().min(limit));
@@ -178,6 +178,7 @@ fn structure(change: &Structure, told: &mut Vec<Told>) {
         say('#', &note);
     }
     if let Some(bytes) = &change.bytes {
+        bytes.context().into_iter().for_each(|(at, before)| say(' ', &format!("{at:#010x}: {before}")));
         for (side, sign) in ['-', '+'].into_iter().enumerate() {
             say(sign, &format!("{:#010x}: {}", bytes.at[side], bytes.hex[side]));
         }

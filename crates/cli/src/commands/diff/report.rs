@@ -141,6 +141,9 @@ pub(super) struct Bytes {
     pub(super) at: [u64; 2],
     /// Hexadecimal digits.
     pub(super) hex: [String; 2],
+    /// Those in front, which both files have.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) before: String,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -156,6 +159,11 @@ pub(super) struct Line {
     pub(super) file: usize,
     pub(super) number: u32,
     pub(super) text: String,
+    /// Lines around it, which both files have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) before: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) after: Vec<String>,
 }
 
 impl Report {
@@ -286,14 +294,19 @@ impl Field {
 impl Bytes {
     fn of(bytes: &compare::Bytes) -> Self {
         let hex = |bytes: &Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        Self { at: bytes.at, hex: bytes.bytes.each_ref().map(hex) }
+        Self { at: bytes.at, hex: bytes.bytes.each_ref().map(hex), before: hex(&bytes.before) }
     }
 }
 
 impl Lines {
     pub(super) fn of(found: &compare::Lines) -> Self {
-        let line =
-            |line: &compare::Line| Line { file: line.side + 1, number: line.number, text: line.text.clone() };
+        let line = |line: &compare::Line| Line {
+            file: line.side + 1,
+            number: line.number,
+            text: line.text.clone(),
+            before: line.before.clone(),
+            after: line.after.clone(),
+        };
         Self { removed: found.removed, added: found.added, lines: found.lines.iter().map(line).collect() }
     }
 }

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::program::Program;
-use super::report::{Bytes, Comparison, Lines, Report, Structure};
+use super::report::{Bytes, Comparison, Line, Lines, Report, Structure};
 use super::words::more;
 use crate::ui::harmless_line;
 
@@ -19,6 +19,9 @@ pub(super) struct Show {
     /// With the colours of a terminal.
     pub(super) colour: bool,
 }
+
+/// How many files are told without a summary in front.
+const FEW: usize = 3;
 
 /// What a line is, for its colour. Nothing is said by colour alone.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +67,11 @@ impl<'a> Text<'a> {
                 return root.ways().iter().try_for_each(|way| self.line(0, Ink::Plain, way));
             }
             Some(root) if !self.show.brief => {
+                // What one looks for among many is seen before the details of the first.
+                if root.all().len() > FEW {
+                    self.summary(root, 0)?;
+                    self.line(0, Ink::Plain, "")?;
+                }
                 self.comparison(root, 0)?;
                 report.notes().iter().try_for_each(|note| self.line(0, Ink::Plain, note))?;
             }
@@ -71,6 +79,19 @@ impl<'a> Text<'a> {
         }
         let ink = if report.verdict == "unexplained" { Ink::Fault } else { Ink::Name };
         self.line(0, ink, &report.completeness())
+    }
+
+    /// Writes how much differs in a file and in those inside it.
+    fn summary(&mut self, found: &Comparison, depth: usize) -> io::Result<()> {
+        let causes: Vec<&str> = found.causes.iter().map(|cause| &*cause.cause).collect();
+        let causes = if causes.is_empty() { String::new() } else { format!("; {}", causes.join(", ")) };
+        let (name, format) = (found.name(), found.format());
+        let gap = if name.is_empty() { "" } else { " " };
+        self.line(depth, Ink::Plain, &format!("{name}{gap}({format}): {}{causes}", found.summary()))?;
+        for member in found.members.iter().take(self.show.limit) {
+            self.summary(member, depth + 1)?;
+        }
+        self.more(found.members.len().saturating_sub(self.show.limit), "files", depth + 1)
     }
 
     /// Writes what differs in a file and in those inside it.
@@ -122,9 +143,13 @@ impl<'a> Text<'a> {
     }
 
     fn lines(&mut self, lines: &Lines, what: &str, depth: usize) -> io::Result<()> {
-        for one in &lines.lines {
-            let ink = if one.file == 1 { Ink::Removed } else { Ink::Added };
-            self.line(depth, ink, &format!("{}{}: {}", one.sign(), one.number, one.content()))?;
+        for (sign, text) in lines.lines.iter().flat_map(Line::with_context) {
+            let ink = match sign {
+                '-' => Ink::Removed,
+                '+' => Ink::Added,
+                _ => Ink::Aside,
+            };
+            self.line(depth, ink, &format!("{sign}{text}"))?;
         }
         self.more(lines.untold(), what, depth)
     }
@@ -141,6 +166,9 @@ impl<'a> Text<'a> {
     }
 
     fn bytes(&mut self, one: &Bytes, depth: usize) -> io::Result<()> {
+        if let Some((at, before)) = one.context() {
+            self.line(depth, Ink::Aside, &format!(" {at:#010x}: {before}"))?;
+        }
         let [a, b] = &one.hex;
         self.line(depth, Ink::Removed, &format!("-{:#010x}: {a}", one.at[0]))?;
         self.line(depth, Ink::Added, &format!("+{:#010x}: {b}", one.at[1]))

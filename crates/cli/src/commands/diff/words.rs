@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::report::{Cause, Comparison, Fault, Field, Line, Lines, Report, Structure};
+use super::report::{Bytes, Cause, Comparison, Fault, Field, Line, Lines, Report, Structure};
 use super::tolerance::Tolerated;
 
 /// So many checks that were not possible are named; `--json` has all.
@@ -130,7 +130,28 @@ impl Line {
 
     /// Its text without its end.
     pub(super) fn content(&self) -> &str {
-        self.text.strip_suffix('\n').unwrap_or(&self.text)
+        bare(&self.text)
+    }
+
+    /// The line and those around it, each with its sign: those around have a blank.
+    pub(super) fn with_context(&self) -> impl Iterator<Item = (char, String)> {
+        let equal = |line: &String| (' ', bare(line).to_owned());
+        let own = (self.sign(), format!("{}: {}", self.number, self.content()));
+        self.before.iter().map(equal).chain([own]).chain(self.after.iter().map(equal))
+    }
+}
+
+/// A line without its end.
+fn bare(line: &str) -> &str {
+    line.strip_suffix('\n').unwrap_or(line)
+}
+
+impl Bytes {
+    /// The bytes in front of those that differ, with the offset of the first of them in the first file.
+    pub(super) fn context(&self) -> Option<(u64, &str)> {
+        let length = u64::try_from(self.before.len() / 2).unwrap_or(u64::MAX);
+        let at = self.at[0].checked_sub(length)?;
+        (length > 0).then_some((at, &self.before))
     }
 }
 
