@@ -16,7 +16,7 @@ use selfsame_build::sandbox::Status;
 use selfsame_build::snapshots::{CollectError, ImportError, KeptError};
 use selfsame_build::stages::{JobError, UnpackError};
 use selfsame_build::tag::{ExportError, TagError};
-use selfsame_build::vm::{MachineError, Refusal};
+use selfsame_build::vm::{KeepError, MachineError, Refusal};
 use selfsame_store::StoreError;
 
 use crate::failure::{Failure, Kind, Line};
@@ -24,6 +24,10 @@ use crate::failure::{Failure, Kind, Line};
 /// The remedy for a full disk.
 const ROOM: &str =
     "free some space, or use another disk: builds work in `--store DIR`, images go to `--out DIR`";
+
+/// The remedy for a full memory.
+const MEMORY: &str = "end other programs, or give the machine more memory or swap: a virtual machine of `--in vm` has \
+                      what `--memory MB` says";
 
 impl From<RecipeError> for Failure {
     fn from(error: RecipeError) -> Self {
@@ -249,6 +253,7 @@ impl From<JobError> for Failure {
             ),
             JobError::Failed { status: Status::Interrupted, .. } => Self::interrupted(),
             JobError::Failed { status: Status::Disk, .. } => Self::environment(error).hint(ROOM),
+            JobError::Failed { status: Status::Memory, .. } => Self::environment(error).hint(MEMORY),
             JobError::Failed { .. } => {
                 Self::input(error).hint("`--verbose` shows everything that programs print")
             }
@@ -343,8 +348,29 @@ impl From<MachineError> for Failure {
                 Self::environment(error).hint("build again: it is written anew from the store")
             }
             MachineError::Refused(refusal) => refused(refusal),
+            MachineError::Kept(error) => error.into(),
             error => Self::environment(error),
         }
+    }
+}
+
+impl From<KeepError> for Failure {
+    fn from(error: KeepError) -> Self {
+        let name = match &error {
+            KeepError::Branch { name, .. }
+            | KeepError::Setup { name }
+            | KeepError::Busy { name }
+            | KeepError::Full { name, .. } => Some(name.clone()),
+            _ => None,
+        };
+        let refused = matches!(error, KeepError::Branch { .. });
+        let failure = if refused { Self::input(error) } else { Self::environment(error) };
+        let Some(name) = name else { return failure };
+        failure
+            .hint(format!(
+                "`selfsame vm stop {name}` ends it, with all that is in it; the next build starts another"
+            ))
+            .hint("without --keep-running a build has a new machine of its own")
     }
 }
 

@@ -21,7 +21,7 @@ mod timeline;
 mod ui;
 
 use commands::{
-    Context, boot, build, check, diff, init, inspect, lock, report, reproduce, snapshot, store, verify,
+    Context, boot, build, check, diff, init, inspect, lock, report, reproduce, snapshot, store, verify, vm,
 };
 use failure::{Failure, Kind, Status};
 use interrupt::Interrupt;
@@ -65,6 +65,7 @@ enum Command {
     Verify(verify::Args),
     Snapshot(snapshot::Args),
     Store(store::Args),
+    Vm(vm::Args),
 }
 
 fn main() -> ExitCode {
@@ -74,6 +75,7 @@ fn main() -> ExitCode {
     }
     match std::env::args_os().nth(1).as_deref().and_then(|first| first.to_str()) {
         Some(selfsame_build::vm::LAUNCH_ARGUMENT) => selfsame_build::vm::launch_main(),
+        Some(selfsame_build::vm::KEEPER_ARGUMENT) => selfsame_build::vm::keeper_main(),
         Some(selfsame_build::vm::GUEST_ARGUMENT) => selfsame_build::vm::guest_main(explain::refusal),
         _ => {}
     }
@@ -115,6 +117,7 @@ fn run(command: &Command, settings: Settings, ui: &Ui) -> Result<Status, Failure
         Command::Verify(args) => verify::run(args, &cx),
         Command::Snapshot(args) => snapshot::run(args, &cx),
         Command::Store(args) => store::run(args, &cx),
+        Command::Vm(args) => vm::run(args, &cx),
     }
 }
 

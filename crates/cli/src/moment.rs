@@ -132,6 +132,18 @@ pub fn witness(recipe: &Recipe) -> Result<String, String> {
     }
 }
 
+/// What is checked out in `dir`, in words: a branch, else a commit.
+pub fn checked_out(dir: &Path) -> String {
+    let ask = |words: &[&str]| git(dir, words.iter().map(OsString::from)).map(|text| text.trim().to_owned());
+    if let Some(branch) = ask(&["symbolic-ref", "--quiet", "--short", "HEAD"]) {
+        return format!("branch {branch}");
+    }
+    match ask(&["rev-parse", "--verify", "HEAD"]) {
+        Some(commit) => format!("commit {commit}"),
+        None => "no commit".into(),
+    }
+}
+
 /// Refuses a date of the environment that is not the one that everybody else gets from the recipe or its commit.
 pub fn own(recipe: &Recipe, settings: &Settings) -> Result<(), Failure> {
     let Some(epoch) = settings.source_date_epoch(SystemTime::now())? else { return Ok(()) };
@@ -179,6 +191,7 @@ mod tests {
         let recipe = recipe::load(&dir.path().join("r")).unwrap();
         assert_eq!(uncommitted(&recipe), None, "no repository, no commit to compare with");
         assert_eq!(commit(&recipe), None);
+        assert_eq!(checked_out(&recipe.dir), "no commit");
         let run = |arguments: &[&str]| {
             let mut git = Command::new("git");
             git.arg("-C").arg(dir.path()).args(["-c", "user.name=x", "-c", "user.email=x@example.org"]);
@@ -199,6 +212,10 @@ mod tests {
         assert_eq!(uncommitted(&recipe), None);
         let head = run(&["rev-parse", "HEAD"]).unwrap();
         assert_eq!(commit(&recipe).as_deref(), Some(head.trim()));
+        run(&["checkout", "--quiet", "-b", "stable"]).unwrap();
+        assert_eq!(checked_out(&recipe.dir), "branch stable");
+        run(&["checkout", "--quiet", "--detach"]).unwrap();
+        assert_eq!(checked_out(&recipe.dir), format!("commit {}", head.trim()));
         write("r/files/etc/.motd.swp", "ignored");
         assert_eq!(commit(&recipe), None, "nobody else has this");
         assert_eq!(uncommitted(&recipe).as_deref(), Some("r/files/etc/.motd.swp"));

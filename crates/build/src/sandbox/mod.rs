@@ -10,6 +10,7 @@ mod confine;
 mod filter;
 mod init;
 mod lines;
+mod memory;
 mod mounts;
 mod network;
 mod pretend;
@@ -88,10 +89,13 @@ pub struct Limits {
     /// The job is ended when the file system of [`Root`] has fewer bytes free; `None` is 256 MiB, or a 32nd of a disk on
     /// which that is less.
     pub keep_free: Option<u64>,
+    /// The job is ended when the machine has fewer bytes of memory free, swap included; `None` is 256 MiB, or a 32nd of a
+    /// memory of which that is less.
+    pub keep_memory: Option<u64>,
 }
 
 impl Default for Limits {
-    /// Two hours, 256 MiB of output, 4096 processes, 4 GiB of scratch space, some of the disk kept free.
+    /// Two hours, 256 MiB of output, 4096 processes, 4 GiB of scratch space, some of the disk and of the memory kept free.
     fn default() -> Self {
         Self {
             time: Duration::from_secs(2 * 60 * 60),
@@ -101,6 +105,7 @@ impl Default for Limits {
             file_size: None,
             scratch: 4 << 30,
             keep_free: None,
+            keep_memory: None,
         }
     }
 }
@@ -169,6 +174,8 @@ pub enum Status {
     Output,
     /// It was ended because of [`Limits::keep_free`].
     Disk,
+    /// It was ended because of [`Limits::keep_memory`], or failed when the kernel had to kill a process for memory.
+    Memory,
     /// It was ended because the user asked for it.
     Interrupted,
 }

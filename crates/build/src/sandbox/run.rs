@@ -14,6 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::lines::{Lines, Tail};
+use super::memory;
 use super::network::Watch;
 use super::pretend::Pretend;
 use super::wire::{self, Inbox, Message, Spec, SpecRoot};
@@ -141,6 +142,7 @@ struct Running {
     pretend: Pretend,
     host: Host,
     limits: Limits,
+    memory: memory::Watch,
     disk: std::path::PathBuf,
     work: Option<std::path::PathBuf>,
     deadline: Option<Instant>,
@@ -183,6 +185,7 @@ impl Running {
             pretend: Pretend::new(sandbox.world.clone()),
             host: sandbox.host,
             limits: job.limits.clone(),
+            memory: memory::Watch::new(job.limits.keep_memory),
             disk,
             work,
             next_look: Instant::now(),
@@ -305,9 +308,14 @@ impl Running {
                         (_, signal) => Status::Signalled(signal.unwrap_or(0)),
                     };
                     // A program may fill the disk and fail for that between two looks.
-                    let full = ended != Status::Exited(0)
-                        && (self.disk_is_full() || self.no_room && self.disk_was_full());
-                    self.status.get_or_insert(if full { Status::Disk } else { ended });
+                    let failed = ended != Status::Exited(0);
+                    let full = failed && (self.disk_is_full() || self.no_room && self.disk_was_full());
+                    let memory = failed && (self.memory.has_killed() || self.memory.is_full());
+                    self.status.get_or_insert(match ended {
+                        _ if full => Status::Disk,
+                        _ if memory => Status::Memory,
+                        ended => ended,
+                    });
                 }
             }
         }
@@ -394,6 +402,8 @@ impl Running {
             self.stop(Status::Time);
         } else if self.disk_is_full() {
             self.stop(Status::Disk);
+        } else if self.memory.is_full() {
+            self.stop(Status::Memory);
         }
     }
 

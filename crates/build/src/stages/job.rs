@@ -83,6 +83,7 @@ fn describe(status: Status) -> String {
         Status::Time => "was ended: it ran too long".into(),
         Status::Output => "was ended: it printed too much".into(),
         Status::Disk => "was ended: the disk is full".into(),
+        Status::Memory => "was ended: the memory of this machine is full".into(),
         Status::Interrupted => "was interrupted".into(),
     }
 }

@@ -1,7 +1,7 @@
 //! The files a machine is started with.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write as _};
+use std::io::{self, BufWriter, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -17,6 +17,7 @@ use crate::recipe::{self, Keys, Recipe, Tracked, read_tracked};
 
 use super::error::MachineError;
 use super::initramfs::Boot;
+use super::kept::{KeepError, State};
 use super::machine::Machine;
 use super::wire::Task;
 
@@ -35,6 +36,8 @@ pub(super) const KERNEL: &str = "kernel";
 pub(super) const INITRAMFS: &str = "initramfs";
 /// Where the task is on its disk.
 pub(super) const TASK_FILE: &str = "task.json";
+/// Where packages are on that disk which that of the packages lacks.
+pub(super) const MORE: &str = "packages";
 /// Where the recipe is on that disk.
 pub(super) const RECIPE: &str = "recipe";
 
@@ -42,6 +45,9 @@ pub(super) const RECIPE: &str = "recipe";
 const KEPT: &str = "machine-packages";
 /// Everything on the read-only disks is that old: nothing of it counts.
 const EPOCH: Epoch = Epoch(0);
+/// How long the disk of the task is in a machine that is kept, in bytes: a later recipe, and packages that are new in its
+/// lock, must fit.
+const TASKS: u64 = 8 << 30;
 /// Bytes of a page of memory.
 const PAGE: u64 = 4096;
 
@@ -51,6 +57,7 @@ pub(super) struct Disks {
     dir: PathBuf,
     /// The one that outlives the machine.
     packages: PathBuf,
+    task: File,
     outputs: File,
     room: u64,
 }
@@ -76,20 +83,38 @@ impl Disks {
         write(KERNEL, &boot.kernel)?;
         write(INITRAMFS, &boot.initramfs)?;
         let packages = packages(request.store, request.lock, dir)?;
-        let task = Task {
-            epoch: request.epoch.0,
-            jobs: u32::try_from(request.jobs.get()).unwrap_or(machine.processors.get()),
-            room,
-            other_ids: ![IdShift::NONE, IdShift::ROOT].contains(&request.host.shift),
-            world: request.world.clone(),
-        };
-        self::task(request.recipe, request.lock, &task, &dir.join(TASK))?;
+        let task = create(&dir.join(TASK))?;
+        let told = told(request, machine, room, 0);
+        self::task(request.recipe, request.lock, &told, (&[], request.store), &task)?;
+        if machine.keep.is_some() {
+            task.set_len(TASKS).map_err(|source| MachineError::Disk { path: dir.join(TASK), source })?;
+        }
         swap(&dir.join(SWAP), room)?;
         let path = dir.join(OUTPUTS);
-        let outputs = File::options().read(true).write(true).create_new(true).open(&path);
-        let outputs = outputs.and_then(|file| file.set_len(room.next_multiple_of(PAGE)).map(|()| file));
-        let outputs = outputs.map_err(|source| MachineError::Disk { path, source })?;
-        Ok(Self { dir: dir.to_owned(), packages, outputs, room })
+        let outputs = create(&path)?;
+        outputs.set_len(room.next_multiple_of(PAGE)).map_err(|source| MachineError::Disk { path, source })?;
+        Ok(Self { dir: dir.to_owned(), packages, task, outputs, room })
+    }
+
+    /// Writes recipe and lock anew on the disk of a machine that is kept, which waits.
+    pub(super) fn again(
+        request: &Request<'_>,
+        machine: &Machine<'_>,
+        [task, outputs]: [File; 2],
+        kept: &State,
+    ) -> Result<Self, MachineError> {
+        let more = |digest: &Digest| kept.packages.binary_search(&digest.to_string()).is_err();
+        let more: Vec<Digest> = names(request.lock).into_iter().filter(more).collect();
+        let failed = |source| MachineError::Disk { path: PathBuf::from(TASK), source };
+        (&task).seek(SeekFrom::Start(0)).map_err(failed)?;
+        let told = told(request, machine, kept.room, kept.builds);
+        self::task(request.recipe, request.lock, &told, (&more, request.store), &task)?;
+        let size = (&task).stream_position().map_err(failed)?;
+        if size > kept.task {
+            let full = KeepError::Full { name: kept.name.clone(), size, room: kept.task };
+            return Err(full.into());
+        }
+        Ok(Self { dir: PathBuf::new(), packages: kept.disk.clone(), task, outputs, room: kept.room })
     }
 
     /// Where the file `name` is.
@@ -100,6 +125,16 @@ impl Disks {
     /// How many bytes the outputs may take.
     pub(super) fn room(&self) -> u64 {
         self.room
+    }
+
+    /// Where the packages are kept, and those of `lock`, which they are, in the order of their digests.
+    pub(super) fn packages(&self, lock: &Lock) -> (PathBuf, Vec<String>) {
+        (self.packages.clone(), names(lock).iter().map(Digest::to_string).collect())
+    }
+
+    /// The disk of the task.
+    pub(super) fn task(&self) -> &File {
+        &self.task
     }
 
     /// The disk with the outputs.
@@ -120,15 +155,51 @@ impl Disks {
     }
 }
 
+/// What is to be built.
+fn told(request: &Request<'_>, machine: &Machine<'_>, room: u64, build: u32) -> Task {
+    Task {
+        epoch: request.epoch.0,
+        jobs: u32::try_from(request.jobs.get()).unwrap_or(machine.processors.get()),
+        room,
+        other_ids: ![IdShift::NONE, IdShift::ROOT].contains(&request.host.shift),
+        build,
+        keep: machine.keep.is_some(),
+        world: request.world.clone(),
+    }
+}
+
+/// The packages that are needed in the machine, in the order of their digests, each once.
+fn names(lock: &Lock) -> Vec<Digest> {
+    // The kernel has been started when these are looked at.
+    let wanted = lock.packages.iter().filter(|package| package.role != Role::Builder);
+    let mut names: Vec<Digest> = wanted.map(|package| package.file.sha256).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// Puts the packages of `lock` that are named into `tree`, below `place`.
+fn add_packages(
+    tree: &mut Tree,
+    place: &str,
+    lock: &Lock,
+    names: &[Digest],
+) -> Result<(), selfsame_image::tree::TreeError> {
+    for package in &lock.packages {
+        let leaf = Leaf { meta: Meta::root(0o444, 0), kind: Kind::File(package.file.into()) };
+        let name = format!("{place}{}", package.file.sha256);
+        if names.binary_search(&package.file.sha256).is_ok() && tree.get(name.as_bytes()).is_none() {
+            tree.insert(name.as_bytes(), leaf)?;
+        }
+    }
+    Ok(())
+}
+
 /// The disk with the packages of `lock`: kept in the store, because it is the same for each build of that lock. It has a second
 /// name in `scratch`, so that nobody takes it away before the machine has it open.
 fn packages(store: &Store, lock: &Lock, scratch: &Path) -> Result<PathBuf, MachineError> {
     let kept = store.work_dir(KEPT).map_err(|error| image(PACKAGES, error))?;
-    // The kernel has been started when this disk is looked at.
-    let wanted = || lock.packages.iter().filter(|package| package.role != Role::Builder);
-    let mut names: Vec<Digest> = wanted().map(|package| package.file.sha256).collect();
-    names.sort_unstable();
-    names.dedup();
+    let names = names(lock);
     let all: String = names.iter().map(|name| format!("{name}\n")).collect();
     let path = kept.join(format!("{}.squashfs", Digest::of(all.as_bytes())));
     let own = scratch.join(PACKAGES);
@@ -139,14 +210,8 @@ fn packages(store: &Store, lock: &Lock, scratch: &Path) -> Result<PathBuf, Machi
         return Ok(path);
     }
     let mut tree = Tree::new(Meta::root(0o755, 0));
-    for package in wanted() {
-        let leaf = Leaf { meta: Meta::root(0o444, 0), kind: Kind::File(package.file.into()) };
-        let name = package.file.sha256.to_string();
-        if tree.get(name.as_bytes()).is_none() {
-            tree.insert(name.as_bytes(), leaf).map_err(|error| image(PACKAGES, error))?;
-        }
-    }
-    squash(PACKAGES, &tree, store, &own)?;
+    add_packages(&mut tree, "", lock, &names).map_err(|error| image(PACKAGES, error))?;
+    squash(PACKAGES, &tree, store, &create(&own)?)?;
     let keep = || -> io::Result<()> {
         // Whole on the disk before others find it.
         File::open(&own)?.sync_all()?;
@@ -192,8 +257,15 @@ pub fn sweep(
     Ok(())
 }
 
-/// The disk with recipe, lock and task. Of the recipe it has what the build reads, as the build sees it.
-fn task(recipe: &Recipe, lock: &Lock, task: &Task, path: &Path) -> Result<(), MachineError> {
+/// The disk with recipe, lock and task. Of the recipe it has what the build reads, as the build sees it; and it has these
+/// packages, from that store.
+fn task(
+    recipe: &Recipe,
+    lock: &Lock,
+    task: &Task,
+    (more, packages): (&[Digest], &dyn Contents),
+    disk: &File,
+) -> Result<(), MachineError> {
     let wrong =
         |error: Box<dyn std::error::Error + Send + Sync>| MachineError::Image { name: TASK, source: error };
     let mut tree = Tree::new(Meta::root(0o755, 0));
@@ -215,7 +287,11 @@ fn task(recipe: &Recipe, lock: &Lock, task: &Task, path: &Path) -> Result<(), Ma
             .map_err(wrong)?;
         read.push(tracked);
     }
-    squash(TASK, &tree, &Layered(&memory, All(&read)), path)
+    if !more.is_empty() {
+        tree.insert_dir(MORE.as_bytes(), Meta::root(0o755, 0)).map_err(|error| wrong(error.into()))?;
+        add_packages(&mut tree, &format!("{MORE}/"), lock, more).map_err(|error| wrong(error.into()))?;
+    }
+    squash(TASK, &tree, &Layered(&memory, Layered(All(&read), packages)), disk)
 }
 
 /// The files and directories that a recipe names.
@@ -294,7 +370,7 @@ impl Contents for All<'_> {
 }
 
 /// Writes `tree` as a SquashFS whose blocks the kernel reads fast.
-fn squash(name: &'static str, tree: &Tree, contents: &dyn Contents, path: &Path) -> Result<(), MachineError> {
+fn squash(name: &'static str, tree: &Tree, contents: &dyn Contents, file: &File) -> Result<(), MachineError> {
     let options = squashfs::Options {
         block_size: 1 << 20,
         codec: Codec::Lz4 { level: 2 },
@@ -304,12 +380,16 @@ fn squash(name: &'static str, tree: &Tree, contents: &dyn Contents, path: &Path)
         cache: None,
         progress: None,
     };
-    let disk = |source: io::Error| MachineError::Disk { path: path.to_owned(), source };
-    let file = File::options().read(true).write(true).create_new(true).open(path).map_err(disk)?;
     let mut out = BufWriter::with_capacity(1 << 20, file);
     let jobs = std::thread::available_parallelism().unwrap_or(std::num::NonZero::<usize>::MIN);
     squashfs::write(tree, contents, &options, jobs, &mut out).map_err(|error| image(name, error))?;
-    out.flush().map_err(disk)
+    out.flush().map_err(|source| MachineError::Disk { path: PathBuf::from(name), source })
+}
+
+/// A new file for a disk.
+fn create(path: &Path) -> Result<File, MachineError> {
+    let file = File::options().read(true).write(true).create_new(true).open(path);
+    file.map_err(|source| MachineError::Disk { path: path.to_owned(), source })
 }
 
 fn image(name: &'static str, error: impl std::error::Error + Send + Sync + 'static) -> MachineError {
@@ -371,10 +451,17 @@ mod tests {
         fs::write(recipe.join(recipe::FILE), text).unwrap();
         let outside = recipe::load(&recipe).unwrap();
         let lock = crate::lock::sample();
-        let told =
-            Task { epoch: 7, jobs: 2, room: 3, other_ids: false, world: crate::sandbox::World::default() };
+        let told = Task {
+            epoch: 7,
+            jobs: 2,
+            room: 3,
+            other_ids: false,
+            build: 0,
+            keep: false,
+            world: crate::sandbox::World::default(),
+        };
         let disk = dir.path().join("disk");
-        task(&outside, &lock, &told, &disk).unwrap();
+        task(&outside, &lock, &told, (&[], &Memory::new()), &create(&disk).unwrap()).unwrap();
         let to = dir.path().join("inside");
         if oracle(Command::new("unsquashfs").arg("-q").arg("-n").arg("-d").arg(&to).arg(&disk)).is_none() {
             return;

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::event::Stage;
 use crate::execute::BuildError;
 
+use super::kept::KeepError;
+
 /// How a build failed inside, in words: what the program would have told, had it run outside.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
@@ -90,6 +92,9 @@ pub enum MachineError {
     /// Other files than those of the recipe.
     #[error("the virtual machine gives other files than the recipe has outputs")]
     Files,
+    /// A machine that is kept cannot be used.
+    #[error(transparent)]
+    Kept(#[from] KeepError),
     /// The build failed inside.
     #[error(transparent)]
     Refused(Refusal),

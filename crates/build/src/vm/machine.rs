@@ -13,6 +13,7 @@ use crate::sandbox::World;
 
 use super::disks::{self, Disks};
 use super::initramfs::Boot;
+use super::kept::Keep;
 use super::short;
 
 /// The kernel's command line. With `panic=-1` a machine whose first process ended does not wait for somebody to look.
@@ -37,10 +38,23 @@ pub struct Machine<'a> {
     pub accel: &'a [Accel],
     /// Where its console is kept if the build fails.
     pub log: &'a Path,
-    /// Called with its name and the bytes it may take on the disk, before it starts.
-    pub begins: &'a (dyn Fn(&Identity, u64) + Sync),
+    /// Keeps it for further builds of a branch, or builds in the one that is kept for it.
+    pub keep: Option<Keep<'a>>,
+    /// Called with its name and what it needs, before it starts.
+    pub begins: &'a (dyn Fn(&Identity, &Needs) + Sync),
     /// Called when its first process has found the disks, with what runs its processors.
     pub ready: &'a (dyn Fn(Accel) + Sync),
+}
+
+/// What a machine takes of this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Needs {
+    /// Processors.
+    pub processors: NonZero<u32>,
+    /// Bytes of memory.
+    pub memory: u64,
+    /// About how many bytes of the store's disk: packages and outputs, and the rest if memory is short.
+    pub disk: u64,
 }
 
 /// What runs the machine's processors.
@@ -96,20 +110,30 @@ impl<'a> Machine<'a> {
         (machine, rest)
     }
 
+    /// What it needs, with `disk` bytes of the disk.
+    pub(super) fn needs(&self, disk: u64) -> Needs {
+        Needs { processors: self.processors, memory: self.memory(), disk }
+    }
+
     fn memory(&self) -> u64 {
         self.memory.unwrap_or(MEMORY).max(LEAST)
     }
 
-    /// The name of this machine, as a builder of what `lock` pins.
-    pub(super) fn identity(&self, lock: &Lock, boot: &Boot) -> Identity {
-        let date = lock.archives.iter().map(|archive| archive.serial.as_str()).max();
-        let date = date.and_then(|serial| serial.get(..8)).unwrap_or("undated");
-        let mut text = format!("lock {}\n", lock.digest());
-        let _ =
-            writeln!(text, "kernel {}\ninitramfs {}", Digest::of(&boot.kernel), Digest::of(&boot.initramfs));
+    /// What this machine is, whatever it builds.
+    pub(super) fn setup(&self, boot: &Boot) -> Digest {
+        let mut text =
+            format!("kernel {}\ninitramfs {}\n", Digest::of(&boot.kernel), Digest::of(&boot.initramfs));
         for word in self.settings() {
             let _ = writeln!(text, "{word}");
         }
+        Digest::of(text.as_bytes())
+    }
+
+    /// The name of a machine with this setup, as a builder of what `lock` pins.
+    pub(super) fn identity(lock: &Lock, setup: Digest) -> Identity {
+        let date = lock.archives.iter().map(|archive| archive.serial.as_str()).max();
+        let date = date.and_then(|serial| serial.get(..8)).unwrap_or("undated");
+        let text = format!("lock {}\nsetup {setup}\n", lock.digest());
         Identity(format!("builder-{date}-{}", short(Digest::of(text.as_bytes()))))
     }
 
@@ -181,6 +205,7 @@ mod tests {
             processor_model: model,
             accel: &[Accel::Tcg],
             log: Path::new("/log"),
+            keep: None,
             begins: &|_, _| {},
             ready: &|_| {},
         }
@@ -232,7 +257,9 @@ mod tests {
     fn a_builder_is_named_by_what_it_is() {
         let lock = crate::lock::sample();
         let boot = |kernel: &[u8]| Boot { kernel: kernel.to_vec(), initramfs: b"i".to_vec() };
-        let name = |machine: &Machine<'_>, kernel: &[u8]| machine.identity(&lock, &boot(kernel)).to_string();
+        let name = |machine: &Machine<'_>, kernel: &[u8]| {
+            Machine::identity(&lock, machine.setup(&boot(kernel))).to_string()
+        };
         let base = machine(None);
         let named = name(&base, b"k");
         assert!(named.starts_with("builder-20250517-") && named.len() == 29, "{named}");

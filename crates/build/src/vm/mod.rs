@@ -10,6 +10,7 @@
 //! host                                        machine
 //! mod.rs      disks, QEMU, events, outputs    guest/boot.rs   process 1: modules, disks, a root in memory
 //! kernel.rs   kernel and modules of a .deb    guest/mod.rs    the build, its outputs, power off
+//! kept/       machines that stay for more
 //! initramfs.rs  this program and modules
 //! ```
 #![deny(unsafe_code)]
@@ -18,12 +19,14 @@ mod disks;
 mod error;
 mod guest;
 mod initramfs;
+mod kept;
 mod kernel;
 mod launch;
 mod machine;
 mod qemu;
 mod wire;
 
+use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -40,13 +43,16 @@ use crate::room;
 pub use disks::sweep;
 pub use error::{MachineError, Refusal};
 pub use guest::guest_main;
+pub use kept::{Keep, KeepError, State, keeper_main, list, stop};
 pub use launch::launch_main;
-pub use machine::{Accel, Identity, Machine};
+pub use machine::{Accel, Identity, Machine, Needs};
 
 /// The first argument with which the program must call [`guest_main`]: as the first process of a machine.
 pub const GUEST_ARGUMENT: &str = "__machine";
 /// The first argument with which the program must call [`launch_main`], before it does anything else.
 pub const LAUNCH_ARGUMENT: &str = "__launch";
+/// The first argument with which the program must call [`keeper_main`], before it does anything else.
+pub const KEEPER_ARGUMENT: &str = "__keep";
 
 /// How many times the room that a build is guessed to take it may take in a machine. What it does not take is on no disk.
 const SPARE: u64 = 4;
@@ -67,12 +73,20 @@ pub(crate) fn build(request: &Request<'_>, machine: &Machine<'_>) -> Result<Buil
     })?;
     let kernel = kernel::of(request.store, request.lock)?;
     let boot = initramfs::Boot::new(&program, kernel);
-    let scratch = request.store.scratch()?;
-    let disks = disks::Disks::make(request, &scratch, &boot, machine, room)?;
-    let identity = machine.identity(request.lock, &boot);
-    (machine.begins)(&identity, room / SPARE);
+    let setup = machine.setup(&boot);
+    let identity = Machine::identity(request.lock, setup);
     let mut said = qemu::Said::default();
-    let answer = run(request, machine, &disks, &mut said);
+    let again = machine.keep.map(|keep| kept::find(request.store, &keep)).transpose();
+    let (disks, answer) = match again.map_err(MachineError::from)?.flatten() {
+        Some(kept) => again_in(kept, request, machine, setup, &identity, &mut said)?,
+        None => {
+            let scratch = request.store.scratch()?;
+            let disks = disks::Disks::make(request, &scratch, &boot, machine, room)?;
+            (machine.begins)(&identity, &machine.needs(room / SPARE));
+            let answer = run(request, machine, &disks, (setup, &identity), &mut said);
+            (disks, answer)
+        }
+    };
     // Whatever failed, the console may be all there is to see.
     let keep_log = || std::fs::write(machine.log, said.bytes());
     let done = match answer {
@@ -99,26 +113,76 @@ fn run(
     request: &Request<'_>,
     machine: &Machine<'_>,
     disks: &disks::Disks,
+    (setup, identity): (Digest, &Identity),
     said: &mut qemu::Said,
 ) -> Result<wire::Answer, BuildError> {
     let mut last = None;
     for (at, accel) in machine.accel.iter().enumerate() {
-        let mut qemu = qemu::Qemu::start(request.program, &machine.arguments(disks, *accel))?;
+        let arguments = machine.arguments(disks, *accel);
+        let mut qemu = match &machine.keep {
+            None => qemu::Qemu::start(request.program, &arguments)?,
+            Some(keep) => {
+                let new = kept::New {
+                    arguments,
+                    accel: *accel,
+                    builder: identity.to_string(),
+                    setup,
+                    room: disks.room(),
+                    packages: disks.packages(request.lock),
+                    disks: [disks.task(), disks.outputs()],
+                };
+                let kept = kept::start(request.store, keep, request.program, new);
+                qemu::Qemu::kept(kept.map_err(MachineError::from)?)
+            }
+        };
         *said = qemu.said();
         if qemu.starts(if at + 1 < machine.accel.len() { SHORT } else { LONG })? {
             // The machine has them open: now nothing is left of it on the disk, even if this process is killed.
             disks.unlink();
             (machine.ready)(*accel);
-            return match listen(request, &mut qemu)? {
-                Some(answer) => Ok(answer),
-                None => Err(qemu.ended_early().into()),
-            };
+            return answer(request, qemu);
         }
         last = Some(qemu.ended_early());
     }
     // It may be the disk that outlives machines: the next one gets a new one.
     disks.forget_packages();
     Err(last.unwrap_or(MachineError::NoAccel).into())
+}
+
+/// Builds in a machine that is kept.
+fn again_in(
+    kept: kept::Kept,
+    request: &Request<'_>,
+    machine: &Machine<'_>,
+    setup: Digest,
+    identity: &Identity,
+    said: &mut qemu::Said,
+) -> Result<(disks::Disks, Result<wire::Answer, BuildError>), BuildError> {
+    if let Some(keep) = &machine.keep {
+        kept.check(keep, setup).map_err(MachineError::from)?;
+    }
+    let [task, outputs] = &kept.disks;
+    let again = |file: &File| file.try_clone().map_err(|error| MachineError::from(KeepError::from(error)));
+    let disks = disks::Disks::again(request, machine, [again(task)?, again(outputs)?], &kept.state)?;
+    (machine.begins)(identity, &machine.needs(kept.state.room / SPARE));
+    let accel = machine.accel.iter().find(|accel| accel.name() == kept.state.accel);
+    let qemu = qemu::Qemu::kept(kept.begin().map_err(MachineError::from)?);
+    *said = qemu.said();
+    (machine.ready)(accel.copied().unwrap_or(Accel::Tcg));
+    Ok((disks, answer(request, qemu)))
+}
+
+/// What the machine answers in the end.
+fn answer(request: &Request<'_>, mut qemu: qemu::Qemu) -> Result<wire::Answer, BuildError> {
+    match listen(request, &mut qemu)? {
+        // With a damaged disk nobody wants it.
+        Some(answer @ wire::Answer::Failed { package: true, .. }) => Ok(answer),
+        Some(answer) => {
+            qemu.leave();
+            Ok(answer)
+        }
+        None => Err(qemu.ended_early().into()),
+    }
 }
 
 /// Passes on what the machine tells, until it has told how the build ended; `None` if it ended before. What it does then does

@@ -1,11 +1,13 @@
-//! The process that is the machine.
+//! The process that is the machine, or the one that keeps it.
 
 use std::ffi::OsString;
 use std::io::{self, BufRead as _, BufReader, Read};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::execute::BuildError;
@@ -13,6 +15,7 @@ use crate::host;
 
 use super::LAUNCH_ARGUMENT;
 use super::error::MachineError;
+use super::kept::{self, Frames, Kind};
 use super::launch::NOT_FOUND;
 use super::wire::Message;
 
@@ -23,7 +26,7 @@ const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// How often Ctrl-C is looked at.
 const TICK: Duration = Duration::from_millis(100);
 /// Longest message, in bytes.
-const LONGEST: u64 = 1 << 20;
+pub(super) const LONGEST: u64 = 1 << 20;
 /// How many messages may wait to be looked at.
 const WAITING: usize = 32;
 /// How much is kept of the last words of QEMU and of the machine's console, in bytes.
@@ -31,11 +34,29 @@ const SAID: usize = 256 << 10;
 /// How much of them an error shows.
 const SHOWN: usize = 300;
 
-/// A running machine; ended when dropped, or when this process is gone.
+/// A running machine; ended when dropped, or when this process is gone. One that is kept ends then only if it has not
+/// answered.
 pub(super) struct Qemu {
-    child: Child,
+    end: End,
     lines: Receiver<Vec<u8>>,
     said: Said,
+}
+
+/// Who ends the machine.
+enum End {
+    /// QEMU itself.
+    Child(Child),
+    /// The keeper at the other end, while nothing else is told; the thread gives QEMU's exit status.
+    Keeper(UnixStream, Option<JoinHandle<Option<i32>>>),
+}
+
+/// The program with `arguments`, and with pipes for what it says. `program` is this program, which becomes it.
+pub(super) fn command(program: &Path, arguments: &[OsString]) -> Command {
+    let mut command = Command::new(program);
+    command.arg(LAUNCH_ARGUMENT).arg(std::process::id().to_string()).arg(QEMU).args(arguments);
+    command.env_clear().env("PATH", PATH);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
 }
 
 /// The last words of QEMU and of the machine's console, while they are written.
@@ -67,12 +88,8 @@ impl Said {
 impl Qemu {
     /// Starts QEMU with `arguments`. `program` is this program, which becomes it.
     pub(super) fn start(program: &Path, arguments: &[OsString]) -> Result<Self, MachineError> {
-        let mut command = Command::new(program);
-        command.arg(LAUNCH_ARGUMENT).arg(std::process::id().to_string()).arg(QEMU).args(arguments);
-        command.env_clear().env("PATH", PATH);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let failed = |source| MachineError::Start { program: QEMU, source };
-        let mut child = command.spawn().map_err(failed)?;
+        let mut child = command(program, arguments).spawn().map_err(failed)?;
         let gone = || failed(io::ErrorKind::BrokenPipe.into());
         let out = child.stdout.take().ok_or_else(gone)?;
         let err = child.stderr.take().ok_or_else(gone)?;
@@ -96,7 +113,39 @@ impl Qemu {
                 to.add(&buffer[..length]);
             }
         });
-        Ok(Self { child, lines, said })
+        Ok(Self { end: End::Child(child), lines, said })
+    }
+
+    /// The machine of which a keeper tells.
+    pub(super) fn kept((mut frames, keeper): (Frames, UnixStream)) -> Self {
+        let (send, lines) = mpsc::sync_channel(WAITING);
+        let said = Said::default();
+        let to = said.clone();
+        let told = std::thread::spawn(move || {
+            // What is no frame is the end as well.
+            while let Ok(Some((kind, body))) = frames.next() {
+                match kind {
+                    Kind::Line => {
+                        if send.send(body).is_err() {
+                            break;
+                        }
+                    }
+                    Kind::Console => to.add(&body),
+                    Kind::Ended => return String::from_utf8_lossy(&body).parse().ok(),
+                    Kind::State => {}
+                }
+            }
+            None
+        });
+        Self { end: End::Keeper(keeper, Some(told)), lines, said }
+    }
+
+    /// Leaves it to its keeper, to build again.
+    pub(super) fn leave(mut self) {
+        if let End::Keeper(_, told) = &mut self.end {
+            // The thread ends with the socket. With nobody to wait for, nothing is waited for.
+            drop(told.take());
+        }
     }
 
     /// Waits until its first process runs; false if the machine ends before, or takes longer than `limit`.
@@ -114,7 +163,7 @@ impl Qemu {
             }
         }
         // Nobody waits for it any more.
-        let _ = self.child.kill();
+        self.stop();
         Ok(false)
     }
 
@@ -149,9 +198,20 @@ impl Qemu {
         self.said.clone()
     }
 
+    /// Ends it at once.
+    fn stop(&mut self) {
+        match &mut self.end {
+            End::Child(child) => drop(child.kill()),
+            End::Keeper(keeper, _) => kept::stop_by(keeper),
+        }
+    }
+
     /// Why the machine ended without an answer.
     pub(super) fn ended_early(mut self) -> MachineError {
-        let status = self.child.wait().ok().and_then(|status| status.code());
+        let status = match &mut self.end {
+            End::Child(child) => child.wait().ok().and_then(|status| status.code()),
+            End::Keeper(_, told) => told.take().and_then(|told| told.join().ok()).flatten(),
+        };
         if status == Some(i32::from(NOT_FOUND)) {
             return MachineError::NoQemu(QEMU);
         }
@@ -161,8 +221,20 @@ impl Qemu {
 
 impl Drop for Qemu {
     fn drop(&mut self) {
-        // Both fail only if the process has been waited for.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        match &mut self.end {
+            End::Child(child) => {
+                // Both fail only if the process has been waited for.
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+            End::Keeper(keeper, told) => {
+                if let Some(told) = told.take() {
+                    // The keeper may be waiting for what it said to be read.
+                    drop(std::mem::replace(&mut self.lines, mpsc::sync_channel(0).1));
+                    kept::stop_by(keeper);
+                    let _ = told.join();
+                }
+            }
+        }
     }
 }

@@ -9,6 +9,9 @@ use crate::sandbox::World;
 
 use super::error::Refusal;
 
+/// What is said into a machine that is kept, when its disks hold something new to build.
+pub(super) const AGAIN: &str = "again";
+
 /// What to build, beside the recipe.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Task {
@@ -20,6 +23,10 @@ pub(super) struct Task {
     pub(super) room: u64,
     /// Whether files have the other range of ids while the image is made.
     pub(super) other_ids: bool,
+    /// How many builds ended in the machine before this one.
+    pub(super) build: u32,
+    /// Whether it waits for something else to build when it has answered.
+    pub(super) keep: bool,
     /// What programs see of the machine, as far as it is not what it is.
     pub(super) world: World,
 }

@@ -23,6 +23,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("output is limited", output_limit),
     ("time is limited", time_limit),
     ("disk and scratch space are limited (M5)", space_limits),
+    ("memory is limited (M5)", memory_limit),
     ("daemons are ended and reported (M5)", leftovers),
     ("what cannot start is said with its step", cannot_start),
     ("signals and the tail are reported", signals),
@@ -222,6 +223,17 @@ fn space_limits(world: &World) {
     let mut job = world.script(&layer, "sleep 987654");
     job.limits.keep_free = Some(u64::MAX);
     assert_eq!(world.try_run(&job).unwrap().exit.status, Status::Disk);
+}
+
+fn memory_limit(world: &World) {
+    let layer = world.layer();
+    let mut job = world.script(&layer, "sleep 987654");
+    job.limits.keep_memory = Some(u64::MAX);
+    assert_eq!(world.try_run(&job).unwrap().exit.status, Status::Memory);
+    // What the kernel does if it has to: it takes the job, which cannot help it.
+    let script =
+        "cat /proc/self/oom_score_adj; { echo 0 > /proc/self/oom_score_adj; } 2>/dev/null || echo refused";
+    assert_eq!(world.sh(script).ok(), "500\nrefused\n");
 }
 
 fn leftovers(world: &World) {

@@ -10,7 +10,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use selfsame_apt::remote::Pull;
 use selfsame_build::lock::{self, Lock};
 use selfsame_build::sandbox::World;
-use selfsame_build::vm::{Accel, Identity};
+use selfsame_build::vm::{Accel, Identity, Keep, Needs};
 use selfsame_build::{event, execute, recipe};
 use selfsame_store::Store;
 use serde::Serialize;
@@ -47,6 +47,7 @@ use crate::ui::{Output, Present};
   selfsame build my-image --offline            use what is in the store, touch no network
   selfsame build my-image --mirror debian=file:/srv/mirror/debian
   selfsame build my-image --in vm              build in a throw-away virtual machine
+  selfsame build my-image --in vm --keep-running   keep it for the next build of this branch
   selfsame build my-image --remote https://cache.example/selfsame --remote-key ed25519:3d40…660c
                                    take packages and compressed blocks from a shared store")]
 pub struct Args {
@@ -74,6 +75,10 @@ pub struct Args {
     timeline: Option<PathBuf>,
     #[command(flatten)]
     place: Place,
+    /// Keep the virtual machine for further builds of this branch of this recipe, which find what earlier ones made; or
+    /// build in the one that is kept. `selfsame vm list` shows it, `selfsame vm stop` ends it
+    #[arg(long)]
+    keep_running: bool,
     #[command(flatten)]
     pub reach: Reach,
     #[command(flatten)]
@@ -259,6 +264,8 @@ pub struct Asked<'a> {
     pub remote: Option<&'a remote::Choice>,
     /// `None` for a command that does all of it in the sandbox.
     pub place: Option<&'a Place>,
+    /// Whether a virtual machine stays for more.
+    pub keep: bool,
 }
 
 impl Asked<'_> {
@@ -287,7 +294,7 @@ impl Asked<'_> {
         }
         let log = place::log(self.out);
         let began = Instant::now();
-        let begins = |builder: &Identity, room: u64| place::told(&cx.ui, builder, self.reach.jobs(), room);
+        let begins = |builder: &Identity, needs: &Needs| place::told(&cx.ui, builder, needs);
         let ready = |accel: Accel| {
             let (name, seconds) = (accel.name(), began.elapsed().as_secs_f64());
             cx.ui.note(&format!("the machine runs ({name}), {seconds:.1} s after the command began"));
@@ -296,8 +303,19 @@ impl Asked<'_> {
         if self.place.is_some_and(Place::is_machine) {
             place::clear(&log)?;
         }
-        let machine =
-            self.place.and_then(|place| place.machine(self.reach.jobs(), &accel, &log, &begins, &ready));
+        let kept = match self.keep {
+            true => {
+                let path = directory.canonicalize();
+                let path = path
+                    .map_err(|error| Failure::input(error).context("cannot name the recipe's directory"))?;
+                Some((path, moment::checked_out(&directory)))
+            }
+            false => None,
+        };
+        let keep = kept.as_ref().map(|(recipe, branch)| Keep { recipe, branch });
+        let machine = self
+            .place
+            .and_then(|place| place.machine(self.reach.jobs(), &accel, &log, keep, &begins, &ready));
         let done = work(&execute::Request {
             recipe: &recipe,
             lock: &lock,
@@ -329,6 +347,9 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
         let problem = "a virtual machine keeps nothing for later: --plan, --until and --shell are for builds in the sandbox";
         return Err(Failure::usage(problem));
     }
+    if args.keep_running && !args.place.is_machine() {
+        return Err(Failure::usage("--keep-running is for virtual machines: add `--in vm`"));
+    }
     let asked = Asked {
         recipe: &args.recipe,
         out: &args.out,
@@ -338,6 +359,7 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
         reach: &args.reach,
         remote: Some(&args.remote),
         place: Some(&args.place),
+        keep: args.keep_running,
     };
     asked.prepare(cx, |request| with(request, args, cx))
 }

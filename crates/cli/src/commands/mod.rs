@@ -32,6 +32,7 @@ mod store_key;
 mod store_pull;
 mod store_push;
 pub mod verify;
+pub mod vm;
 
 /// This very program, which becomes the first process of each sandbox.
 pub const PROGRAM: &str = "/proc/self/exe";

@@ -4,7 +4,7 @@ use std::io;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
-use selfsame_build::vm::{self, Identity, Machine};
+use selfsame_build::vm::{self, Identity, Keep, Machine, Needs};
 
 use super::boot::Accel;
 use crate::failure::Failure;
@@ -61,7 +61,8 @@ impl Place {
         jobs: NonZero<usize>,
         accel: &'a [vm::Accel],
         log: &'a Path,
-        begins: &'a (dyn Fn(&Identity, u64) + Sync),
+        keep: Option<Keep<'a>>,
+        begins: &'a (dyn Fn(&Identity, &Needs) + Sync),
         ready: &'a (dyn Fn(vm::Accel) + Sync),
     ) -> Option<Machine<'a>> {
         self.is_machine().then(|| Machine {
@@ -71,6 +72,7 @@ impl Place {
             processor_model: None,
             accel,
             log,
+            keep,
             begins,
             ready,
         })
@@ -95,7 +97,12 @@ pub fn clear(log: &Path) -> Result<(), Failure> {
 }
 
 /// Says which machine begins, and what it needs.
-pub fn told(ui: &Ui, builder: &Identity, jobs: NonZero<usize>, room: u64) {
-    let processors = if jobs.get() == 1 { "1 processor".into() } else { format!("{jobs} processors") };
-    ui.note(&format!("{builder} builds: {processors}, about {} on the disk of the store", binary_size(room)));
+pub fn told(ui: &Ui, builder: &Identity, needs: &Needs) {
+    let Needs { processors, memory, disk } = *needs;
+    let processors =
+        if processors.get() == 1 { "1 processor".into() } else { format!("{processors} processors") };
+    let (memory, disk) = (binary_size(memory), binary_size(disk));
+    ui.note(&format!(
+        "{builder} builds: {processors}, {memory} of memory, about {disk} on the disk of the store"
+    ));
 }

@@ -133,6 +133,7 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
         reach: &args.reach,
         remote: None,
         place: None,
+        keep: false,
     };
     asked.prepare(cx, |request| {
         let published = published(args, &request.recipe.file_names(), cx)?;

@@ -63,6 +63,9 @@ pub fn run(request: &Request<'_>, stage: Stage, cx: &Context) -> Result<Status, 
         sandbox::Status::Disk => {
             Err(Failure::environment("the shell was ended: the disk of the store is full"))
         }
+        sandbox::Status::Memory => {
+            Err(Failure::environment("the shell was ended: the memory of this machine is full"))
+        }
         sandbox::Status::Time => Err(Failure::environment("the shell was ended: its commands ran too long")),
         sandbox::Status::Output => {
             Err(Failure::environment("the shell was ended: its commands printed too much"))

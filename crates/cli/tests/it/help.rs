@@ -7,7 +7,7 @@ use selfsame_testkit::readme::workspace;
 use crate::world;
 
 /// Every command, in the order of the page.
-const COMMANDS: [&[&str]; 31] = [
+const COMMANDS: [&[&str]; 34] = [
     &[],
     &["init"],
     &["lock"],
@@ -39,6 +39,9 @@ const COMMANDS: [&[&str]; 31] = [
     &["snapshot", "bump"],
     &["snapshot", "thaw"],
     &["snapshot", "gc"],
+    &["vm"],
+    &["vm", "list"],
+    &["vm", "stop"],
 ];
 
 #[test]
@@ -71,7 +74,7 @@ fn every_command_is_on_the_page_and_explains_itself_with_examples() {
             help.split_once("Commands:\n").map_or("", |(_, rest)| rest.split("\n\n").next().unwrap_or(""));
         list.lines().map(|line| line.split_whitespace().next().unwrap().to_owned()).collect::<Vec<_>>()
     };
-    let groups = ["store", "snapshot"];
+    let groups = ["store", "snapshot", "vm"];
     let of_groups = groups.iter().map(|group| (std::slice::from_ref(group), listed(&[group])));
     for (parent, commands) in std::iter::once((&[][..], listed(&[]))).chain(of_groups) {
         assert!(!commands.is_empty());

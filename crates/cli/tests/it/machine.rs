@@ -16,10 +16,10 @@ use crate::assert_says;
 use crate::build::{Recipe, Shared, builds_here, names_in, shared};
 
 /// What machines are made with. Emulated: the same on every host.
-const HERE: [&str; 4] = ["--in", "vm", "--accel", "tcg"];
+pub(crate) const HERE: [&str; 4] = ["--in", "vm", "--accel", "tcg"];
 
 /// The store with the example's packages, and a world with the example; `None` without QEMU.
-fn with_qemu() -> Option<(MutexGuard<'static, Shared>, TestEnvironment)> {
+pub(crate) fn with_qemu() -> Option<(MutexGuard<'static, Shared>, TestEnvironment)> {
     if which("qemu-system-x86_64").is_none() {
         assert!(may_skip(), "qemu-system-x86_64 is not installed");
         skip("qemu-system-x86_64 is not installed");
@@ -30,8 +30,13 @@ fn with_qemu() -> Option<(MutexGuard<'static, Shared>, TestEnvironment)> {
 
 /// A build in a machine, as soon as that runs: its disks, and the process.
 fn running(shared: &Shared, world: &TestEnvironment) -> Child {
+    running_with(shared, world, &HERE)
+}
+
+/// A build in a machine with these options, as soon as that runs.
+pub(crate) fn running_with(shared: &Shared, world: &TestEnvironment, options: &[&str]) -> Child {
     let words = ["build", "r", "--store", shared.store.to_str().unwrap()];
-    let mut command: Command = world.command(words.iter().chain(&HERE));
+    let mut command: Command = world.command(words.iter().chain(options));
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
     let told: Vec<String> =
@@ -54,7 +59,7 @@ fn disks(store: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-fn wait_until_gone(dir: &Path) {
+pub(crate) fn wait_until_gone(dir: &Path) {
     let begin = Instant::now();
     while !leaks::below(dir).is_empty() && begin.elapsed() < Duration::from_secs(20) {
         std::thread::sleep(Duration::from_millis(20));

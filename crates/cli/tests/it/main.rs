@@ -26,6 +26,7 @@ mod hardship;
 mod help;
 mod init;
 mod inspect;
+mod kept;
 mod machine;
 mod powercut;
 mod recorded;

@@ -21,6 +21,8 @@ use crate::host::sys;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The argument of the second start, in the root that the first one made.
 pub(super) const SETTLED: &str = "settled";
+/// The directory for the outputs.
+const OUT: &str = "out";
 /// Where the new root is put together.
 const NEW: &str = "/new";
 /// What the kernel shows of itself, by type and place.
@@ -55,17 +57,43 @@ pub(super) fn settle() -> io::Result<()> {
     mount_move(".", "/")?;
     rustix::process::chroot(".")?;
     std::env::set_current_dir("/")?;
-    for name in ["tmp", "packages", "task", "out"] {
+    for name in ["tmp", "packages", "task", OUT] {
         fs::create_dir(format!("/{name}"))?;
     }
     attach_disk(PACKAGES, Path::new("/packages"))?;
-    attach_disk(TASK, Path::new("/task"))?;
     let program = Path::new("/").join(INIT);
     Err(Command::new(program).arg(GUEST_ARGUMENT).arg(SETTLED).env_clear().exec())
 }
 
+/// Makes the task visible that follows `builds` others. To be called in the mount name space of the builds: in that of the
+/// kernel's own threads, which lasts, the kernel would go on to know what was on the disk at first.
+pub(super) fn take_task(builds: u32) -> io::Result<Task> {
+    let place = Path::new("/task");
+    let until = Instant::now() + PATIENCE;
+    loop {
+        attach_disk(TASK, place)?;
+        let task = read_task(place)?;
+        if task.build == builds {
+            return Ok(task);
+        }
+        // A sandbox may just be going, with a mount of its own.
+        rustix::mount::unmount(place, rustix::mount::UnmountFlags::empty())?;
+        if Instant::now() >= until {
+            return Err(io::Error::other("the disk of the task still has an earlier one"));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Removes what was made of the task. The kernel forgets what it knew of a disk when nobody has it mounted.
+pub(super) fn leave_task() -> io::Result<()> {
+    rustix::mount::unmount("/task", rustix::mount::UnmountFlags::empty())?;
+    fs::remove_dir_all(format!("/{OUT}"))?;
+    fs::create_dir(format!("/{OUT}"))
+}
+
 /// What to build.
-pub(super) fn read_task(dir: &Path) -> io::Result<Task> {
+fn read_task(dir: &Path) -> io::Result<Task> {
     Ok(serde_json::from_slice(&fs::read(dir.join(TASK_FILE))?)?)
 }
 

@@ -4,7 +4,7 @@ mod boot;
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::num::NonZero;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::FileExt as _;
@@ -26,11 +26,14 @@ use crate::host::{self, Host};
 use crate::lock::{self, Blob, Lock};
 use crate::recipe;
 
+use super::disks::MORE;
 use super::error::Refusal;
-use super::wire::{Answer, Done, Made, Message, StageTold};
+use super::wire::{AGAIN, Answer, Done, Made, Message, StageTold, Task};
 
 /// The line that leads out: the second serial port.
 const WIRE: &str = "/dev/ttyS1";
+/// Longest line that is taken from outside, in bytes.
+const LONGEST: u64 = 64;
 /// The exit status of a wrong command line.
 const USAGE: u8 = 2;
 /// The exit status of what is nobody's fault but this program's: EX_SOFTWARE of sysexits.h.
@@ -87,27 +90,50 @@ impl Observer for Wire {
 
 fn work(tell: fn(BuildError) -> Refusal) -> io::Result<()> {
     let wire = Wire::open()?;
+    let mut asked = BufReader::new(wire.0.lock().unwrap_or_else(PoisonError::into_inner).try_clone()?);
     wire.say(&Message::Ready)?;
-    let source = Disk::default();
-    let answer = match build(&wire, &source, tell) {
-        Ok(done) => Answer::Built(done),
-        Err(refusal) => Answer::Failed { refusal, package: source.damaged.load(Ordering::Relaxed) },
-    };
-    wire.say(&Message::Answer(answer))?;
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    let host = host::enter();
+    for builds in 0.. {
+        let task = boot::take_task(builds)?;
+        let source = Disk::default();
+        let built = host.as_ref().map_err(|error| odd("this kernel", error));
+        let answer = match built.and_then(|host| build(&wire, &source, &task, host, tell)) {
+            Ok(done) => Answer::Built(done),
+            Err(refusal) => Answer::Failed { refusal, package: source.damaged.load(Ordering::Relaxed) },
+        };
+        wire.say(&Message::Answer(answer))?;
+        if !task.keep {
+            break;
+        }
+        boot::leave_task()?;
+        // A machine that is kept waits for whoever wants to build next.
+        let mut line = String::new();
+        while line.trim_end() != AGAIN {
+            line.clear();
+            if (&mut asked).take(LONGEST).read_line(&mut line)? == 0 {
+                return Ok(());
+            }
+        }
+    }
+    drop(asked);
     let line = wire.0.into_inner().unwrap_or_else(PoisonError::into_inner);
     Ok(tcdrain(line.as_fd())?)
 }
 
-fn build(wire: &Wire, source: &Disk, tell: fn(BuildError) -> Refusal) -> Result<Done, Refusal> {
-    let task = boot::read_task(Path::new("/task")).map_err(|error| odd("the task", &error))?;
+fn build(
+    wire: &Wire,
+    source: &Disk,
+    task: &Task,
+    host: &Host,
+    tell: fn(BuildError) -> Refusal,
+) -> Result<Done, Refusal> {
     let recipe = recipe::load(&boot::recipe()).map_err(|error| odd("the recipe", &error))?;
     let text =
         fs::read_to_string(boot::recipe().join(lock::FILE)).map_err(|error| odd("the lock", &error))?;
     let lock: Lock = text.parse().map_err(|error| odd("the lock", &error))?;
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    let host = host::enter().map_err(|error| odd("this kernel", &error))?;
     let shift = if task.other_ids { host.shift.other() } else { host.shift };
-    let host = Host { shift, ..host };
+    let host = Host { shift, ..host.clone() };
     let store = Store::open("/store").map_err(|error| tell(error.into()))?;
     let built = execute::build(&Request {
         recipe: &recipe,
@@ -201,8 +227,11 @@ impl Source for Disk {
 
 fn copy(one: &Wanted, store: &Store) -> Result<(), FetchError> {
     let gone = |_| FetchError::NoMirror { missing: 1 };
-    let path = Path::new("/packages").join(one.content.digest.to_string());
-    let mut from = File::open(&path).map_err(gone)?;
+    let name = one.content.digest.to_string();
+    let path = Path::new("/packages").join(&name);
+    // What a later lock has besides, a machine that is kept is given with the task.
+    let more = Path::new("/task").join(MORE).join(&name);
+    let mut from = File::open(&path).or_else(|_| File::open(&more)).map_err(gone)?;
     let mut writer = store.writer()?;
     let mut buffer = vec![0; 1 << 20];
     loop {
