@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
 use selfsame_image::digest::Hasher;
@@ -88,6 +89,8 @@ pub struct Report {
     pub experiments: Vec<Experiment>,
     /// What differed in any of them; empty if the image is the same everywhere.
     pub findings: Vec<Finding>,
+    /// Whether the time was spent before all experiments of the plan, or the search, were done.
+    pub spent: bool,
 }
 
 /// Why a check could not be done.
@@ -105,6 +108,9 @@ pub enum CheckError {
         /// What the system said.
         source: io::Error,
     },
+    /// No build may begin any more. [`check`] ends well then.
+    #[error("the time of the check is spent")]
+    Spent,
 }
 
 /// Something that is known while a check goes on.
@@ -118,13 +124,15 @@ pub enum Progress<'a> {
     Ended(&'a Experiment),
 }
 
-/// Builds the control into `request.out`/control, and experiments beside it, each under its number.
+/// Builds the control into `request.out`/control, and experiments beside it, each under its number. From `until` on none is
+/// begun but the first.
 ///
 /// # Errors
 /// If a build fails, or the outputs cannot be read.
 pub fn check(
     request: &Request<'_>,
     plan: &Plan,
+    until: Option<Instant>,
     tell: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Report, CheckError> {
     let out = request.out;
@@ -138,16 +146,29 @@ pub fn check(
         out,
         experiments: Vec::new(),
         stages: BTreeMap::new(),
+        until,
         tell,
     };
+    let mut spent = false;
     let mut found: Vec<(String, Culprit<&'static Variation>, u64)> = Vec::new();
     let mut variations = plan.variations.clone();
-    for round in 0..plan.experiments.max(1) {
+    'rounds: for round in 0..plan.experiments.max(1) {
         let seed = plan.seed.wrapping_add(round.into());
         while !variations.is_empty() {
-            let mut new = laboratory.names(&variations, seed, Stage::Bootstrap)?;
+            let Some(mut new) = in_time(laboratory.names(&variations, seed, Stage::Bootstrap))? else {
+                spent = true;
+                break 'rounds;
+            };
             new.retain(|what| what == BUILD || found.iter().all(|(known, ..)| known != what));
-            let culprits = laboratory.explain(&variations, new, seed)?;
+            let mut culprits = BTreeMap::new();
+            if in_time(laboratory.explain(&variations, &new, seed, &mut culprits))?.is_none() {
+                spent = true;
+                new.into_iter().for_each(|what| {
+                    culprits.entry(what).or_insert(Culprit::Unsearched);
+                });
+                found.extend(culprits.into_iter().map(|(what, culprit)| (what, culprit, seed)));
+                break 'rounds;
+            }
             let breaks = culprits.get(BUILD).map(broken_by).unwrap_or_default();
             found.extend(culprits.into_iter().map(|(what, culprit)| (what, culprit, seed)));
             // Nothing is known yet of what the others change.
@@ -163,7 +184,15 @@ pub fn check(
     findings.sort_by(|a, b| a.what.cmp(&b.what));
     laboratory.keep_only(&findings.iter().map(|finding| finding.experiment).collect())?;
     let experiments = laboratory.experiments;
-    Ok(Report { control, experiments, findings })
+    Ok(Report { control, experiments, findings, spent })
+}
+
+/// `None` if there was no time for it.
+fn in_time<T>(done: Result<T, CheckError>) -> Result<Option<T>, CheckError> {
+    match done {
+        Err(CheckError::Spent) => Ok(None),
+        done => done.map(Some),
+    }
 }
 
 /// What is left out for the build to work: one of what breaks it.
@@ -171,7 +200,7 @@ fn broken_by(culprit: &Culprit<&'static Variation>) -> Vec<&'static Variation> {
     match culprit {
         Culprit::One(one) => vec![*one],
         Culprit::Together(some) => some.first().copied().into_iter().collect(),
-        Culprit::Nothing | Culprit::Unsteady => Vec::new(),
+        Culprit::Nothing | Culprit::Unsteady | Culprit::Unsearched => Vec::new(),
     }
 }
 
@@ -183,6 +212,8 @@ struct Laboratory<'a, 'b> {
     experiments: Vec<Experiment>,
     /// The first stage in which a file of the tree differed, by its name in [`Differences`].
     stages: BTreeMap<String, Stage>,
+    /// When the last build may begin.
+    until: Option<Instant>,
     tell: &'b mut dyn FnMut(Progress<'_>),
 }
 
@@ -194,17 +225,17 @@ impl Laboratory<'_, '_> {
     fn explain(
         &mut self,
         variations: &[&'static Variation],
-        differing: BTreeSet<String>,
+        differing: &BTreeSet<String>,
         seed: u64,
-    ) -> Result<BTreeMap<String, Culprit<&'static Variation>>, CheckError> {
+        found: &mut BTreeMap<String, Culprit<&'static Variation>>,
+    ) -> Result<(), CheckError> {
         if self.request.machine.is_some() {
             // A machine begins from nothing, whatever is varied.
-            return search::search(variations, &differing, &mut |some| {
-                self.names(some, seed, Stage::Bootstrap)
-            });
+            let mut build = |some: &[&'static Variation]| self.names(some, seed, Stage::Bootstrap);
+            return search::search(variations, differing, &mut build, found);
         }
         let stages = differing.iter().map(|what| self.stages.get(what).copied().unwrap_or(Stage::Initramfs));
-        let Some(late) = stages.min() else { return Ok(BTreeMap::new()) };
+        let Some(late) = stages.min() else { return Ok(()) };
         // The layers below must be there: the outputs alone may have been kept.
         execute::build(&Request { until: Some(Stage::Customise), ..*self.request })?;
         // They are files of the control's ids.
@@ -212,11 +243,9 @@ impl Laboratory<'_, '_> {
         over_layers.retain(|one| self.surroundings(&[*one], seed).0.shift == self.request.host.shift);
         let again =
             if over_layers.is_empty() { BTreeSet::new() } else { self.names(&over_layers, seed, late)? };
-        let (quick, slow) = differing.into_iter().partition(|what| again.contains(what));
-        let mut found = search::search(&over_layers, &quick, &mut |some| self.names(some, seed, late))?;
-        found
-            .extend(search::search(variations, &slow, &mut |some| self.names(some, seed, Stage::Bootstrap))?);
-        Ok(found)
+        let (quick, slow) = differing.iter().cloned().partition(|what| again.contains(what));
+        search::search(&over_layers, &quick, &mut |some| self.names(some, seed, late), found)?;
+        search::search(variations, &slow, &mut |some| self.names(some, seed, Stage::Bootstrap), found)
     }
 
     /// The surroundings with some variations varied, and their values.
@@ -256,6 +285,9 @@ impl Laboratory<'_, '_> {
         };
         if let Some(experiment) = self.experiments.iter().find(same) {
             return Ok(experiment.differing.keys().cloned().collect());
+        }
+        if !self.experiments.is_empty() && self.until.is_some_and(|until| Instant::now() >= until) {
+            return Err(CheckError::Spent);
         }
         let experiment = self.build(&now, varied, seed, from)?;
         let names = experiment.differing.keys().cloned().collect();
@@ -300,7 +332,7 @@ impl Laboratory<'_, '_> {
         seed: u64,
         from: Stage,
     ) -> Result<Experiment, CheckError> {
-        let begun = std::time::Instant::now();
+        let begun = Instant::now();
         let number = self.experiments.len() + 1;
         let request = self.request;
         (self.tell)(Progress::Begins(number, &varied));
@@ -399,7 +431,7 @@ impl Laboratory<'_, '_> {
         let among: Vec<&'static Variation> = match &culprit {
             Culprit::One(one) => vec![*one],
             Culprit::Together(some) => some.clone(),
-            Culprit::Nothing | Culprit::Unsteady => Vec::new(),
+            Culprit::Nothing | Culprit::Unsteady | Culprit::Unsearched => Vec::new(),
         };
         // Of another culprit's experiment there is nothing to see.
         let shows = |one: &&Experiment| {

@@ -13,31 +13,33 @@ pub enum Culprit<V> {
     Together(Vec<V>),
     /// It did not differ again when it was to.
     Unsteady,
+    /// There was no time to find out.
+    Unsearched,
 }
 
 /// Finds the culprit of each of `differing`, which is what differs when all of `variations` are varied. `build` builds with
 /// some of them and gives what differs then.
 ///
 /// First nothing is varied; then halves, and their halves, as long as something is unexplained. For one culprit among *n*
-/// that is at most 1 + 2 log *n* builds. If several variations change the same file, one of them is found.
+/// that is at most 1 + 2 log *n* builds. If several variations change the same file, one of them is found. What is known when a
+/// build fails is in `found`.
 pub fn search<V, K, E>(
     variations: &[V],
     differing: &BTreeSet<K>,
     build: &mut impl FnMut(&[V]) -> Result<BTreeSet<K>, E>,
-) -> Result<BTreeMap<K, Culprit<V>>, E>
+    found: &mut BTreeMap<K, Culprit<V>>,
+) -> Result<(), E>
 where
     V: Clone,
     K: Clone + Ord,
 {
-    let mut found = BTreeMap::new();
     if differing.is_empty() {
-        return Ok(found);
+        return Ok(());
     }
     let random = build(&[])?;
     let (unvaried, rest) = differing.iter().cloned().partition(|key| random.contains(key));
-    note(&mut found, unvaried, &Culprit::Nothing);
-    halve(variations, rest, build, &mut found)?;
-    Ok(found)
+    note(found, unvaried, &Culprit::Nothing);
+    halve(variations, rest, build, found)
 }
 
 fn note<V: Clone, K: Ord>(found: &mut BTreeMap<K, Culprit<V>>, keys: BTreeSet<K>, culprit: &Culprit<V>) {
@@ -152,7 +154,8 @@ mod tests {
             builds += 1;
             Ok::<_, ()>(differ(with))
         };
-        let found = search(&all, &differ(&all), &mut build).unwrap();
+        let mut found = BTreeMap::new();
+        search(&all, &differ(&all), &mut build, &mut found).unwrap();
         (found, builds)
     }
 
@@ -184,6 +187,31 @@ mod tests {
         assert_eq!(found["file"], Culprit::Together(vec![0, 15]));
         assert_eq!(found["same"], Culprit::Together(vec![0, 15]));
         assert_eq!(found["other"], Culprit::Together(vec![4, 9]));
+    }
+
+    #[test]
+    fn what_is_known_when_time_is_spent_is_told() {
+        let all: Vec<u32> = (0..16).collect();
+        let keys = BTreeSet::from(["random", "first", "last"]);
+        let mut builds = 0;
+        let mut found = BTreeMap::new();
+        let spent = search(
+            &all,
+            &keys,
+            &mut |with: &[u32]| {
+                builds += 1;
+                let first = with.contains(&0).then_some("first");
+                let last = with.contains(&15).then_some("last");
+                if builds > 5 {
+                    Err("spent")
+                } else {
+                    Ok(["random"].into_iter().chain(first).chain(last).collect())
+                }
+            },
+            &mut found,
+        );
+        assert_eq!(spent, Err("spent"));
+        assert_eq!(found, BTreeMap::from([("random", Culprit::Nothing), ("first", Culprit::One(0))]));
     }
 
     #[test]

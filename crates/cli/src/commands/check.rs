@@ -7,7 +7,8 @@ mod provenance;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::str::FromStr;
+use std::time::{Duration, Instant, SystemTime};
 
 use selfsame_build::check::{self, Culprit, Differences, Progress, VARIATIONS, Variation};
 use serde::Serialize;
@@ -37,6 +38,7 @@ use crate::ui::{Output, Present, harmless_line};
   selfsame check my-image
   selfsame check my-image --vary clock,locale,directory-order
   selfsame check my-image --experiments 20 --seed 7
+  selfsame check my-image --experiments 100 --budget 20m
   selfsame check my-image --plan results/plan.toml
   selfsame check my-image --in vm --vary clock,memory,processor-model
   selfsame check --list
@@ -52,6 +54,12 @@ pub struct Args {
     /// Vary these only, separated by commas
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = named, conflicts_with = "plan")]
     vary: Vec<&'static Variation>,
+    /// Vary everything that can be varied, as is done without --vary
+    #[arg(long, conflicts_with_all = ["vary", "plan"])]
+    all: bool,
+    /// Begin no build any more when so much time has gone by, as in 90s, 20m or 2h. The first experiment is made in any case
+    #[arg(long, value_name = "TIME")]
+    budget: Option<Budget>,
     /// How many experiments vary everything, each with other values
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000), conflicts_with = "plan")]
     experiments: u32,
@@ -62,7 +70,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     plan: Option<PathBuf>,
     /// Build nothing; tell what can be varied
-    #[arg(long, conflicts_with_all = ["vary", "plan", "seed", "experiments"])]
+    #[arg(long, conflicts_with_all = ["vary", "plan", "seed", "experiments", "budget", "all"])]
     list: bool,
     #[command(flatten)]
     place: Place,
@@ -78,6 +86,25 @@ fn named(name: &str) -> Result<&'static Variation, String> {
         let names: Vec<_> = VARIATIONS.iter().map(|variation| variation.name).collect();
         format!("it is none of {}", names.join(", "))
     })
+}
+
+/// Some time: the value of `--budget`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Budget(Duration);
+
+impl FromStr for Budget {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let expected = "expected a whole number of seconds, minutes or hours, for example 90s, 20m or 2h";
+        let units = [('s', 1), ('m', 60), ('h', 60 * 60)];
+        let unit = units.iter().find_map(|(letter, unit)| Some((text.strip_suffix(*letter)?, *unit)));
+        let (number, unit) = unit.ok_or(expected)?;
+        // A sign would be understood, and mean nothing.
+        let digits = number.bytes().all(|byte| byte.is_ascii_digit());
+        let number: u32 = number.parse().ok().filter(|_| digits).ok_or(expected)?;
+        Ok(Self(Duration::from_secs(u64::from(number) * unit)))
+    }
 }
 
 /// What can be varied.
@@ -116,6 +143,8 @@ struct Report {
     provenance: Provenance,
     /// Whether every experiment made the same bytes.
     identical: bool,
+    /// Whether the time was spent before all experiments and the search were done.
+    spent: bool,
     seed: u64,
     control: Vec<Made>,
     experiments: Vec<Experiment>,
@@ -202,6 +231,7 @@ impl Report {
             format: 1,
             provenance,
             identical: found.findings.is_empty(),
+            spent: found.spent,
             seed,
             control: found.control.outputs.iter().map(made).collect(),
             experiments: found.experiments.iter().map(experiment).collect(),
@@ -218,6 +248,7 @@ impl Finding {
             Culprit::One(one) => (Kind::Varied, vec![*one]),
             Culprit::Together(some) => (Kind::Together, some.clone()),
             Culprit::Unsteady => (Kind::Unsteady, Vec::new()),
+            Culprit::Unsearched => (Kind::Unsearched, Vec::new()),
         };
         let values = found.values.iter().cloned().chain(std::iter::repeat(String::new()));
         let varied = names.into_iter().zip(values);
@@ -291,6 +322,7 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
         },
     };
     let started = SystemTime::now();
+    let until = args.budget.and_then(|Budget(time)| Instant::now().checked_add(time));
     let asked = Asked {
         recipe: &args.recipe,
         out: &args.out,
@@ -300,16 +332,20 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
         reach: &args.reach,
         remote: None,
         place: Some(&args.place),
+        keep: false,
     };
     asked.prepare(cx, |request| {
         plan::place(&args.out)?;
         plan::write(&plan, &args.out)?;
         let mut tell = |progress: Progress<'_>| cx.ui.note(&told(&progress));
-        let found = check::check(request, &plan, &mut tell)?;
+        let found = check::check(request, &plan, until, &mut tell)?;
         let provenance = Provenance::of(request, started);
         let mut report = Report::of(&found, provenance, plan.seed, &args.out);
         diffs::write(&mut report, &found, &args.out, request.jobs, cx)?;
         plan::keep_report(&report, &args.out)?;
+        if found.spent {
+            cx.ui.warn("the time was spent before all that was planned was done");
+        }
         if let Some(line) = hint(&report, &found) {
             cx.ui.note(&line);
         }
@@ -349,4 +385,19 @@ fn hint(report: &Report, found: &check::Report) -> Option<String> {
     let image = &found.control.outputs.first()?.path;
     let other = experiment.kept.as_deref()?.join(image.file_name()?);
     Some(format!("`selfsame diff {} {}` shows the first one", image.display(), other.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_is_a_number_with_its_unit() {
+        for (text, seconds) in [("90s", 90), ("20m", 1200), ("2h", 7200), ("0s", 0)] {
+            assert_eq!(text.parse(), Ok(Budget(Duration::from_secs(seconds))), "{text}");
+        }
+        for text in ["", "20", "m", "-5m", "+5m", "1.5h", "20 m", "5d", "99999999999h"] {
+            assert!(text.parse::<Budget>().is_err(), "{text}");
+        }
+    }
 }

@@ -210,3 +210,32 @@ fn the_page_has_the_variations_that_there_are() {
     let on_page: Vec<&str> = page.lines().filter(|line| line.starts_with("| `")).collect();
     assert_eq!(on_page, rows);
 }
+
+#[test]
+fn a_check_ends_when_its_time_is_spent() {
+    if !builds_here() {
+        return;
+    }
+    let shared = shared();
+    let world = Recipe::with_hook().write();
+    world.write("r/hook", "#!/bin/sh\numask > /etc/leak\n");
+    let store = shared.store.to_str().unwrap();
+    let words = ["check", "r", "--store", store, "--offline", "--vary", "umask,locale", "--experiments", "3"];
+    let run = world.run(words.iter().chain(&["--budget", "0s", "--seed", "1", "--json"]));
+    assert_eq!(run.status, Some(1), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("warning: the time was spent before all that was planned was done"),
+        "{}",
+        run.stderr
+    );
+    let report: Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!((report["spent"].as_bool(), report["experiments"].as_array().unwrap().len()), (Some(true), 1));
+    let findings = report["findings"].as_array().unwrap();
+    assert!(
+        !findings.is_empty() && findings.iter().all(|one| one["culprit"] == "unsearched"),
+        "{findings:?}"
+    );
+    let page = world.run(["report", "results", "--markdown", "-"]).success();
+    assert!(page.contains("differs; there was no time to find out why"), "{page}");
+    shared.assert_clean();
+}

@@ -10,6 +10,7 @@ pub enum Kind {
     Together,
     Nothing,
     Unsteady,
+    Unsearched,
 }
 
 impl Kind {
@@ -20,6 +21,7 @@ impl Kind {
             "together" => Some(Self::Together),
             "nothing" => Some(Self::Nothing),
             "unsteady" => Some(Self::Unsteady),
+            "unsearched" => Some(Self::Unsearched),
             _ => None,
         }
     }
@@ -34,6 +36,7 @@ impl Kind {
             Self::Nothing => {
                 "differs from build to build, whatever is varied: the time, or a random number".into()
             }
+            Self::Unsearched => format!("{differs}; there was no time to find out why"),
             Self::Unsteady => "did not differ again: look at it in the experiment in which it did".into(),
         }
     }

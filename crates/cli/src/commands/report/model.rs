@@ -268,8 +268,9 @@ fn varied(field: &Field<'_>) -> Result<Varied, String> {
 
 fn finding(field: &Field<'_>) -> Result<Finding, String> {
     let culprit = field.get("culprit");
-    let kind = Kind::named(culprit.text()?)
-        .ok_or_else(|| culprit.wrong("\"varied\", \"together\", \"nothing\" or \"unsteady\""))?;
+    let kind = Kind::named(culprit.text()?).ok_or_else(|| {
+        culprit.wrong("\"varied\", \"together\", \"nothing\", \"unsteady\" or \"unsearched\"")
+    })?;
     let varied = each(field, "varied", varied)?;
     if matches!(kind, Kind::Varied | Kind::Together) == varied.is_empty() {
         return Err(field.get("varied").wrong("the variations that are the culprit, and empty if none is"));
