@@ -315,7 +315,7 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
         None => check::Plan {
             variations: VARIATIONS
                 .iter()
-                .filter(|one| args.vary.is_empty() || args.vary.contains(one))
+                .filter(|one| args.all || args.vary.is_empty() || args.vary.contains(one))
                 .collect(),
             seed: args.seed.map_or_else(plan::any_seed, Ok)?.into(),
             experiments: args.experiments,

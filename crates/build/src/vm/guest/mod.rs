@@ -133,7 +133,7 @@ fn build(
         fs::read_to_string(boot::recipe().join(lock::FILE)).map_err(|error| odd("the lock", &error))?;
     let lock: Lock = text.parse().map_err(|error| odd("the lock", &error))?;
     let shift = if task.other_ids { host.shift.other() } else { host.shift };
-    let host = Host { shift, ..host.clone() };
+    let host = Host { shift, ..*host };
     let store = Store::open("/store").map_err(|error| tell(error.into()))?;
     let built = execute::build(&Request {
         recipe: &recipe,
