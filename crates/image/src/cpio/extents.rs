@@ -33,6 +33,8 @@ pub fn extents(source: &Source) -> Result<Parsed, Unreadable> {
                 break;
             }
             (end, Ok(())) => {
+                // Padding behind the last name may be missing.
+                let end = end.min(size);
                 let next = crate::io::skip_zeros(source, end);
                 at = next.map_err(|error| Unreadable::new(FORMAT, &error))?.unwrap_or(size);
                 walk.found.claim_own(end, at - end, &PADDING);
