@@ -140,6 +140,7 @@ static SIGNATURES: &[(u64, &[u8], Format)] = &[
     (0, b"070707", Format::OldCpio),
     (0, b"!<arch>\ndebian-binary", Format::Deb),
     (0, b"!<arch>\n", Format::Ar),
+    (0, b"!<thin>\n", Format::Ar),
     // gABI, chapter 4: class, byte order and version follow the signature.
     (0, b"\x7fELF\x01\x01\x01", Format::Elf),
     (0, b"\x7fELF\x01\x02\x01", Format::Elf),
@@ -277,6 +278,7 @@ mod tests {
             (257, b"ustar  \0", Format::Tar),
             (0, b"!<arch>\ndebian-binary   ", Format::Deb),
             (0, b"!<arch>\n", Format::Ar),
+            (0, b"!<thin>\n", Format::Ar),
             (0, b"\x7fELF\x01\x02\x01", Format::Elf),
             (0, b"\x7fELF\x02\x01\x01", Format::Elf),
             (0, b"PK\x03\x04", Format::Zip),

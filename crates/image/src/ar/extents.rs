@@ -21,7 +21,7 @@ static PADDING: Structure = Structure::plain("padding");
 /// If not even its first member can be read.
 pub fn extents(source: &Source) -> Result<Parsed, Unreadable> {
     let mut archive = Container::new(FORMAT, source)?;
-    let mut members = Members::new(source).map_err(|error| Unreadable::new(FORMAT, &error))?;
+    let mut members = Members::of_any(source).map_err(|error| Unreadable::new(FORMAT, &error))?;
     let (mut any, mut names) = (false, Names::default());
     archive.claim_own(0, wide(MAGIC.len()), &SIGNATURE);
     loop {

@@ -13,6 +13,8 @@ use crate::io::{ReadAt, ReadError, wide};
 
 /// The first eight bytes of every archive.
 pub const MAGIC: &[u8; 8] = b"!<arch>\n";
+/// The first eight bytes of an archive of GNU that has headers and tables only: its members are files beside it.
+const THIN: &[u8; 8] = b"!<thin>\n";
 /// Length of a member header in bytes.
 const HEADER: u64 = 60;
 
@@ -80,6 +82,8 @@ pub struct Members<R> {
     source: R,
     size: u64,
     next: u64,
+    /// Whether files lie outside of it.
+    thin: bool,
 }
 
 /// A header, and where the data of its member lies: wholly inside the archive.
@@ -102,16 +106,25 @@ impl Head {
 impl<R: ReadAt> Members<R> {
     /// Checks the magic of the archive.
     pub fn new(source: R) -> Result<Self, ArError> {
+        let members = Self::of_any(source)?;
+        if members.thin {
+            return Err(corrupt(0, Corruption::Magic(*THIN)));
+        }
+        Ok(members)
+    }
+
+    /// The same for an archive that may be thin.
+    fn of_any(source: R) -> Result<Self, ArError> {
         let size = source.size().map_err(|source| ReadError::Io { at: 0, len: 0, source })?;
         let mut magic = [0; 8];
         if size < wide(magic.len()) {
             return Err(corrupt(0, Corruption::Truncated { need: wide(magic.len()), have: size }));
         }
         read(&source, &mut magic, 0)?;
-        if &magic != MAGIC {
+        if &magic != MAGIC && &magic != THIN {
             return Err(corrupt(0, Corruption::Magic(magic)));
         }
-        Ok(Self { source, size, next: wide(magic.len()) })
+        Ok(Self { source, size, next: wide(magic.len()), thin: &magic == THIN })
     }
 
     /// The next member; `None` at the end of the archive.
@@ -154,6 +167,10 @@ impl<R: ReadAt> Members<R> {
             return Err(corrupt(at, Corruption::Number { field: "size", value }));
         }
         head.size = head.number("size", 48..58, 10)?;
+        // Only tables are in a thin archive.
+        if self.thin && !matches!(raw[..16].trim_ascii_end(), b"/" | b"/SYM64/" | b"//") {
+            head.size = 0;
+        }
         // Ten digits cannot overflow 64 bits.
         let end = start + head.size;
         if end > self.size {

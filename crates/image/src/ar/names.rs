@@ -137,6 +137,22 @@ mod tests {
     }
 
     #[test]
+    fn a_thin_archive_has_tables_and_no_files() {
+        let mut bytes = archive(&[("/", b"\0\0\0\0"), ("//", b"dir/long name.o/\n")]);
+        bytes[..8].copy_from_slice(b"!<thin>\n");
+        for _ in 0..2 {
+            bytes.extend(format!("{:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n", "/0", 7, 0, 0, "644", 777).bytes());
+        }
+        let (mut members, mut names) = (Members::of_any(&bytes[..]).unwrap(), Names::default());
+        let all: Vec<_> = std::iter::from_fn(|| members.next_of_any(&mut names).unwrap()).collect();
+        let sizes: Vec<u64> = all.iter().map(|one| one.data.1).collect();
+        assert_eq!(sizes, [4, 17, 0, 0]);
+        assert_eq!(all[3].role, Role::File(b"dir/long name.o".to_vec()));
+        // dpkg knows none.
+        assert!(Members::new(&bytes[..]).is_err());
+    }
+
+    #[test]
     fn names_that_are_nowhere_are_told() {
         for (name, data) in [("/7", &b""[..]), ("#1/5", b"1234"), ("#1/2", b"\0\0"), ("#1/x", b"")] {
             let message = list(&archive(&[(name, data)])).unwrap_err().to_string();
