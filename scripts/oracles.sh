@@ -36,6 +36,7 @@ objdump binutils
 openssl openssl
 perl perl
 pip3 python3-pip
+pngcheck pngcheck
 /usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring
 python3 python3
 qemu-img qemu-utils
@@ -48,6 +49,7 @@ tar tar
 tar2sqfs squashfs-tools-ng
 time time
 unsquashfs squashfs-tools
+unzip unzip
 xorriso xorriso
 xz xz-utils
 zstd zstd

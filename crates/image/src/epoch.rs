@@ -38,6 +38,29 @@ impl Epoch {
     }
 }
 
+impl Civil {
+    /// Seconds since 1970-01-01 UTC, also of a leap second; `None` for what is no date or no time of day.
+    pub fn seconds(self) -> Option<i64> {
+        let Self { year, month, day, hour, minute, second } = self;
+        let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+        let days = match month {
+            2 => 28 + u8::from(leap),
+            4 | 6 | 9 | 11 => 30,
+            _ => 31,
+        };
+        if !(1..=12).contains(&month) || !(1..=days).contains(&day) || hour > 23 || minute > 59 || second > 60
+        {
+            return None;
+        }
+        // As `civil`, the other way round.
+        let year = i64::from(year) - i64::from(month <= 2);
+        let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
+        let day_of_year = (153 * ((i64::from(month) + 9) % 12) + 2) / 5 + i64::from(day) - 1;
+        let days = era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + day_of_year - 719_468;
+        Some(days * 86_400 + i64::from(hour) * 3_600 + i64::from(minute) * 60 + i64::from(second))
+    }
+}
+
 /// The calendar form of `seconds` since 1970-01-01 UTC.
 pub fn civil(seconds: u32) -> Civil {
     // Days to civil date after Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
@@ -85,6 +108,26 @@ mod tests {
             (u32::MAX, "2106-02-07T06:28:15Z"),
         ] {
             assert_eq!(civil(seconds).to_string(), text);
+            assert_eq!(civil(seconds).seconds(), Some(seconds.into()));
+        }
+    }
+
+    #[test]
+    fn what_is_no_date_has_no_seconds() {
+        let good = Civil { year: 2023, month: 6, day: 30, hour: 23, minute: 59, second: 60 };
+        assert_eq!(good.seconds(), Some(1_688_169_600));
+        assert_eq!(Civil { year: 1969, month: 12, day: 31, second: 59, ..good }.seconds(), Some(-1));
+        for bad in [
+            Civil { month: 0, ..good },
+            Civil { month: 13, ..good },
+            Civil { day: 31, ..good },
+            Civil { month: 2, day: 29, ..good },
+            Civil { day: 0, ..good },
+            Civil { hour: 24, ..good },
+            Civil { minute: 60, ..good },
+            Civil { second: 61, ..good },
+        ] {
+            assert_eq!(bad.seconds(), None, "{bad:?}");
         }
     }
 

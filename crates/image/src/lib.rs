@@ -27,6 +27,7 @@ pub mod iso9660;
 pub mod mo;
 #[cfg(test)]
 mod mutation;
+pub mod normalise;
 pub mod par;
 pub mod pe;
 pub mod png;

@@ -6,6 +6,7 @@ mod dump;
 mod extents;
 mod header;
 mod number;
+pub(crate) mod patch;
 mod pax;
 mod read;
 mod sparse;

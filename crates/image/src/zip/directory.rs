@@ -18,7 +18,7 @@ pub(super) struct Directory {
     /// The end record: its first byte, and its length with the comment.
     pub(super) record: (u64, u64),
     /// What has to be added to offsets, modulo 2^64: archives may lie behind or in something else.
-    base: u64,
+    pub(super) base: u64,
 }
 
 /// What the central directory says of an entry.

@@ -14,15 +14,15 @@ use crate::extent::{
 
 const FORMAT: &str = "zip";
 /// Entries that are looked at.
-const MOST_ENTRIES: usize = 1 << 20;
+pub(super) const MOST_ENTRIES: usize = 1 << 20;
 /// Plain bytes that one byte of deflate data can hold at most (RFC 1951: 258 bytes for two bits).
 const MOST_DEFLATE: u64 = 1032;
 
 // Compression methods (APPNOTE 4.4.5) and flags (4.4.4).
-const STORED: u16 = 0;
-const DEFLATED: u16 = 8;
-const ENCRYPTED: u16 = 1 | 0x40 | 0x2000;
-const DESCRIBED: u16 = 8;
+pub(super) const STORED: u16 = 0;
+pub(super) const DEFLATED: u16 = 8;
+pub(super) const ENCRYPTED: u16 = 1 | 0x40 | 0x2000;
+pub(super) const DESCRIBED: u16 = 8;
 
 static DATA: Structure = Structure::plain("data");
 static ENCRYPTED_DATA: Structure = Structure::plain("encrypted data");

@@ -25,18 +25,18 @@ pub(super) static END_LOCATOR: Structure =
 pub(super) static END_RECORD: Structure = Structure { name: "end of central directory record", fields: end };
 
 /// The little-endian number of at most 8 bytes at `at`; what is cut off is 0.
-pub(super) fn number(bytes: &[u8], at: usize, len: usize) -> u64 {
+pub(crate) fn number(bytes: &[u8], at: usize, len: usize) -> u64 {
     let part = bytes.get(at..at.saturating_add(len)).unwrap_or_default();
     part.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte))
 }
 
 /// As [`number`], for a number of two bytes.
-pub(super) fn short(bytes: &[u8], at: usize) -> u16 {
+pub(crate) fn short(bytes: &[u8], at: usize) -> u16 {
     u16::try_from(number(bytes, at, 2)).expect("two bytes")
 }
 
 /// Extra fields with their identifiers, and where their data begins.
-pub(super) fn extras(bytes: &[u8]) -> impl Iterator<Item = (u16, usize, &[u8])> {
+pub(crate) fn extras(bytes: &[u8]) -> impl Iterator<Item = (u16, usize, &[u8])> {
     let mut at = 0;
     std::iter::from_fn(move || {
         let len = usize::from(short(bytes.get(at..)?.get(..4)?, 2));

@@ -5,8 +5,11 @@
 mod directory;
 mod extents;
 mod layout;
+mod listing;
 
 pub use extents::extents;
+pub(crate) use layout::{extras, number, short};
+pub(crate) use listing::{Listed, Listing, Packed, list};
 
 use crate::io::ReadError;
 
