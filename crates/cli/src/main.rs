@@ -21,7 +21,8 @@ mod timeline;
 mod ui;
 
 use commands::{
-    Context, boot, build, check, diff, init, inspect, lock, report, reproduce, snapshot, store, verify, vm,
+    Context, boot, build, check, diff, init, inspect, lock, normalise, report, reproduce, snapshot, store,
+    verify, vm,
 };
 use failure::{Failure, Kind, Status};
 use interrupt::Interrupt;
@@ -59,6 +60,7 @@ enum Command {
     Inspect(inspect::Args),
     Diff(diff::Args),
     Explain(commands::explain::Args),
+    Normalise(normalise::Args),
     Report(report::Args),
     Boot(boot::Args),
     Reproduce(reproduce::Args),
@@ -111,6 +113,7 @@ fn run(command: &Command, settings: Settings, ui: &Ui) -> Result<Status, Failure
         Command::Inspect(args) => inspect::run(args, &cx),
         Command::Diff(args) => diff::run(args, &cx),
         Command::Explain(args) => commands::explain::run(args, &cx),
+        Command::Normalise(args) => normalise::run(args, &cx),
         Command::Report(args) => report::run(args, &cx),
         Command::Boot(args) => boot::run(args, &cx),
         Command::Reproduce(args) => reproduce::run(args, &cx),

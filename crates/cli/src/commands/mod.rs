@@ -18,6 +18,7 @@ mod given;
 pub mod init;
 pub mod inspect;
 pub mod lock;
+pub mod normalise;
 mod place;
 mod plan;
 pub mod recipe_dir;

@@ -7,7 +7,7 @@ use selfsame_testkit::readme::workspace;
 use crate::world;
 
 /// Every command, in the order of the page.
-const COMMANDS: [&[&str]; 34] = [
+const COMMANDS: [&[&str]; 35] = [
     &[],
     &["init"],
     &["lock"],
@@ -16,6 +16,7 @@ const COMMANDS: [&[&str]; 34] = [
     &["inspect"],
     &["diff"],
     &["explain"],
+    &["normalise"],
     &["report"],
     &["boot"],
     &["reproduce"],

@@ -28,6 +28,7 @@ mod init;
 mod inspect;
 mod kept;
 mod machine;
+mod normalise;
 mod powercut;
 mod recorded;
 mod remote;
