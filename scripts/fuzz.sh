@@ -29,7 +29,7 @@ one() {
   local target=$1 used=0 runs=0 status=0 log="$work/$1.log" more=() line
   mkdir -p "fuzz/corpus/$target" "fuzz/artifacts/$target"
   case $target in
-    detect | compare) for format in $formats; do more+=("fuzz/kept/$format"); done ;;
+    detect | compare | normalise) for format in $formats; do more+=("fuzz/kept/$format"); done ;;
   esac
   local TIMEFORMAT='%U %S'
   while [ "$used" -lt "$seconds" ] && [ $status -eq 0 ]; do

@@ -8,6 +8,7 @@
 mod archives;
 mod difference;
 mod formats;
+mod normalise;
 mod product;
 mod streams;
 mod structure;
@@ -63,6 +64,7 @@ pub static TARGETS: &[Target] = &[
     target("mbr", 6000, formats::gpt),
     target("mirror", 20_000, archives::mirror),
     target("mo", 20_000, formats::mo),
+    any_format("normalise", 8000, normalise::normalise),
     target("oldcpio", 10_000, formats::old_cpio),
     target("packages", 20_000, archives::packages),
     target("patch", 20_000, streams::patch),
