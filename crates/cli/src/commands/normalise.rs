@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use selfsame_image::normalise::{self, HANDLERS, Handler, Outcome, Rules, Times};
-use selfsame_image::{Epoch, par};
+use selfsame_image::{Epoch, ReadAt as _, par};
 use serde::Serialize;
 
 use super::Context;
@@ -125,10 +125,12 @@ fn normalised(group: &Group, rules: &Rules, check: bool) -> Result<Option<Known>
     let cannot = |error: io::Error| Failure::input(error).context(format!("cannot read {}", path.display()));
     let mut file = files::open(path).map_err(cannot)?;
     let name = path.as_os_str().as_bytes();
-    if !normalise::is_candidate(name, &file).map_err(cannot)? {
+    let size = file.size().map_err(cannot)?;
+    // To read a small one costs as much as to glance at it.
+    if size > GLANCE && !normalise::is_candidate(name, &file).map_err(cannot)? {
         return Ok(None);
     }
-    let Some(bytes) = read(&mut file).map_err(cannot)? else {
+    let Some(bytes) = read(&mut file, size).map_err(cannot)? else {
         let reason = format!("it is longer than {} MiB", normalise::LONGEST >> 20);
         return Ok(Some(("any", Outcome::Left(reason))));
     };
@@ -147,9 +149,13 @@ fn normalised(group: &Group, rules: &Rules, check: bool) -> Result<Option<Known>
     Ok(Some((handler, Outcome::Changed { bytes: Vec::new(), done })))
 }
 
-/// All of a file; `None` if it is longer than is looked at.
-fn read(file: &mut File) -> io::Result<Option<Vec<u8>>> {
-    let mut bytes = Vec::new();
+/// Files up to this length are read before it is known whether anybody knows them.
+const GLANCE: u64 = 256 << 10;
+
+/// All of a file of about `size` bytes; `None` if it is longer than is looked at.
+fn read(file: &mut File, size: u64) -> io::Result<Option<Vec<u8>>> {
+    let room = usize::try_from(size.min(normalise::LONGEST)).unwrap_or(0);
+    let mut bytes = Vec::with_capacity(room + 1);
     file.take(normalise::LONGEST + 1).read_to_end(&mut bytes)?;
     Ok((bytes.len() as u64 <= normalise::LONGEST).then_some(bytes))
 }

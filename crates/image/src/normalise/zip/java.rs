@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::sync::Arc;
 
-use flate2::Compression;
 use flate2::read::{DeflateDecoder, DeflateEncoder};
+use flate2::{Compression, Crc};
 
 use super::super::{Done, File, Left, Outcome, Rules, javadoc, left};
 use super::rewrite::Content;
 use super::{part, place, shown};
-use crate::gpt::crc32;
 use crate::io::wide;
 use crate::zip::{Listed, Listing, Packed, number};
 
@@ -95,7 +94,8 @@ fn unpacked(bytes: &[u8], packed: &[u8], entry: &Listed, room: usize) -> Result<
     if place(entry.plain) > room {
         return left(format!("the entry {} holds more than there is room for", shown(entry)));
     }
-    let mut plain = Vec::new();
+    // What it claims is no reason to make room for it.
+    let mut plain = Vec::with_capacity(place(entry.plain).min(4 * packed.len()) + 1);
     let read = match entry.packed {
         Packed::Stored => packed.take(entry.plain + 1).read_to_end(&mut plain),
         _ => DeflateDecoder::new(packed).take(entry.plain + 1).read_to_end(&mut plain),
@@ -105,6 +105,13 @@ fn unpacked(bytes: &[u8], packed: &[u8], entry: &Listed, room: usize) -> Result<
         return left(format!("the entry {} is damaged", shown(entry)));
     }
     Ok(plain)
+}
+
+/// The checksum of an entry.
+fn crc32(bytes: &[u8]) -> u32 {
+    let mut sum = Crc::new();
+    sum.update(bytes);
+    sum.sum()
 }
 
 /// Packs as it was packed before.
