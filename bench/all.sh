@@ -25,6 +25,7 @@ part 'SquashFS alone' env RUNS="$runs" bench/squashfs.sh
 part 'Many small files' bench/squashfs.sh --many
 part 'By number of packages' bench/growth.sh
 part 'Differences' bench/diff.sh
+part 'Normalising files' bench/normalise.sh
 part 'A year of snapshots' bench/series.sh
 part 'Serving' bench/serve.sh
 [ ${#failed[@]} -eq 0 ] || { echo "failed: ${failed[*]}" >&2; exit 1; }

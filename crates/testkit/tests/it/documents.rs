@@ -9,15 +9,17 @@ use selfsame_testkit::oracle_text;
 use selfsame_testkit::readme::{commands, workspace};
 
 /// Everything that is run by hand or by a machine.
-const SCRIPTS: [&str; 8] = [
+const SCRIPTS: [&str; 10] = [
     ".ci/run",
     "scripts/test.sh",
     "scripts/oracles.sh",
     "scripts/mirror.sh",
     "scripts/fuzz.sh",
+    "scripts/fixtures.sh",
     "fuzz/seeds.sh",
     "bench/run.sh",
     "bench/expert.sh",
+    "bench/normalise.sh",
 ];
 
 #[test]
@@ -40,6 +42,7 @@ fn links_between_documents_lead_somewhere() {
         "docs/attacks.md",
         "docs/checking.md",
         "docs/reporting.md",
+        "docs/normalise.md",
     ];
     for document in documents.map(PathBuf::from) {
         let text = fs::read_to_string(workspace().join(&document)).unwrap();
