@@ -3,8 +3,8 @@
 #
 #   bench/overhead.sh [ROUNDS]     default: 5
 #
-# Three kinds of work in the tree of examples/live: mkinitramfs (18,000 short processes), dpkg (unpacks and configures packages
-# again), and gzip (a program that only counts). The chroot has /proc, /sys and /dev mounted, as live-build and mmdebstrap do it,
+# Three kinds of work in the tree of examples/live: mkinitramfs (18,000 short processes), dpkg and tar (which query, verify,
+# pack and unpack), and gzip (a program that only counts). The chroot has /proc, /sys and /dev mounted, as live-build and mmdebstrap do it,
 # and libeatmydata's effect from a file system in memory: what the sandbox saves by suppressing fsync is not counted as its
 # speed. Prints the median of each and of the ratios of pairs. Needs root, squashfs-tools, and 4 GB of memory for the tree.
 set -euo pipefail

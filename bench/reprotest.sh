@@ -44,6 +44,7 @@ for leak in fixtures/leaks/*; do
   all=$((all + 1))
   seen=
   for run in $(seq "$runs"); do
+    [ -e "$work/control-$run/out/$name" ] || { echo "error: no output of $name" >&2; exit 1; }
     cmp -s "$work/control-$run/out/$name" "$work/experiment-$run/out/$name" || seen=yes
   done
   if [ -n "$seen" ]; then found=$((found + 1)); else missed="$missed $name"; fi

@@ -132,16 +132,23 @@ pub fn witness(recipe: &Recipe) -> Result<String, String> {
     }
 }
 
-/// What is checked out in `dir`, in words: a branch, else a commit.
-pub fn checked_out(dir: &Path) -> String {
+/// What is checked out in `dir`, in words: a branch, else a commit. That Git does not answer is an error where it should know.
+pub fn checked_out(dir: &Path) -> Result<String, Failure> {
     let ask = |words: &[&str]| git(dir, words.iter().map(OsString::from)).map(|text| text.trim().to_owned());
     if let Some(branch) = ask(&["symbolic-ref", "--quiet", "--short", "HEAD"]) {
-        return format!("branch {branch}");
+        return Ok(format!("branch {branch}"));
     }
-    match ask(&["rev-parse", "--verify", "HEAD"]) {
-        Some(commit) => format!("commit {commit}"),
-        None => "no commit".into(),
+    if let Some(commit) = ask(&["rev-parse", "--verify", "HEAD"]) {
+        return Ok(format!("commit {commit}"));
     }
+    let whole = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
+    if whole.ancestors().any(|above| above.join(".git").exists()) {
+        let shown = dir.display();
+        return Err(Failure::environment(format!("git does not say which branch of {shown} this is")).hint(format!(
+            "see what `git -C {shown} status` says: git may be missing, or the files belong to another user (safe.directory)"
+        )));
+    }
+    Ok("no commit".into())
 }
 
 /// Refuses a date of the environment that is not the one that everybody else gets from the recipe or its commit.
@@ -191,7 +198,7 @@ mod tests {
         let recipe = recipe::load(&dir.path().join("r")).unwrap();
         assert_eq!(uncommitted(&recipe), None, "no repository, no commit to compare with");
         assert_eq!(commit(&recipe), None);
-        assert_eq!(checked_out(&recipe.dir), "no commit");
+        assert_eq!(checked_out(&recipe.dir).unwrap(), "no commit");
         let run = |arguments: &[&str]| {
             let mut git = Command::new("git");
             git.arg("-C").arg(dir.path()).args(["-c", "user.name=x", "-c", "user.email=x@example.org"]);
@@ -213,9 +220,9 @@ mod tests {
         let head = run(&["rev-parse", "HEAD"]).unwrap();
         assert_eq!(commit(&recipe).as_deref(), Some(head.trim()));
         run(&["checkout", "--quiet", "-b", "stable"]).unwrap();
-        assert_eq!(checked_out(&recipe.dir), "branch stable");
+        assert_eq!(checked_out(&recipe.dir).unwrap(), "branch stable");
         run(&["checkout", "--quiet", "--detach"]).unwrap();
-        assert_eq!(checked_out(&recipe.dir), format!("commit {}", head.trim()));
+        assert_eq!(checked_out(&recipe.dir).unwrap(), format!("commit {}", head.trim()));
         write("r/files/etc/.motd.swp", "ignored");
         assert_eq!(commit(&recipe), None, "nobody else has this");
         assert_eq!(uncommitted(&recipe).as_deref(), Some("r/files/etc/.motd.swp"));

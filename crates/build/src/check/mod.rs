@@ -234,6 +234,7 @@ impl Laboratory<'_, '_> {
             let mut build = |some: &[&'static Variation]| self.names(some, seed, Stage::Bootstrap);
             return search::search(variations, differing, &mut build, found);
         }
+        self.in_time()?;
         let stages = differing.iter().map(|what| self.stages.get(what).copied().unwrap_or(Stage::Initramfs));
         let Some(late) = stages.min() else { return Ok(()) };
         // The layers below must be there: the outputs alone may have been kept.
@@ -286,15 +287,19 @@ impl Laboratory<'_, '_> {
         if let Some(experiment) = self.experiments.iter().find(same) {
             return Ok(experiment.differing.keys().cloned().collect());
         }
-        if !self.experiments.is_empty() && self.until.is_some_and(|until| Instant::now() >= until) {
-            return Err(CheckError::Spent);
-        }
+        self.in_time()?;
         let experiment = self.build(&now, varied, seed, from)?;
         let names = experiment.differing.keys().cloned().collect();
         (self.tell)(Progress::Ended(&experiment));
         self.experiments.push(experiment);
         self.tidy()?;
         Ok(names)
+    }
+
+    /// Refuses another build if the time is spent; the first experiment is made in any case.
+    fn in_time(&self) -> Result<(), CheckError> {
+        let spent = !self.experiments.is_empty() && self.until.is_some_and(|until| Instant::now() >= until);
+        if spent { Err(CheckError::Spent) } else { Ok(()) }
     }
 
     /// Removes the outputs of experiments that show nothing which another does not show better.

@@ -310,7 +310,9 @@ impl Running {
                     // A program may fill the disk and fail for that between two looks.
                     let failed = ended != Status::Exited(0);
                     let full = failed && (self.disk_is_full() || self.no_room && self.disk_was_full());
-                    let memory = failed && (self.memory.has_killed() || self.memory.is_full());
+                    // The kernel may have killed something of somebody else's: the job must look like it.
+                    let killed = matches!(ended, Status::Signalled(9) | Status::Exited(137));
+                    let memory = failed && (killed && self.memory.has_killed() || self.memory.is_full());
                     self.status.get_or_insert(match ended {
                         _ if full => Status::Disk,
                         _ if memory => Status::Memory,

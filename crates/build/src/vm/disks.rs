@@ -87,7 +87,9 @@ impl Disks {
         let told = told(request, machine, room, 0);
         self::task(request.recipe, request.lock, &told, (&[], request.store), &task)?;
         if machine.keep.is_some() {
-            task.set_len(TASKS).map_err(|source| MachineError::Disk { path: dir.join(TASK), source })?;
+            let longest = task.metadata().map(|meta| meta.len().max(TASKS));
+            let longer = longest.and_then(|length| task.set_len(length));
+            longer.map_err(|source| MachineError::Disk { path: dir.join(TASK), source })?;
         }
         swap(&dir.join(SWAP), room)?;
         let path = dir.join(OUTPUTS);

@@ -77,18 +77,22 @@ pub(crate) fn build(request: &Request<'_>, machine: &Machine<'_>) -> Result<Buil
     let identity = Machine::identity(request.lock, setup);
     let mut said = qemu::Said::default();
     let again = machine.keep.map(|keep| kept::find(request.store, &keep)).transpose();
-    let (disks, answer) = match again.map_err(MachineError::from)?.flatten() {
+    let (disks, answered) = match again.map_err(MachineError::from)?.flatten() {
         Some(kept) => again_in(kept, request, machine, setup, &identity, &mut said)?,
         None => {
             let scratch = request.store.scratch()?;
             let disks = disks::Disks::make(request, &scratch, &boot, machine, room)?;
             (machine.begins)(&identity, &machine.needs(room / SPARE));
-            let answer = run(request, machine, &disks, (setup, &identity), &mut said);
-            (disks, answer)
+            let answered = run(request, machine, &disks, (setup, &identity), &mut said);
+            (disks, answered)
         }
     };
     // Whatever failed, the console may be all there is to see.
     let keep_log = || std::fs::write(machine.log, said.bytes());
+    let (answer, kept) = match answered {
+        Ok((answer, kept)) => (Ok(answer), kept),
+        Err(error) => (Err(error), None),
+    };
     let done = match answer {
         Ok(wire::Answer::Built(done)) => done,
         Ok(wire::Answer::Failed { package: true, .. }) => {
@@ -96,6 +100,7 @@ pub(crate) fn build(request: &Request<'_>, machine: &Machine<'_>) -> Result<Buil
             return Err(MachineError::Packages.into());
         }
         Ok(wire::Answer::Failed { refusal, .. }) => {
+            kept.into_iter().for_each(qemu::Qemu::leave);
             let _ = keep_log();
             return Err(MachineError::Refused(refusal).into());
         }
@@ -105,8 +110,14 @@ pub(crate) fn build(request: &Request<'_>, machine: &Machine<'_>) -> Result<Buil
             return Err(error);
         }
     };
-    Ok(Built { builder: Some(identity), ..collect(request, &disks, done)? })
+    let built = collect(request, &disks, done);
+    // Not before: the next build writes its outputs to the same disk.
+    kept.into_iter().for_each(qemu::Qemu::leave);
+    Ok(Built { builder: Some(identity), ..built? })
 }
+
+/// What a machine answered, and the machine if it is kept: nobody else builds in it before it is left.
+type Answered = (wire::Answer, Option<qemu::Qemu>);
 
 /// Runs the machine with the first of what can run it that starts.
 fn run(
@@ -115,7 +126,7 @@ fn run(
     disks: &disks::Disks,
     (setup, identity): (Digest, &Identity),
     said: &mut qemu::Said,
-) -> Result<wire::Answer, BuildError> {
+) -> Result<Answered, BuildError> {
     let mut last = None;
     for (at, accel) in machine.accel.iter().enumerate() {
         let arguments = machine.arguments(disks, *accel);
@@ -151,15 +162,15 @@ fn run(
 
 /// Builds in a machine that is kept.
 fn again_in(
-    kept: kept::Kept,
+    mut kept: kept::Kept,
     request: &Request<'_>,
     machine: &Machine<'_>,
     setup: Digest,
     identity: &Identity,
     said: &mut qemu::Said,
-) -> Result<(disks::Disks, Result<wire::Answer, BuildError>), BuildError> {
+) -> Result<(disks::Disks, Result<Answered, BuildError>), BuildError> {
     if let Some(keep) = &machine.keep {
-        kept.check(keep, setup).map_err(MachineError::from)?;
+        kept.claim(keep, setup).map_err(MachineError::from)?;
     }
     let [task, outputs] = &kept.disks;
     let again = |file: &File| file.try_clone().map_err(|error| MachineError::from(KeepError::from(error)));
@@ -173,14 +184,11 @@ fn again_in(
 }
 
 /// What the machine answers in the end.
-fn answer(request: &Request<'_>, mut qemu: qemu::Qemu) -> Result<wire::Answer, BuildError> {
+fn answer(request: &Request<'_>, mut qemu: qemu::Qemu) -> Result<Answered, BuildError> {
     match listen(request, &mut qemu)? {
         // With a damaged disk nobody wants it.
-        Some(answer @ wire::Answer::Failed { package: true, .. }) => Ok(answer),
-        Some(answer) => {
-            qemu.leave();
-            Ok(answer)
-        }
+        Some(answer @ wire::Answer::Failed { package: true, .. }) => Ok((answer, None)),
+        Some(answer) => Ok((answer, qemu.is_kept().then_some(qemu))),
         None => Err(qemu.ended_early().into()),
     }
 }

@@ -140,11 +140,17 @@ impl Qemu {
         Self { end: End::Keeper(keeper, Some(told)), lines, said }
     }
 
-    /// Leaves it to its keeper, to build again.
+    /// Whether somebody keeps it.
+    pub(super) fn is_kept(&self) -> bool {
+        matches!(self.end, End::Keeper(..))
+    }
+
+    /// Leaves it to its keeper, for others to build in.
     pub(super) fn leave(mut self) {
-        if let End::Keeper(_, told) = &mut self.end {
+        if let End::Keeper(keeper, told) = &mut self.end {
             // The thread ends with the socket. With nobody to wait for, nothing is waited for.
             drop(told.take());
+            let _ = keeper.shutdown(std::net::Shutdown::Both);
         }
     }
 
@@ -208,6 +214,8 @@ impl Qemu {
 
     /// Why the machine ended without an answer.
     pub(super) fn ended_early(mut self) -> MachineError {
+        // The thread may be waiting for what it said to be read.
+        drop(std::mem::replace(&mut self.lines, mpsc::sync_channel(0).1));
         let status = match &mut self.end {
             End::Child(child) => child.wait().ok().and_then(|status| status.code()),
             End::Keeper(_, told) => told.take().and_then(|told| told.join().ok()).flatten(),

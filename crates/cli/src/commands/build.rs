@@ -308,7 +308,7 @@ impl Asked<'_> {
                 let path = directory.canonicalize();
                 let path = path
                     .map_err(|error| Failure::input(error).context("cannot name the recipe's directory"))?;
-                Some((path, moment::checked_out(&directory)))
+                Some((path, moment::checked_out(&directory)?))
             }
             false => None,
         };
@@ -349,6 +349,11 @@ pub fn run(args: &Args, cx: &Context) -> Result<Status, Failure> {
     }
     if args.keep_running && !args.place.is_machine() {
         return Err(Failure::usage("--keep-running is for virtual machines: add `--in vm`"));
+    }
+    if args.keep_running && args.no_cache {
+        return Err(Failure::usage(
+            "a machine that is kept uses what earlier builds made: --no-cache is for new ones",
+        ));
     }
     let asked = Asked {
         recipe: &args.recipe,

@@ -39,6 +39,9 @@ impl Order {
     }
 }
 
+/// Longest line in which patterns are looked for, in bytes.
+const LONGEST: usize = 4096;
+
 /// Notes what the lines that differ tell of.
 pub(super) fn recognise(text: &Lines, found: &mut Findings) {
     match text.order {
@@ -56,20 +59,18 @@ pub(super) fn recognise(text: &Lines, found: &mut Findings) {
     }
 }
 
-/// Notes what two lines tell of by what they begin with; false if that is nothing.
-fn labelled(a: &Line, b: &Line, found: &mut Findings) -> bool {
-    let label = |line: &Line| {
-        let text = line.text.trim_start_matches('"');
-        text.split_once(':').map(|(label, _)| label.trim_end().to_owned())
-    };
+/// Notes what two lines tell of by what they begin with; false if that is nothing. `last` is whether nothing else tells.
+fn labelled(a: &Line, b: &Line, last: bool, found: &mut Findings) -> bool {
+    let label =
+        |line: &Line| line.text.trim_start_matches('"').split_once(':').map(|(label, _)| label.to_owned());
     let Some(name) = label(a).filter(|name| label(b).as_ref() == Some(name)) else { return false };
     let cause = match name.as_str() {
-        // Of proc(5), cpuinfo.
-        "model name" | "vendor_id" | "cpu family" | "cpu MHz" | "bogomips" | "flags" | "microcode" => {
-            "processor"
-        }
         "POT-Creation-Date" | "PO-Revision-Date" => "translation-date",
         "#" if [a, b].iter().all(|line| line.text.starts_with("#: ")) => "translation-reference",
+        _ if !last => return false,
+        // As /proc/cpuinfo writes them, proc(5).
+        "model name\t" | "vendor_id\t" | "cpu family\t" | "cpu MHz\t\t" | "bogomips\t" | "flags\t\t"
+        | "microcode\t" => "processor",
         // Of deb822(5): the package that it belongs to is another one.
         "Package" | "Version" => "package-version",
         _ => return false,
@@ -81,16 +82,28 @@ fn labelled(a: &Line, b: &Line, found: &mut Findings) -> bool {
 
 /// Notes what two lines tell of that differ in patterns only.
 fn pair(a: &Line, b: &Line, found: &mut Findings) {
-    if labelled(a, b, found) {
+    if labelled(a, b, false, found) {
         return;
     }
+    if !patterned(a, b, found) {
+        labelled(a, b, true, found);
+    }
+}
+
+/// Notes what two lines tell of that differ in patterns only; false if that is nothing.
+fn patterned(a: &Line, b: &Line, found: &mut Findings) -> bool {
+    // What is looked for in a line can take as long as its length squared.
+    if a.text.len().max(b.text.len()) > LONGEST {
+        return false;
+    }
+    let mut told = false;
     let (first, second) = (patterns(&a.text), patterns(&b.text));
     if first.len() != second.len() || first.iter().zip(&second).any(|(a, b)| !a.is_like(b)) {
-        return;
+        return false;
     }
     for (one, other) in first.iter().zip(&second).filter(|(one, other)| one.text != other.text) {
         let cause = match one.kind {
-            Kind::Literal => return,
+            Kind::Literal => return told,
             Kind::Date => "date",
             Kind::Uuid => "random-id",
             Kind::Address => "address",
@@ -98,14 +111,22 @@ fn pair(a: &Line, b: &Line, found: &mut Findings) {
             Kind::Temporary => "temporary-name",
             Kind::Directory => "build-path",
             Kind::Hex if shortened(one.text, other.text) => "git-id",
-            Kind::Hex if one.text.len() == other.text.len() && speaks_of_commit(&a.text) => "commit-id",
+            Kind::Hex
+                if one.text.len() == other.text.len()
+                    && one.text.len() != 32
+                    && follows_commit(&a.text, one.text) =>
+            {
+                "commit-id"
+            }
             Kind::Hex if one.text.len() == other.text.len() => "digest",
             Kind::Builder => "host-name",
             Kind::Number if speaks_of_pid(&a.text) => "process-id",
             Kind::Hex | Kind::Number => continue,
         };
         found.add(cause, || format!("line {}: {} -> {}", a.number, one.text, other.text));
+        told = true;
     }
+    told
 }
 
 /// Whether "pid" is a word of a line: `rapid` and `pidgin` have it too.
@@ -113,12 +134,12 @@ fn speaks_of_pid(line: &str) -> bool {
     line.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word.eq_ignore_ascii_case("pid"))
 }
 
-/// Whether a hash in this line is one of Git.
-fn speaks_of_commit(line: &str) -> bool {
-    let words = line.split(|c: char| !c.is_ascii_alphanumeric());
-    words
-        .into_iter()
-        .any(|word| ["commit", "git", "revision"].iter().any(|one| word.eq_ignore_ascii_case(one)))
+/// Whether a hash in this line is said to be one of Git.
+fn follows_commit(line: &str, hash: &str) -> bool {
+    let before = line.split(hash).next().unwrap_or_default();
+    let mut words = before.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    let last = words.next_back().unwrap_or_default();
+    ["commit", "git", "revision", "HEAD"].iter().any(|one| last.eq_ignore_ascii_case(one))
 }
 
 /// Whether in lines of shadow(5) the day of the last change of somebody's password differs.
@@ -197,6 +218,14 @@ mod tests {
             ),
             ("#: src/a.c:12", "#: src/a.c:14", "translation-reference"),
             ("Version: 1.2-3", "Version: 1.2-4+deb12u1", "package-version"),
+            ("Version: 1.2-3", "Version: 1.2-4", "package-version"),
+            ("Version: 20260801", "Version: 20260802", "date"),
+            ("flags: -g0=/build/a", "flags: -g0=/build/b", "build-path"),
+            (
+                "d41d8cd98f00b204e9800998ecf8427ed41d8cd9  bin/git",
+                "0cc175b9c0f1b6a831c399e2697726610cc175b9  bin/git",
+                "digest",
+            ),
             ("kernel 6.1.0-18-amd64", "kernel 6.1.0-21-amd64", "kernel-version"),
         ] {
             let found = causes(a, b);
@@ -213,6 +242,10 @@ mod tests {
             ("from ..//build/a/x.c", "from ..//build/b/x.c"),
             ("from ./tmp/a/x.c", "from ./tmp/b/x.c"),
             ("mail root@", "mail user@"),
+            ("lodash@4.17.20", "lodash@4.17.21"),
+            ("getty@tty1.service", "getty@tty2.service"),
+            (" foo@Base 1.0", " bar@Base 1.0"),
+            ("flags: red", "flags: blue"),
             ("#: see below", "# : see above"),
             ("May 4 apples", "May 5 apples"),
         ] {
@@ -229,6 +262,16 @@ mod tests {
         assert_eq!(order(&["a", "a", "b"], &["a", "b", "b"]), Order::Other);
         assert_eq!(order(&["Alpha", "Zeta", "beta"], &["Alpha", "beta", "Zeta"]), Order::Locale);
         assert_eq!(order(&["Zeta", "Alpha", "beta"], &["Alpha", "beta", "Zeta"]), Order::Same);
+    }
+
+    #[test]
+    fn a_long_line_takes_no_time() {
+        for letters in [".", "-", "a-", "a@", "1 ", "Aug "] {
+            let line = letters.repeat(1 << 20);
+            assert_eq!(causes(&line, &format!("{line}.")), [""; 0], "{letters}");
+            // Ones that are just looked at.
+            causes(&line[..LONGEST], &line[1..=LONGEST]);
+        }
     }
 
     #[test]

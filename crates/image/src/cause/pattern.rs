@@ -81,7 +81,7 @@ fn known(text: &str, rooted: bool) -> Option<(Kind, usize)> {
         (Kind::Hex, hex),
         (Kind::Number, |text| Some(digits(text)).filter(|len| *len > 0)),
     ];
-    let rooted = |kind: Kind| rooted || !matches!(kind, Kind::Temporary | Kind::Directory);
+    let rooted = |kind: Kind| rooted || !matches!(kind, Kind::Temporary | Kind::Directory | Kind::Builder);
     let can_be = all.iter().filter(|(kind, _)| rooted(*kind));
     can_be.into_iter().find_map(|(kind, matches)| Some((*kind, matches(text).filter(|len| ends(*len))?)))
 }
@@ -138,10 +138,22 @@ fn below(text: &str, directories: &[&str]) -> Option<usize> {
 }
 
 fn builder(text: &str) -> Option<usize> {
-    let user = text.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(byte)).count();
-    let host = text.get(user..)?.strip_prefix('@')?.bytes();
-    let host = host.take_while(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(byte)).count();
-    (user > 0 && host > 0).then_some(user + 1 + host)
+    // Bounds that names have (useradd(8), RFC 1035), so that a long line takes no longer than its length.
+    let word = |text: &str, longest: usize, more: &[u8]| {
+        let bytes = text.bytes().take(longest + 1);
+        bytes.take_while(|byte| byte.is_ascii_alphanumeric() || more.contains(byte)).count()
+    };
+    let user = word(text, 32, b"_-.");
+    let rest = text.get(user..)?.strip_prefix('@').filter(|_| (1..=32).contains(&user))?;
+    let host = word(rest, 253, b"-.");
+    let name = rest.get(..host).filter(|_| (1..=253).contains(&host))?;
+    // Versions, ids, units of systemd, pictures and symbols have such a sign, too.
+    let other =
+        [".service", ".socket", ".timer", ".mount", ".png", ".svg"].iter().any(|end| name.ends_with(end))
+            || name.bytes().all(|byte| byte.is_ascii_hexdigit())
+            || !name.starts_with(|first: char| first.is_ascii_alphabetic())
+            || name == "Base";
+    (!other).then_some(user + 1 + host)
 }
 
 fn hex(text: &str) -> Option<usize> {

@@ -5,14 +5,16 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::{ChildStdin, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::super::qemu::{LONGEST, command};
 use super::super::wire::{AGAIN, Message};
 use super::State;
-use super::talk::{self, BUILD, Frames, Kind, STOP};
+use super::talk::{self, BUILD, CLAIM, Frames, Kind, STOP};
 use crate::host::sys;
 
 /// What a keeper begins with, beside descriptors: the socket where it listens, the disk of the task, that of the outputs.
@@ -38,8 +40,10 @@ pub fn keeper_main() -> ! {
 /// What the threads of a keeper share.
 struct Keeper {
     state: Mutex<State>,
-    /// Who builds, or built last.
+    /// Who builds.
     client: Mutex<Option<UnixStream>>,
+    /// Whether the machine has something to build and has not answered.
+    building: AtomicBool,
     /// The line into the machine.
     line: Mutex<ChildStdin>,
     disks: [OwnedFd; 2],
@@ -65,7 +69,8 @@ fn keep() -> io::Result<()> {
     let (line, out, err) = (qemu.stdin.take(), qemu.stdout.take(), qemu.stderr.take());
     let keeper = Arc::new(Keeper {
         state: Mutex::new(start.state),
-        client: Mutex::new(None),
+        client: Mutex::new(first.try_clone().ok()),
+        building: AtomicBool::new(true),
         line: Mutex::new(line.ok_or_else(gone)?),
         disks,
         pid: rustix::process::Pid::from_child(&qemu),
@@ -75,15 +80,18 @@ fn keep() -> io::Result<()> {
     let console = std::thread::spawn(move || console.pass_console(err));
     // None of them is joined: they end with the process.
     let clients = Arc::clone(&keeper);
-    std::thread::spawn(move || {
-        clients.begin(&first);
-        clients.serve(&first);
-    });
+    std::thread::spawn(move || clients.serve(&first));
     let clients = Arc::clone(&keeper);
     std::thread::spawn(move || {
-        for socket in UnixListener::from(listener).incoming().flatten() {
-            let clients = Arc::clone(&clients);
-            std::thread::spawn(move || clients.greet(&socket));
+        for socket in UnixListener::from(listener).incoming() {
+            match socket {
+                Ok(socket) => {
+                    let clients = Arc::clone(&clients);
+                    std::thread::spawn(move || clients.greet(&socket));
+                }
+                // Too many at a time, as a rule.
+                Err(_) => std::thread::sleep(Duration::from_millis(100)),
+            }
         }
     });
     keeper.pass_lines(out);
@@ -113,9 +121,8 @@ impl Keeper {
                 return;
             }
             if matches!(serde_json::from_slice(&line), Ok(Message::Answer(_))) {
-                let mut state = locked(&self.state);
-                state.busy = false;
-                state.builds += 1;
+                self.building.store(false, Ordering::SeqCst);
+                locked(&self.state).builds += 1;
             }
             self.tell(Kind::Line, &line);
         }
@@ -128,58 +135,80 @@ impl Keeper {
         }
     }
 
+    /// Says what this machine is.
+    fn introduce(&self, socket: &UnixStream) -> io::Result<()> {
+        let state = serde_json::to_vec(&*locked(&self.state))?;
+        talk::send(socket, Kind::State, &state, &self.disks.each_ref().map(|disk| disk.as_fd()))
+    }
+
     /// Says what this machine is, and does what is asked then.
     fn greet(&self, socket: &UnixStream) {
-        let state = serde_json::to_vec(&*locked(&self.state)).unwrap_or_default();
-        let disks = self.disks.each_ref().map(|disk| disk.as_fd());
         let mut letter = [0];
-        if talk::send(socket, Kind::State, &state, &disks).is_err() || (&*socket).read(&mut letter).is_err() {
+        if self.introduce(socket).is_err() || (&*socket).read(&mut letter).is_err() {
             return;
         }
         match letter[0] {
-            BUILD if self.begin(socket) => {
-                // The machine waits for a line, and reads the disks anew.
-                if writeln!(locked(&self.line), "{AGAIN}").is_ok() {
-                    self.serve(socket);
-                } else {
-                    self.end();
-                }
-            }
-            STOP => {
-                self.end();
-                // The socket stays open until this process is gone, and the name with it: that is what is waited for.
-                loop {
-                    std::thread::park();
-                }
-            }
+            CLAIM if self.claim(socket) => match self.introduce(socket) {
+                Ok(()) => self.serve(socket),
+                Err(_) => self.free(),
+            },
+            STOP => self.stop(),
             // Somebody else was faster: the closed socket says so.
             _ => {}
         }
     }
 
     /// Makes `socket` the one who builds; false if there is one already.
-    fn begin(&self, socket: &UnixStream) -> bool {
+    fn claim(&self, socket: &UnixStream) -> bool {
         let mut state = locked(&self.state);
-        let mut client = locked(&self.client);
-        if client.is_some() && state.busy {
+        if state.busy {
             return false;
         }
+        let Ok(client) = socket.try_clone() else { return false };
         state.busy = true;
-        *client = socket.try_clone().ok();
-        client.is_some()
+        *locked(&self.client) = Some(client);
+        true
     }
 
-    /// Waits until the one who builds is gone. If the build has not ended then nobody wants its end, and with half of it in
-    /// the machine nobody wants the machine.
+    /// Lets others build.
+    fn free(&self) {
+        *locked(&self.client) = None;
+        locked(&self.state).busy = false;
+    }
+
+    /// Does what the one who builds says, until that one is gone. If the build has not ended then nobody wants its end, and with
+    /// half of it in the machine nobody wants the machine. The outputs are read by then.
     fn serve(&self, socket: &UnixStream) {
         let mut letter = [0];
         while let Ok(1..) = (&*socket).read(&mut letter) {
-            if letter[0] == STOP {
-                return self.end();
+            match letter[0] {
+                BUILD => {
+                    self.building.store(true, Ordering::SeqCst);
+                    // The machine waits for a line, and reads the disks anew.
+                    if writeln!(locked(&self.line), "{AGAIN}").is_err() {
+                        return self.end();
+                    }
+                }
+                _ => return self.end(),
             }
         }
-        if locked(&self.state).busy {
+        if self.building.load(Ordering::SeqCst) {
             self.end();
+        } else {
+            self.free();
+        }
+    }
+
+    /// Ends the machine for somebody, whose socket stays open until this process is gone, and the name with it: that is what is
+    /// waited for.
+    fn stop(&self) -> ! {
+        self.end();
+        // Who builds may not read what is said: nobody is to wait for that.
+        if let Some(client) = &*locked(&self.client) {
+            let _ = client.shutdown(std::net::Shutdown::Both);
+        }
+        loop {
+            std::thread::park();
         }
     }
 

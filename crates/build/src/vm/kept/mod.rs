@@ -31,6 +31,8 @@ pub(super) use talk::{Frames, Kind};
 
 /// The directory of the store with the sockets.
 const PLACE: &str = "machines";
+/// How long a keeper may take to say what it keeps.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 /// How many letters a name has.
 const NAME: usize = 8;
 
@@ -138,8 +140,9 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// Refuses builds that this machine is not for. `setup` is what it would be if it were started now.
-    pub(super) fn check(&self, keep: &Keep<'_>, setup: Digest) -> Result<(), KeepError> {
+    /// Refuses builds that this machine is not for, and keeps others from building in it. `setup` is what it would be if it were
+    /// started now.
+    pub(super) fn claim(&mut self, keep: &Keep<'_>, setup: Digest) -> Result<(), KeepError> {
         let name = self.state.name.clone();
         if self.state.branch != keep.branch {
             let (has, wanted) = (self.state.branch.clone(), keep.branch.to_owned());
@@ -148,13 +151,15 @@ impl Kept {
         if self.state.setup != setup.to_string() {
             return Err(KeepError::Setup { name });
         }
-        if self.state.busy {
-            return Err(KeepError::Busy { name });
-        }
+        (&self.socket).write_all(&[talk::CLAIM])?;
+        let Some((Kind::State, body)) = self.frames.next()? else { return Err(KeepError::Busy { name }) };
+        self.frames.fds.clear();
+        self.state = serde_json::from_slice(&body).map_err(io::Error::from)?;
         Ok(())
     }
 
-    /// Has built what is on the disks. What follows is what the machine says; the socket is to be closed when it has answered.
+    /// Has built what is on the disks. What follows is what the machine says; the socket is to be closed when its outputs have
+    /// been read.
     pub(super) fn begin(self) -> Result<(Frames, UnixStream), KeepError> {
         (&self.socket).write_all(&[talk::BUILD])?;
         Ok((self.frames, self.socket))
@@ -174,6 +179,13 @@ struct Place {
 }
 
 impl Place {
+    /// The directory, with nobody else between looking for a name and taking or removing it while the file lives.
+    fn alone(&self) -> io::Result<File> {
+        let lock = File::open(&self.path)?;
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)?;
+        Ok(lock)
+    }
+
     fn of(store: &Store) -> io::Result<Self> {
         let path = store.root().join("work").join(PLACE);
         fs::create_dir_all(&path)?;
@@ -194,16 +206,24 @@ impl Place {
             Ok(socket) => socket,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                return match fs::remove_file(self.path.join(name)) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
-                    _ => Ok(None),
+                // By now another one may have the name.
+                let _alone = self.alone()?;
+                let Ok(socket) = UnixStream::connect(self.short(name)) else {
+                    return match fs::remove_file(self.path.join(name)) {
+                        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
+                        _ => Ok(None),
+                    };
                 };
+                socket
             }
             Err(error) => return Err(error.into()),
         };
+        socket.set_read_timeout(Some(PATIENCE))?;
         let mut frames = Frames::new(socket.try_clone()?);
         // It ended just now.
         let Some((Kind::State, body)) = frames.next()? else { return Ok(None) };
+        // A build takes as long as it takes.
+        socket.set_read_timeout(None)?;
         let state = serde_json::from_slice(&body).map_err(io::Error::from)?;
         let disks = <[OwnedFd; 2]>::try_from(std::mem::take(&mut frames.fds));
         let disks = disks.map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?.map(File::from);
@@ -216,6 +236,7 @@ impl Place {
         let _ = fs::remove_file(self.path.join(&own));
         let listener = UnixListener::bind(self.short(&own))?;
         // Nobody finds it before it listens, so that one that does not is one whose keeper is gone.
+        let _alone = self.alone()?;
         let linked = fs::hard_link(self.path.join(&own), self.path.join(name));
         fs::remove_file(self.path.join(&own))?;
         match linked {

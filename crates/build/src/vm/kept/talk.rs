@@ -17,7 +17,9 @@ const LONGEST: usize = 16 << 20;
 /// How many descriptors a frame can bring.
 const DESCRIPTORS: usize = 3;
 
-/// To the keeper: what is on the disks shall be built.
+/// To the keeper: nobody else shall build until this socket is closed. It answers with its state.
+pub(super) const CLAIM: u8 = b'c';
+/// To the keeper, behind that: what is on the disks shall be built.
 pub(super) const BUILD: u8 = b'b';
 /// To the keeper: the machine shall end.
 pub(super) const STOP: u8 = b's';
