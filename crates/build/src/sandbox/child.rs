@@ -45,6 +45,9 @@ fn outer(control: &OwnedFd) -> Result<(), Failure> {
     let parent = Pid::from_raw(spec.parent).ok_or(rustix::io::Errno::INVAL).during(Step::Read)?;
     die_with(parent)?;
     umask(Mode::WGRP | Mode::WOTH);
+    // Memory that runs out shall end the build, not the machine's other work. More is always allowed, but not to a process
+    // that has changed its user: its files in /proc are root's then.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "500");
     // Each bind is a descriptor for a while. The job gets limits of its own.
     let files = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files }).during(Step::Limit)?;

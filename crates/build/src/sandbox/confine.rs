@@ -68,8 +68,6 @@ pub(super) fn apply(spec: &Spec, words: &OwnedFd, go: &OwnedFd) -> Result<(), Fa
     if spec.terminal {
         ioctl_tiocsctty(std::io::stdout()).during(Step::Input)?;
     }
-    // Memory that runs out shall end the build, not the machine's other work. More is always allowed.
-    let _ = std::fs::write("/proc/self/oom_score_adj", "500");
     limits(spec)?;
     surroundings(&spec.world)?;
     drop_bounding_set()?;
