@@ -231,6 +231,10 @@ mod tests {
             let found = causes(a, b);
             assert!(found.len() == 1 && found[0].starts_with(expected), "{a} / {b}: {found:?}");
         }
+    }
+
+    #[test]
+    fn lines_that_differ_otherwise_tell_of_nothing() {
         for (a, b) in [
             ("color=red", "color=blue"),
             ("count 12", "count 13"),
