@@ -594,7 +594,7 @@ fn dates_and_lines_of_files_in_an_archive_are_told() {
         assert!(told.contains(&format!("{expected}: {date}")), "{told:?}");
     }
     let root = report.root.unwrap();
-    assert!(root.causes.iter().any(|finding| finding.cause == "time-stamp"), "{:?}", root.causes);
+    assert!(root.causes.iter().any(|finding| finding.cause == "zip-time"), "{:?}", root.causes);
     for (member, path) in root.members.iter().zip([b"a", b"b"]) {
         assert_eq!(member.name, Name::Path(path.to_vec()));
         let Some(Leaf::Text(lines)) = &member.leaf else { panic!("{member:?}") };

@@ -114,7 +114,7 @@ fn chunks_of_a_picture_are_told_by_name() {
     let root = report.root.unwrap();
     assert_eq!(root.members[0].name, Name::Path(b"tEXt Comment".to_vec()));
     assert_eq!(lines(root.members[0].leaf.as_ref()), ["one", "two"]);
-    assert_eq!(root.causes[0].cause, "time-stamp");
+    assert_eq!(root.causes[0].cause, "picture-date");
 }
 
 #[test]
@@ -178,7 +178,10 @@ fn catalogs_of_gettext_hold_what_was_written() {
         assert_eq!(report.unexplained(), 0);
         let root = report.root.unwrap();
         let [header] = &root.members[..] else { panic!("{root:?}") };
-        assert_eq!((&header.name, header.causes[0].cause), (&Name::Path(b"(header)".to_vec()), "date"));
+        assert_eq!(
+            (&header.name, header.causes[0].cause),
+            (&Name::Path(b"(header)".to_vec()), "translation-date")
+        );
         flips("catalog of gettext", &first, 3);
     }
 }
